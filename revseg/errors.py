@@ -1,0 +1,33 @@
+"""The one exception family of the library.
+
+Every error that a user can cause derives from `RevsegError` and says what was expected, what came, and what to do.
+A model's bad answer is never one of them: it is an `Answer` with its `error` filled in.
+"""
+
+
+class RevsegError(Exception):
+    """Anything that revseg itself raises."""
+
+
+class SpecError(RevsegError, ValueError):
+    """A part's name, option or spec text that does not exist or does not parse."""
+
+
+class InputError(RevsegError, ValueError):
+    """An argument of the wrong kind, shape or range."""
+
+
+class VideoError(RevsegError, ValueError):
+    """A video that cannot be opened or read; names the file."""
+
+
+class OutputError(RevsegError, OSError):
+    """An output that cannot be written, or that exists and may not be overwritten."""
+
+
+class PartError(RevsegError):
+    """A part that broke its contract: a reward outside [0, 1], a tracker that lost frames."""
+
+
+class MissingExtraError(RevsegError, ImportError):
+    """An optional package that is not installed; the message holds the `pip install` that mends it."""

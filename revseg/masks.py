@@ -1,0 +1,156 @@
+"""Masks as COCO run-length codes: the one form in which predictions and truth are held, saved and scored.
+
+Areas, boxes, unions and IoUs come from the codes without decoding (pycocotools' C code).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+from pycocotools import mask as coco
+
+from revseg.errors import InputError
+
+
+def encode(mask: Bool[np.ndarray, "h w"]) -> bytes:
+    """One mask as compressed COCO counts."""
+    return coco.encode(np.asfortranarray(mask, np.uint8))["counts"]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskTrack:
+    """The masks of `o` objects on `t` frames: prediction and truth alike.
+
+    `counts[o][t]` are compressed COCO run-length counts (bytes) of one mask of `size` (height, width).
+    `frame_ids[t]` are indices into the source, increasing. `scores[o, t]` in [0, 1] is the tracker's confidence in
+    each mask, 1 for truth; a confident empty mask means "absent". `names[o]` are optional descriptions.
+    """
+
+    counts: tuple[tuple[bytes, ...], ...]
+    size: tuple[int, int]
+    frame_ids: Int64[np.ndarray, " t"]
+    scores: Float32[np.ndarray, "o t"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.counts:
+            if len(row) != len(self.frame_ids):
+                raise InputError(f"expected one mask per frame, got {len(row)} for {len(self.frame_ids)} frames")
+        if self.scores.size == 0:
+            object.__setattr__(self, "scores", np.ones((self.objects, len(self)), np.float32))
+        if self.scores.shape != (self.objects, len(self)):
+            raise InputError(f"expected scores of shape {(self.objects, len(self))}, got {self.scores.shape}")
+
+    @staticmethod
+    def from_dense(
+        masks: np.ndarray, frame_ids: Sequence[int] | np.ndarray | None = None, names: Sequence[str] = ()
+    ) -> "MaskTrack":
+        """From bool (or 0/1, 0/255) masks [t h w] of one object or [o t h w] of several; ids default to 0..t-1."""
+        masks = np.asarray(masks)
+        if masks.ndim == 3:
+            masks = masks[None]
+        if masks.ndim != 4:
+            raise InputError(f"expected masks of shape [t h w] or [o t h w], got {masks.shape}")
+        masks = masks != 0
+        ids = np.arange(masks.shape[1]) if frame_ids is None else frame_ids
+        counts = tuple(tuple(encode(mask) for mask in track) for track in masks)
+        return MaskTrack(counts, masks.shape[2:], np.asarray(ids, np.int64), names=tuple(names))
+
+    @staticmethod
+    def empty(size: tuple[int, int], frame_ids: Sequence[int] | np.ndarray, objects: int = 1) -> "MaskTrack":
+        """Nothing on any frame: what a failed rollout gives."""
+        nothing = encode(np.zeros(size, bool))
+        ids = np.asarray(frame_ids, np.int64)
+        return MaskTrack(((nothing,) * len(ids),) * objects, size, ids)
+
+    def __len__(self) -> int:
+        return len(self.frame_ids)
+
+    def __repr__(self) -> str:
+        h, w = self.size
+        return f"MaskTrack({self.objects} objects on {len(self)} frames of {w}x{h})"
+
+    @property
+    def objects(self) -> int:
+        return len(self.counts)
+
+    def rle(self, obj: int, index: int) -> dict[str, Any]:
+        """COCO's own dict for one mask: {"size": [h, w], "counts": bytes}."""
+        return {"size": list(self.size), "counts": self.counts[obj][index]}
+
+    def dense(self, frame_ids: Sequence[int] | np.ndarray | None = None) -> Bool[np.ndarray, "o t h w"]:
+        """Decoded masks of the frames asked for (source indices; all by default)."""
+        track = self if frame_ids is None else self.at(frame_ids)
+        if not track.objects or not len(track):
+            return np.zeros((track.objects, len(track), *self.size), bool)
+        rows = [coco.decode([track.rle(o, i) for i in range(len(track))]) for o in range(track.objects)]
+        return np.stack([np.moveaxis(row, -1, 0) for row in rows]).astype(bool)
+
+    def union(self) -> "MaskTrack":
+        """All objects as one: what referring segmentation scores."""
+        if self.objects == 1:
+            return self
+        if self.objects == 0:
+            return MaskTrack.empty(self.size, self.frame_ids)
+        rows = [coco.merge([self.rle(o, i) for o in range(self.objects)])["counts"] for i in range(len(self))]
+        return MaskTrack((tuple(rows),), self.size, self.frame_ids, self.scores.min(0, keepdims=True))
+
+    def at(self, frame_ids: Sequence[int] | np.ndarray) -> "MaskTrack":
+        """The track on the frames with these source indices, in the order asked. InputError for a frame without."""
+        where = {int(f): i for i, f in enumerate(self.frame_ids)}
+        missing = [int(f) for f in frame_ids if int(f) not in where]
+        if missing:
+            raise InputError(f"no mask for frames {missing[:5]}; this track has {len(self)} frames")
+        rows = [where[int(f)] for f in frame_ids]
+        counts = tuple(tuple(track[i] for i in rows) for track in self.counts)
+        return MaskTrack(counts, self.size, np.asarray(frame_ids, np.int64), self.scores[:, rows], self.names)
+
+    def select(self, objects: Sequence[int]) -> "MaskTrack":
+        """The track of these objects only."""
+        names = tuple(self.names[o] for o in objects) if self.names else ()
+        return MaskTrack(tuple(self.counts[o] for o in objects), self.size, self.frame_ids, self.scores[objects], names)
+
+    @property
+    def areas(self) -> Float64[np.ndarray, " t"]:
+        """Pixels of the union on each frame."""
+        one = self.union()
+        return np.asarray(coco.area([one.rle(0, i) for i in range(len(one))]), np.float64).reshape(-1)
+
+    @property
+    def visible(self) -> Bool[np.ndarray, " t"]:
+        """True on the frames where the union is not empty."""
+        return self.areas > 0
+
+    @property
+    def boxes(self) -> Float32[np.ndarray, "t 4"]:
+        """The union's tight box on each frame, unit xyxy; zeros where nothing is visible."""
+        one = self.union()
+        if not len(one):
+            return np.zeros((0, 4), np.float32)
+        x, y, w, h = np.asarray(coco.toBbox([one.rle(0, i) for i in range(len(one))]), np.float64).T
+        height, width = self.size
+        return np.stack([x / width, y / height, (x + w) / width, (y + h) / height], -1).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: {"size", "frame_ids", "counts" (text), "scores", "names"}."""
+        return {
+            "size": list(self.size),
+            "frame_ids": self.frame_ids.tolist(),
+            "counts": [[c.decode("ascii") for c in track] for track in self.counts],
+            "scores": np.round(self.scores.astype(np.float64), 4).tolist(),
+            "names": list(self.names),
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "MaskTrack":
+        """The inverse of `to_dict`; InputError when a key is missing or of another shape."""
+        try:
+            counts = tuple(tuple(c.encode("ascii") for c in track) for track in data["counts"])
+            h, w = data["size"]
+            ids = np.asarray(data["frame_ids"], np.int64)
+            scores = np.asarray(data.get("scores", []), np.float32).reshape(len(counts), -1)
+            return MaskTrack(counts, (int(h), int(w)), ids, scores, tuple(data.get("names", ())))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"not a mask track: {error!r}; expected the keys size, frame_ids, counts") from error

@@ -1,0 +1,271 @@
+"""Parts by name: eight kinds, one registry each, and the spec text that names a part with its options.
+
+A *spec* is one of
+
+- `"name"` or `"name:option=1,other=x"`: a registered part with options (values are JSON, `True/False/None`, or text);
+- `"path/to/file.py:name"` or `"package.module:name"`, options after a second colon: anything importable;
+- `{"name": ..., "option": 1}`: the same as a mapping;
+- the part itself.
+
+A class is constructed with the options; a function gets its keyword-only options bound.
+"""
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from revseg.errors import SpecError
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+_LITERALS = {"True": True, "False": False, "None": None, "true": True, "false": False, "none": None}
+
+
+def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+    """`"box:size=840,label='a b'"` -> `("box", {"size": 840, "label": "a b"})`.
+
+    Raises SpecError when the text is not of that form.
+    """
+    name, colon, rest = text.partition(":")
+    if colon and (name.endswith(".py") or not _is_option(rest)):
+        attribute, colon, rest = rest.partition(":")
+        name = f"{name}:{attribute}"
+    options: dict[str, Any] = {}
+    for item in _split(rest) if colon else []:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip().isidentifier():
+            raise SpecError(f"cannot read the spec {text!r}: expected name:option=value,..., got {item!r}")
+        options[key.strip()] = _value(value.strip())
+    if not name.strip():
+        raise SpecError(f"cannot read the spec {text!r}: the name is missing")
+    return name.strip(), options
+
+
+def format_spec(name: str, options: Mapping[str, Any]) -> str:
+    """The inverse of `parse_spec`: `("box", {"size": 840})` -> `"box:size=840"`."""
+    if not options:
+        return name
+    return f"{name}:{','.join(f'{key}={_text(value)}' for key, value in options.items())}"
+
+
+class Registry(Generic[T]):
+    """The parts of one kind: built-in ones from the sub-package `home`, others by entry point or `register`."""
+
+    def __init__(self, kind: str, home: str) -> None:
+        self.kind = kind
+        self.home = home
+        self._parts: dict[str, Any] = {}
+
+    def register(self, name: str) -> Callable[[P], P]:
+        """A decorator that adds a part and returns it unchanged. A name that is taken by another part raises."""
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise SpecError(f"{self.kind} name {name!r}: expected lower-case letters, digits and underscores")
+
+        def add(part: P) -> P:
+            held = self._parts.get(name)
+            if held is not None and _origin(held) != _origin(part):
+                raise SpecError(f"{self.kind} {name!r} is taken by {_origin(held)}; choose another name")
+            self._parts[name] = part
+            return part
+
+        return add
+
+    def names(self) -> list[str]:
+        """All names, sorted. Reads the plug-ins' metadata and imports none of them."""
+        importlib.import_module(self.home)
+        return sorted({*self._parts, *self._entry_points()})
+
+    def get(self, name: str) -> Any:
+        """The registered part, unbuilt. Imports only the one asked for."""
+        importlib.import_module(self.home)
+        if name not in self._parts:
+            entry = self._entry_points().get(name)
+            if entry is None:
+                raise SpecError(_unknown(self.kind, name, self.names()))
+            self.register(name)(entry.load())
+        return self._parts[name]
+
+    def build(self, spec: Any) -> T:
+        """The part that a spec names, ready to use. Raises SpecError for an unknown name or option."""
+        if isinstance(spec, str):
+            name, options = parse_spec(spec)
+        elif isinstance(spec, Mapping):
+            options = dict(spec)
+            name = options.pop("name", None)
+            if not isinstance(name, str):
+                raise SpecError(f'{self.kind} spec {dict(spec)!r}: expected a "name"')
+        else:
+            return spec
+        part = _load(name) if ":" in name else self.get(name)
+        return _construct(self.kind, name, part, options)
+
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return {e.name: e for e in importlib.metadata.entry_points(group=f"revseg.{self.kind}")}
+
+
+def options_of(part: Any) -> dict[str, inspect.Parameter]:
+    """The options of an unbuilt part: a class's constructor arguments, a function's keyword-only arguments."""
+    try:
+        parameters = inspect.signature(part).parameters
+    except (TypeError, ValueError):
+        return {}
+    keyword_only = not inspect.isclass(part)
+    kinds = (
+        (inspect.Parameter.KEYWORD_ONLY,)
+        if keyword_only
+        else (
+            inspect.Parameter.KEYWORD_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        )
+    )
+    return {name: p for name, p in parameters.items() if p.kind in kinds}
+
+
+def spec_of(part: Any) -> Any:
+    """What a record should hold for a part: its spec as given, or the import path of an object that was passed.
+
+    Raises nothing: an object without an import path is recorded as `{"object": repr}`, which `build` refuses.
+    """
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping):
+        return dict(part)
+    if isinstance(part, functools.partial):
+        return {"name": spec_of(part.func), **part.keywords}
+    path = _origin(part)
+    found = sys.modules.get(path.partition(":")[0])
+    if getattr(found, path.partition(":")[2], None) is part:
+        return path
+    return {"object": repr(part)}
+
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    kind: Registry(kind, home)
+    for kind, home in {
+        "policy": "revseg.rollout",
+        "prompt": "revseg.rollout",
+        "parser": "revseg.grounding",
+        "reward": "revseg.rewards",
+        "tracker": "revseg.trackers",
+        "objective": "revseg.objectives",
+        "sampler": "revseg.samplers",
+        "dataset": "revseg.datasets",
+    }.items()
+}
+
+
+def registry(kind: str) -> Registry[Any]:
+    """The registry of a kind; raises SpecError naming the kinds there are."""
+    if kind not in REGISTRIES:
+        raise SpecError(_unknown("kind", kind, list(REGISTRIES)))
+    return REGISTRIES[kind]
+
+
+def register(kind: str, name: str) -> Callable[[P], P]:
+    """`@revseg.register("reward", "centre")` above a function or class makes it a part."""
+    return registry(kind).register(name)
+
+
+def build(kind: str, spec: Any) -> Any:
+    """`revseg.build("tracker", "sam2:compile=True")`: the part, ready to use."""
+    return registry(kind).build(spec)
+
+
+def names(kind: str) -> list[str]:
+    """The names of a kind, sorted; imports no plug-in."""
+    return registry(kind).names()
+
+
+def _construct(kind: str, name: str, part: Any, options: Mapping[str, Any]) -> Any:
+    known = options_of(part)
+    for option in options:
+        if option not in known:
+            raise SpecError(_unknown(f"option of {kind} {name!r}", option, list(known)))
+    missing = [o for o, p in known.items() if p.default is inspect.Parameter.empty and o not in options]
+    if missing:
+        raise SpecError(f"{kind} {name!r} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
+    if inspect.isclass(part):
+        return part(**options)
+    return functools.partial(part, **options) if options else part
+
+
+def _load(path: str) -> Any:
+    source, _, attribute = path.partition(":")
+    if source.endswith(".py"):
+        module_name = "revseg_user_" + re.sub(r"\W", "_", str(Path(source).resolve()))
+        spec = importlib.util.spec_from_file_location(module_name, source)
+        if spec is None or spec.loader is None or not Path(source).is_file():
+            raise SpecError(f"cannot load {path!r}: no file {source!r}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(source)
+        except ModuleNotFoundError as error:
+            raise SpecError(f"cannot load {path!r}: {error}") from error
+    if not hasattr(module, attribute):
+        raise SpecError(_unknown(f"name in {source}", attribute, [n for n in vars(module) if not n.startswith("_")]))
+    return getattr(module, attribute)
+
+
+def _origin(part: Any) -> str:
+    named = part if hasattr(part, "__qualname__") else type(part)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what}: {name!r}.{hint} Known: {', '.join(known) or 'none'}"
+
+
+def _is_option(text: str) -> bool:
+    return re.match(r"\s*[A-Za-z_]\w*\s*=", text) is not None
+
+
+def _split(text: str) -> list[str]:
+    """At commas outside quotes and brackets."""
+    items, depth, quote, start = [], 0, "", 0
+    for i, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote and text[i - 1] != "\\" else quote
+        elif char in "\"'" and (i == 0 or text[i - 1] in "=[,({: "):
+            quote = char
+        elif char in "[{(":
+            depth += 1
+        elif char in ")}]":
+            depth -= 1
+        elif char == "," and depth == 0:
+            items.append(text[start:i])
+            start = i + 1
+    return [*items, text[start:]]
+
+
+def _value(text: str) -> Any:
+    if text in _LITERALS:
+        return _LITERALS[text]
+    if len(text) >= 2 and text[0] == text[-1] == "'":
+        return text[1:-1]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, str) and _value(value) == value and re.fullmatch(r"[\w./~@+-][\w ./~@+:-]*(?<! )", value):
+        return value
+    return json.dumps(value)
