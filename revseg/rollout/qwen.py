@@ -1,0 +1,141 @@
+"""Qwen2.5-VL as a policy: from the hub, a local folder or the checkpoint that the library carries."""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from revseg.errors import InputError
+from revseg.registry import register
+from revseg.types import Message, Reply, Rollout, Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+BUNDLED = Path(__file__).parent.parent / "assets" / "small_policy"
+
+
+@register("policy", "qwen")
+class QwenPolicy:
+    """Qwen2.5-VL through transformers; without `model`, the small checkpoint bundled with revseg.
+
+    Options: `model` a hub name or a folder; `dtype` "auto" (bfloat16 on a GPU, float32 on a CPU) or torch's name;
+    `device` "auto", "cpu", "cuda:1"; `device_map` as in transformers, instead of `device`; `attention` transformers'
+    implementation ("sdpa", "flash_attention_2", "eager"); `adapter` a LoRA folder written by peft; `fps` the nominal
+    frame rate of clips (the paper's 2); `batch_size` rows a forward; `reuse` round 1's cache in round 2 (memory
+    against time).
+
+    A `revseg.json` beside the weights, as training writes it, gives `defaults`: the rounds, sampler and number of
+    frames that the checkpoint was taught.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        device_map: str | None = None,
+        attention: str | None = None,
+        adapter: str | None = None,
+        fps: float = 2.0,
+        batch_size: int = 64,
+        reuse: bool = True,
+    ) -> None:
+        from revseg.rollout.encoding import Encoder
+        from revseg.rollout.session import Sessions
+
+        folder = str(BUNDLED) if model is None else model
+        self._model, self.processor = load(folder, dtype, device, device_map, attention, adapter)
+        self.defaults = _defaults(folder) or _defaults(adapter or "")
+        self.encoder = Encoder(self.processor, self._model.config, fps=fps)
+        self.suppressed = suppressed_tokens(self.processor.tokenizer)
+        self._sessions = Sessions(self, batch_size, reuse)
+
+    @property
+    def model(self) -> "torch.nn.Module":
+        """The transformers (or peft) model, for optimizers and for `train()` and `eval()`."""
+        return self._model
+
+    def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
+        """One reply a conversation. Each distinct prompt is read once; later rounds continue from the cache."""
+        return self._sessions.reply(rollouts, prompts, uniforms(rollouts, prompts, sampling), sampling)
+
+    def logprobs(self, rollouts: Sequence[Rollout], *, temperature: float = 1.0) -> "list[torch.Tensor]":
+        """Per rollout float32[n]: log-probs of all its sampled tokens, every round, with gradients. One forward."""
+        from revseg.rollout.scoring import logprobs
+
+        return logprobs(self, rollouts, temperature=temperature)
+
+    def forget(self) -> None:
+        """Drop the cache kept for a next round. Done by itself when the weights are about to change."""
+        self._sessions.forget()
+
+    def save(self, folder: str) -> None:
+        """Weights (safetensors), processor and `revseg.json` in `folder`, as `qwen:model=folder` reads them."""
+        self._model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        Path(folder, "revseg.json").write_text(json.dumps(self.defaults, indent=2) + "\n", "utf-8")
+
+
+def load(
+    folder: str, dtype: str, device: str, device_map: str | None, attention: str | None, adapter: str | None
+) -> tuple[Any, Any]:
+    """Model (eval mode) and processor. InputError, naming what was looked for, when either cannot be loaded."""
+    import torch
+    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+    where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    kind = dtype if dtype != "auto" else "float32" if device_map is None and where == "cpu" else "bfloat16"
+    options: dict[str, Any] = {"dtype": getattr(torch, kind)}
+    if device_map is not None:
+        options["device_map"] = device_map
+    if attention is not None:
+        options["attn_implementation"] = attention
+    try:
+        model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, **options)
+        processor = AutoProcessor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot load Qwen2.5-VL from {folder!r}: {error}. Expected a hub name that can be reached or is cached, "
+            "or a folder with config.json, safetensors and the processor's files"
+        ) from error
+    if device_map is None:
+        model = model.to(where)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    return model.eval(), processor
+
+
+def suppressed_tokens(tokenizer: Any) -> list[int]:
+    """Tokens that stand for pictures: a policy that drew one would break the count of placeholders."""
+    names = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
+    ids = tokenizer.convert_tokens_to_ids(list(names))
+    return sorted({i for i in ids if i is not None and i != tokenizer.unk_token_id})
+
+
+def uniforms(rollouts: Sequence[Rollout], prompts: Sequence[Message], sampling: Sampling) -> np.ndarray:
+    """float64[b max_new_tokens] in [0, 1): each row's own numbers, by its content and its place among its equals.
+
+    So a row draws the same tokens whoever its neighbours are, and a group's rows differ.
+    """
+    if sampling.temperature <= 0:
+        return np.zeros((len(rollouts), sampling.max_new_tokens))
+    rows, seen = [], {}
+    for rollout, prompt in zip(rollouts, prompts, strict=True):
+        key = zlib.crc32(repr((rollout.query.id, prompt.text)).encode())
+        for turn in rollout.turns:
+            key = zlib.crc32(turn.reply.token_ids.tobytes(), key)
+        seen[key] = seen.get(key, -1) + 1
+        rows.append(np.random.default_rng([sampling.seed, key, seen[key]]).random(sampling.max_new_tokens))
+    return np.stack(rows) if rows else np.zeros((0, sampling.max_new_tokens))
+
+
+def _defaults(folder: str) -> Mapping[str, Any]:
+    path = Path(folder, "revseg.json")
+    return json.loads(path.read_text("utf-8")) if folder and path.is_file() else {}

@@ -1,0 +1,210 @@
+"""A batch of conversations in the model's key-value cache, from one round to the next.
+
+Rows lie in the cache as `[left pad | prompt | reply | holes | next prompt | reply ...]`: rows end their replies at
+different lengths, the difference is masked, and every forward is given its positions explicitly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from revseg.rollout.encoding import Encoded
+from revseg.rollout.generation import decode
+from revseg.types import Message, Reply, Rollout, Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Session:
+    """The cache of a batch: `mask` bool[b s] marks its real tokens, `starts` int64[b] the next rotary positions."""
+
+    cache: Any
+    mask: "torch.Tensor"
+    starts: "torch.Tensor"
+    replies: list[Reply]
+    unfed: list[np.ndarray]  # a row's last token may not have been through the model yet
+
+    def rows(self, index: Sequence[int]) -> "Session":
+        """The session of these rows (repeats allowed); this one must not be used any more."""
+        import torch
+
+        if list(index) == list(range(len(self.replies))):
+            return self
+        rows = torch.as_tensor(list(index), device=self.mask.device)
+        self.cache.batch_select_indices(rows)
+        kept = [self.replies[i] for i in index]
+        return Session(self.cache, self.mask[rows], self.starts[rows], kept, [self.unfed[i] for i in index])
+
+
+class Sessions:
+    """Answers batches for a policy and keeps the last round's caches for the next."""
+
+    def __init__(self, policy: Any, batch_size: int, reuse: bool) -> None:
+        self.policy = policy
+        self.batch_size = batch_size
+        self.reuse = reuse
+        self._kept: list[Session] = []
+
+    def forget(self) -> None:
+        self._kept = []
+
+    def reply(
+        self, rollouts: Sequence[Rollout], prompts: Sequence[Message], uniforms: np.ndarray, sampling: Sampling
+    ) -> list[Reply]:
+        """Rows whose last reply is in a kept cache continue from it; the others are read from their beginning."""
+        import torch
+
+        kept, self._kept = self._kept, []
+        out: list[Reply | None] = [None] * len(rollouts)
+        with torch.inference_mode():
+            for session, places in self._batches(kept, rollouts):
+                batch = [rollouts[i] for i in places], [prompts[i] for i in places]
+                session, logits = self._resume(session, *batch) if session else self._open(*batch)
+                replies = self._decode(session, logits, uniforms[places], sampling)
+                for place, reply in zip(places, replies, strict=True):
+                    out[place] = reply
+        return [reply for reply in out if reply is not None]
+
+    def _batches(self, kept: list[Session], rollouts: Sequence[Rollout]) -> list[tuple[Session | None, list[int]]]:
+        places = {id(reply): (s, row) for s, session in enumerate(kept) for row, reply in enumerate(session.replies)}
+        found: dict[int, tuple[list[int], list[int]]] = {}
+        fresh = []
+        for index, rollout in enumerate(rollouts):
+            where = places.get(id(rollout.turns[-1].reply)) if rollout.turns else None
+            if where is None:
+                fresh.append(index)
+            else:
+                rows, indices = found.setdefault(where[0], ([], []))
+                rows.append(where[1])
+                indices.append(index)
+        batches: list[tuple[Session | None, list[int]]] = [
+            (kept[s].rows(rows), indices) for s, (rows, indices) in found.items()
+        ]
+        size = self.batch_size
+        return batches + [(None, fresh[i : i + size]) for i in range(0, len(fresh), size)]
+
+    def _open(self, rollouts: list[Rollout], prompts: list[Message]) -> tuple[Session, "torch.Tensor"]:
+        """Read each distinct conversation once, then give every row its copy."""
+        import torch
+        from transformers import DynamicCache
+
+        keys = [(id(p), *map(id, r.turns)) for r, p in zip(rollouts, prompts, strict=True)]
+        distinct = list(dict.fromkeys(keys))
+        firsts = [keys.index(key) for key in distinct]
+        pieces = [self.policy.encoder.conversation(rollouts[i], prompts[i]) for i in firsts]
+        device = self.policy.model.device
+        nothing = [Reply("")] * len(firsts)
+        empty = torch.zeros((len(firsts), 0), dtype=torch.bool, device=device)
+        starts = torch.zeros(len(firsts), dtype=torch.int64, device=device)
+        session = Session(DynamicCache(), empty, starts, nothing, [np.zeros(0, np.int64)] * len(firsts))
+        session, logits = self._feed(session, pieces)
+        rows = [distinct.index(key) for key in keys]
+        return session.rows(rows), logits[torch.as_tensor(rows, device=device)]
+
+    def _resume(
+        self, session: Session, rollouts: list[Rollout], prompts: list[Message]
+    ) -> tuple[Session, "torch.Tensor"]:
+        pieces = []
+        for rollout, prompt, unfed in zip(rollouts, prompts, session.unfed, strict=True):
+            whole = self.policy.encoder.conversation(rollout, prompt)
+            pieces.append([Encoded(unfed, (len(unfed),), ()), whole[-1]])
+        return self._feed(session, pieces)
+
+    def _feed(self, session: Session, pieces: list[list[Encoded]]) -> tuple[Session, "torch.Tensor"]:
+        """Run more tokens through the model; float[b v] logits after the last."""
+        import torch
+
+        starts = session.starts.tolist()
+        inputs = collate(self.policy, pieces, starts)
+        ends = [self.policy.encoder.positions(row, start)[1] for row, start in zip(pieces, starts, strict=True)]
+        mask = torch.cat([session.mask, inputs.pop("attention_mask")], 1)
+        out = self.policy.model(
+            **inputs, attention_mask=mask, past_key_values=session.cache, use_cache=True, logits_to_keep=1
+        )
+        starts = torch.as_tensor(ends, device=mask.device)
+        return replace(session, cache=out.past_key_values, mask=mask, starts=starts), self._allowed(out.logits[:, -1])
+
+    def _decode(
+        self, session: Session, logits: "torch.Tensor", uniforms: np.ndarray, sampling: Sampling
+    ) -> list[Reply]:
+        import torch
+
+        policy, before = self.policy, session.mask.shape[1]
+        mask, starts = session.mask, session.starts
+
+        def step(token: "torch.Tensor") -> "torch.Tensor":
+            nonlocal mask, starts
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
+            out = policy.model(
+                input_ids=token[:, None],
+                attention_mask=mask,
+                position_ids=starts.expand(4, -1)[..., None],
+                past_key_values=session.cache,
+                use_cache=True,
+            )
+            starts = starts + 1
+            return self._allowed(out.logits[:, -1])
+
+        stops = [policy.encoder.end_id]
+        tokens, scores = decode(step, logits, uniforms, stop_ids=stops, sampling=sampling)
+        texts = policy.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        replies = [Reply(*row) for row in zip(texts, tokens, scores, strict=True)]
+        if self.reuse:
+            lengths = torch.as_tensor([len(t) for t in tokens], device=mask.device)
+            steps = torch.arange(mask.shape[1] - before, device=mask.device)
+            mask[:, before:] = steps < lengths[:, None]
+            fed = lengths.clamp(max=len(steps))
+            unfed = [t[int(n) :] for t, n in zip(tokens, fed, strict=True)]
+            self._kept.append(Session(session.cache, mask, session.starts + fed, replies, unfed))
+        return replies
+
+    def _allowed(self, logits: "torch.Tensor") -> "torch.Tensor":
+        logits[:, self.policy.suppressed] = float("-inf")
+        return logits
+
+
+def collate(policy: Any, pieces: Sequence[Sequence[Encoded]], starts: Sequence[int]) -> dict[str, "torch.Tensor"]:
+    """Left-padded model inputs for rows of pieces: ids and mask [b s], positions [4 b s], patches and their grids."""
+    import torch
+
+    device, dtype = policy.model.device, policy.model.dtype
+    rows = [np.concatenate([p.token_ids for p in row]) for row in pieces]
+    width = max(map(len, rows))
+    ids = np.full((len(rows), width), policy.encoder.end_id, np.int64)
+    mask = np.zeros((len(rows), width), bool)
+    places = np.zeros((4, len(rows), width), np.int64)
+    for i, (row, start) in enumerate(zip(pieces, starts, strict=True)):
+        pad = width - len(rows[i])
+        ids[i, pad:], mask[i, pad:] = rows[i], True
+        places[1:, i, pad:] = policy.encoder.positions(row, start)[0]
+        places[0, i, pad:] = np.arange(width - pad)  # only the three rotary rows matter under a mask
+    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+    batch = {name: torch.as_tensor(value, device=device) for name, value in inputs.items()}
+    blocks = [block for row in pieces for piece in row for block in piece.blocks]
+    side = policy.encoder.merge
+    for video, pixels, grids in (
+        (False, "pixel_values", "image_grid_thw"),
+        (True, "pixel_values_videos", "video_grid_thw"),
+    ):
+        some = [b for b in blocks if b.is_video == video]
+        if some:
+            patches = torch.as_tensor(np.concatenate([b.patches for b in some]), device=device)
+            batch[pixels] = normalise(patches, policy.processor.image_processor).to(dtype)
+            batch[grids] = torch.tensor([[b.grid.t, b.grid.h * side, b.grid.w * side] for b in some], device=device)
+    return batch
+
+
+def normalise(patches: "torch.Tensor", processor: Any) -> "torch.Tensor":
+    """uint8[n 3*d] patches, channel by channel, to the float32 that the vision tower reads."""
+    import torch
+    from einops import rearrange
+
+    scale = 255.0
+    mean = torch.tensor(processor.image_mean, device=patches.device)[:, None] * scale
+    std = torch.tensor(processor.image_std, device=patches.device)[:, None] * scale
+    planes = rearrange(patches.float(), "n (c d) -> n c d", c=3)
+    return rearrange((planes - mean) / std, "n c d -> n (c d)")

@@ -1,0 +1,114 @@
+"""A Qwen2.5-VL of a few million parameters (or a few thousand, for tests) with a tokenizer of its own.
+
+The classes are transformers' own, so that what runs on it runs on the 7B model: it is a checkpoint, not a class.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+# Qwen's ChatML without the system message, which a small model would only have to skip.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int = 112) -> Any:
+    """A Qwen2_5_VLProcessor whose byte-level tokenizer is trained on `corpus`; whole numbers are single tokens.
+
+    Every number from 0 to `size` is a token, so that a coordinate is one draw. Unknown words fall back to bytes.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+    core = Tokenizer(models.BPE())
+    words = Regex(r" ?[\p{L}_][\p{L}\p{N}_]*|\p{N}+| ?[^\s\p{L}\p{N}_]+|\s+")
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    core.decoder = decoders.ByteLevel()
+    numbers = [str(n) for n in range(size + 1)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator([*numbers * 1000, *corpus], trainer)  # often enough that each is merged
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=[t for t in SPECIAL if t != "<|im_end|>"],
+    )
+    return Qwen2_5_VLProcessor(
+        Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE
+    )
+
+
+def build_model(
+    processor: Any,
+    *,
+    hidden: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    vision_hidden: int = 128,
+    vision_depth: int = 4,
+    seed: int = 0,
+) -> Any:
+    """A randomly initialised Qwen2_5_VLForConditionalGeneration, float32, for that processor's vocabulary."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    ids = processor.tokenizer.convert_tokens_to_ids
+    half = hidden // heads // 2
+    section = [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8]  # the released models' 16:24:24
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(processor.tokenizer),
+            "hidden_size": hidden,
+            "intermediate_size": hidden * 3,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section},
+            "bos_token_id": None,
+            "eos_token_id": ids("<|im_end|>"),
+            "pad_token_id": ids("<|endoftext|>"),
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": vision_depth,
+            "hidden_size": vision_hidden,
+            "intermediate_size": vision_hidden * 3,
+            "num_heads": heads,
+            "out_hidden_size": hidden,
+            "tokens_per_second": 2,
+            "window_size": 112,
+            "fullatt_block_indexes": list(range(vision_depth)),
+        },
+        image_token_id=ids("<|image_pad|>"),
+        video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"),
+        vision_end_token_id=ids("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Qwen2_5_VLForConditionalGeneration(config)
