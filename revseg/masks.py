@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-from pycocotools import mask as coco
+from pycocotools import mask as _coco
 
 from revseg.errors import InputError
+
+coco: Any = _coco  # its type stubs describe neither counts as bytes nor lists of codes
 
 
 def encode(mask: Bool[np.ndarray, "h w"]) -> bytes:

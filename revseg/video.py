@@ -1,10 +1,17 @@
 """A file, a folder of frames or an array as a `Video`: lazy, so that its length never decides the memory."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
+
+from revseg.errors import InputError, VideoError
+
+FOLDER_FPS = 24.0  # frames a second of folders and arrays that come without a rate: DAVIS's and the cinema's
+PICTURES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,22 +19,149 @@ class Video:
     """A source of frames, read lazily: nothing is decoded but what is asked for.
 
     `reader` maps int64[t] valid indices to uint8[t h w 3] RGB frames in that order; anything that can do so is a video.
+    A video from `open` can be pickled and read in several processes at once: each opens the file for itself.
     """
 
     id: str
-    size: tuple[int, int]  # (height, width)
-    fps: float
+    size: tuple[int, int]  # (height, width), as displayed
+    fps: float  # of a variable-rate file: the average
     length: int
     reader: Callable[[np.ndarray], np.ndarray]
 
     def __len__(self) -> int:
         return self.length
 
-    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """uint8[t h w 3], RGB, in the order asked. Raises VideoError on a broken or short read."""
-        return self.reader(np.asarray(indices, np.int64))
+    def __repr__(self) -> str:
+        h, w = self.size
+        return f"Video({self.id!r}, {self.length} frames of {w}x{h} at {self.fps:.4g} fps)"
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "t h w 3"]:
+        """uint8[t h w 3], RGB, in the order asked; repeats are allowed.
+
+        Raises InputError for an index outside 0..len-1 and VideoError on a broken or short read.
+        """
+        asked = np.asarray(indices)
+        if asked.size == 0:
+            return np.zeros((0, *self.size, 3), np.uint8)
+        if asked.ndim != 1 or asked.dtype.kind not in "iu":
+            raise InputError(f"expected frame indices as a list of integers, got {indices!r}")
+        outside = asked[(asked < 0) | (asked >= self.length)]
+        if len(outside):
+            raise InputError(f"{self.id}: expected frame indices in 0..{self.length - 1}, got {outside[:5].tolist()}")
+        frames = self.reader(asked.astype(np.int64))
+        expected = (len(asked), *self.size, 3)
+        if frames.shape != expected or frames.dtype != np.uint8:
+            raise VideoError(
+                f"{self.id}: short read, expected uint8{list(expected)}, got {frames.dtype}{list(frames.shape)}"
+            )
+        return frames
+
+    def stream(
+        self, indices: Sequence[int] | np.ndarray | None = None, *, chunk: int = 16
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, uint8[h w 3]) one by one in the order asked, all frames by default; holds `chunk` frames at a time.
+
+        Backwards from frame k: `video.stream(range(k, -1, -1))`.
+        """
+        if chunk < 1:
+            raise InputError(f"expected a chunk of at least 1 frame, got {chunk}")
+        asked = range(self.length) if indices is None else indices
+        for start in range(0, len(asked), chunk):
+            part = [int(i) for i in asked[start : start + chunk]]
+            yield from zip(part, self.read(part), strict=True)
 
     @staticmethod
-    def open(source: "str | Path | np.ndarray", *, fps: float | None = None) -> "Video":
-        """A video file, a folder of numbered JPEG or PNG frames, or an array uint8[t h w 3]."""
-        raise NotImplementedError
+    def open(source: "str | Path | np.ndarray | Video", *, fps: float | None = None) -> "Video":
+        """A video file, a picture, a folder of numbered JPEG or PNG frames, or an array uint8[t h w 3] (RGB).
+
+        Frame i of a file is the i-th one shown, turned as its metadata asks. A folder's frames are taken in the order
+        of the numbers in their names, so that 9.jpg comes before 10.jpg; index i is the i-th file, whatever its number.
+        `fps` overrides the rate, which folders and arrays do not know: 24 unless given.
+
+        Raises VideoError, naming the source, for what is missing, empty, or cannot be read as a video; InputError for
+        an array of another shape or type.
+        """
+        if fps is not None and not 0 < fps < float("inf"):
+            raise InputError(f"expected fps above 0, got {fps}")
+        if isinstance(source, Video):
+            return source if fps is None else Video(source.id, source.size, fps, source.length, source.reader)
+        if isinstance(source, np.ndarray):
+            return _open_array(source, fps or FOLDER_FPS)
+        path = Path(source)
+        if path.is_dir():
+            return _open_folder(path, fps or FOLDER_FPS)
+        if not path.is_file():
+            raise VideoError(f"{path}: no such file or folder; expected a video file or a folder of JPEG or PNG frames")
+        from revseg.video_file import FileReader
+
+        reader = FileReader.open(str(path))
+        return Video(path.stem, reader.size, fps or reader.fps, len(reader), reader)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayReader:
+    """Frames that are already in memory, uint8[t h w 3]."""
+
+    frames: np.ndarray
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        return self.frames[indices]
+
+
+@dataclass(frozen=True, eq=False)
+class FolderReader:
+    """Picture files, one a frame, read when asked for."""
+
+    paths: tuple[Path, ...]
+    size: tuple[int, int]
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        frames = np.empty((len(indices), *self.size, 3), np.uint8)
+        for slot, index in enumerate(indices):
+            picture = read_picture(self.paths[index])
+            if picture.shape[:2] != self.size:
+                (h, w), (height, width) = picture.shape[:2], self.size
+                raise VideoError(
+                    f"{self.paths[index]}: expected {width}x{height} as the folder's first frame, got {w}x{h}"
+                )
+            frames[slot] = picture
+        return frames
+
+
+def read_picture(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture file as uint8[h w 3], RGB, upright (EXIF orientation applied); transparency is dropped.
+
+    Raises VideoError naming the file when it cannot be read or holds more than 8 bits a channel.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise VideoError(f"{path}: expected a picture of 8 bits a channel, got mode {picture.mode}")
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError(f"{path}: expected a readable JPEG or PNG picture: {error}") from error
+
+
+def _open_array(frames: np.ndarray, fps: float) -> Video:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise InputError(f"expected frames as a non-empty array uint8[t h w 3], got {frames.dtype}{list(frames.shape)}")
+    return Video("array", frames.shape[1:3], fps, len(frames), ArrayReader(frames))
+
+
+def _open_folder(folder: Path, fps: float) -> Video:
+    found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
+    if not found:
+        raise VideoError(f"{folder}: expected a folder of numbered frames such as 00000.jpg or 00000.png, found none")
+    paths = tuple(sorted(found, key=_natural))
+    height, width, _ = read_picture(paths[0]).shape
+    return Video(folder.resolve().name, (height, width), fps, len(paths), FolderReader(paths, (height, width)))
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Runs of digits compare as numbers; the name itself breaks ties such as 1.png and 01.png."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
+    return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in parts], path.name
