@@ -1,0 +1,232 @@
+"""The synthetic world `shapes`: short videos of moving forms, questions about them, exact masks; endless and seeded."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from revseg.datasets.shapes_queries import KINDS, NEEDS_TIME, NEEDS_TWO, Question, View, questions
+from revseg.datasets.shapes_render import FORMS, UNSEEN_FORMS, Look, Painter, true_masks
+from revseg.datasets.shapes_scene import Scene, World, sample_scene
+from revseg.datasets.shapes_wording import VOCABULARY, WORDINGS, phrase, trace
+from revseg.errors import InputError
+from revseg.masks import MaskTrack
+from revseg.registry import register
+from revseg.types import Query, Sample
+from revseg.video import Video
+
+__all__ = ["KINDS", "VOCABULARY", "Shapes", "render_mp4"]
+
+SPLITS = ("train", "validation", "test")
+MIX = {
+    "attribute": 0.16,
+    "motion": 0.2,
+    "time": 0.16,
+    "relation": 0.16,
+    "comparison": 0.16,
+    "absent": 0.08,
+    "several": 0.08,
+}
+ATTEMPTS = 400
+
+
+@register("dataset", "shapes")
+class Shapes:
+    """A sequence of `Sample`s, item i made from (split, seed, i) alone: any item without the others, none held.
+
+    Splits are disjoint by construction: each has a random stream of its own (NumPy's spawn keys).
+
+    Shifts change what is drawn or written and leave the scenes of the same seed as they are, so that figures with and
+    without one are paired: `wording`, `noise`, `compression`, `background` and `colours`. `forms`, `speed`, `scale`,
+    `objects` and the sizes make other scenes.
+
+    Options:
+        size: number of samples.
+        split: "train", "validation" or "test".
+        seed: another seed, other samples.
+        frames, height, width: of every video; at least 1 and 16 and 16.
+        objects: fewest and most things in a scene, at most 8.
+        kinds: the kinds of question wanted, of `KINDS`; None for all that so many frames allow.
+        mix: share of each kind, e.g. {"absent": 1, "motion": 3}; needs not sum to one. Overrides `kinds`.
+        fps: nominal frames a second.
+        speed, scale: factors on all motion and on all sizes.
+        colours: "seen", or "unseen" for other hues under the same names.
+        forms: "seen", or "unseen" for held-out forms with names of their own (which `VOCABULARY` holds).
+        wording: "plain" or "reworded".
+        background: "plain" or "texture".
+        noise: standard deviation of Gaussian pixel noise as a share of white, in [0, 1].
+        compression: JPEG quality 1 (worst) to 100 that each frame has been through; None for none.
+
+    A sample's `meta` holds "kind", "key" (which question), "targets" (indices of the things asked for),
+    "descriptions" (of each target, such as "red circle"), "thinking" (a short trace in the words of `VOCABULARY`) and
+    "objects" (what every thing is and does). The truth has one row a target, or one empty row when the answer is
+    "not there".
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 256,
+        split: str = "train",
+        seed: int = 0,
+        frames: int = 32,
+        height: int = 112,
+        width: int = 112,
+        objects: Sequence[int] = (2, 4),
+        kinds: Sequence[str] | None = None,
+        mix: Mapping[str, float] | None = None,
+        fps: float = 8.0,
+        speed: float = 1.0,
+        scale: float = 1.0,
+        colours: str = "seen",
+        forms: str = "seen",
+        wording: str = "plain",
+        background: str = "plain",
+        noise: float = 0.0,
+        compression: int | None = None,
+    ) -> None:
+        _one_of("split", split, SPLITS)
+        _one_of("colours", colours, ("seen", "unseen"))
+        _one_of("forms", forms, ("seen", "unseen"))
+        _one_of("wording", wording, tuple(WORDINGS))
+        _one_of("background", background, ("plain", "texture"))
+        _between("size", size, 0, float("inf"))
+        _between("frames", frames, 1, float("inf"))
+        _between("height", height, 16, float("inf"))
+        _between("width", width, 16, float("inf"))
+        _between("speed", speed, 0.1, 10)
+        _between("scale", scale, 0.1, 2)
+        _between("noise", noise, 0, 1)
+        _between("compression", 100 if compression is None else compression, 1, 100)
+        if len(objects) != 2 or not 1 <= objects[0] <= objects[1] <= 8:
+            raise InputError(f"expected objects=[fewest, most] within 1..8, got {objects!r}")
+        self.size, self.split, self.seed, self.fps, self.wording = size, split, seed, fps, wording
+        known = tuple(FORMS if forms == "seen" else UNSEEN_FORMS)
+        counts = (int(objects[0]), int(objects[1]))
+        self.world = World(frames, height, width, counts, known, colours, speed, scale)
+        self.mix = _shares(kinds, mix, self.world)
+        self.look = Look(background, noise, compression)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(self.size))
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -self.size <= index < self.size:
+            raise IndexError(f"sample {index} of {self.size}")
+        index %= self.size
+        key = (SPLITS.index(self.split), index)
+        content, words, paint = (
+            np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(*key, part))) for part in range(3)
+        )
+        scene, question = self._find(content)
+        painter = Painter(scene, self.look, _shade(paint, scene), int(paint.integers(2**31)))
+        name = f"shapes-{self.split}-{self.seed}-{index}"
+        size = (self.world.height, self.world.width)
+        video = Video(name, size, self.fps, self.world.frames, painter)
+        text = phrase(self.wording, question.key, question.slots, question.kind == "several")
+        if len(question.targets) == 2 and text.startswith("all ") and words.random() < 0.5:
+            text = "both " + text.removeprefix("all ")
+        if question.targets:
+            truth = true_masks(scene, list(question.targets))
+        else:
+            truth = MaskTrack.empty(size, np.arange(self.world.frames))
+        return Sample(video, Query(f"{name}-query", text), truth, _meta(scene, question))
+
+    def _find(self, rng: np.random.Generator) -> tuple[Scene, Question]:
+        """A scene and a question of a kind drawn first, so that hard-won kinds are as frequent as asked."""
+        kind = str(rng.choice(list(self.mix), p=list(self.mix.values())))
+        for _ in range(ATTEMPTS):
+            view = View.of(sample_scene(rng, self.world))
+            found = [q for q in questions(view) if q.kind == kind] if view.lively else []
+            if found:
+                found = _some(rng, found, [q.base for q in found])
+                found = _some(rng, found, [q.key for q in found])
+                return view.scene, found[int(rng.integers(len(found)))]
+        raise InputError(
+            f"found no scene for a question of kind {kind!r} in {ATTEMPTS} attempts: "
+            f"allow more objects or frames, a smaller scale, or leave that kind out"
+        )
+
+
+def _some(rng: np.random.Generator, found: list[Question], groups: list[str]) -> list[Question]:
+    """The questions of one group, each group as likely as the next."""
+    names = sorted(set(groups))
+    name = names[int(rng.integers(len(names)))]
+    return [question for question, group in zip(found, groups, strict=True) if group == name]
+
+
+def _meta(scene: Scene, question: Question) -> dict[str, Any]:
+    things = scene.things
+    targets = [things[t].name for t in question.targets]
+    order = sorted(range(len(things)), key=lambda i: (things[i].centre[things[i].present.argmax(), 0], i))
+    facts = [(things[i].name, question.facts[i]) for i in order]
+    objects = [
+        {"colour": t.colour, "form": t.form, "motion": t.motion, "growth": t.growth, "speed": t.speed} for t in things
+    ]
+    return {
+        "kind": question.kind,
+        "key": question.key,
+        "targets": list(question.targets),
+        "descriptions": targets,
+        "thinking": trace(facts, targets),
+        "objects": objects,
+    }
+
+
+def _shade(rng: np.random.Generator, scene: Scene) -> tuple[int, int, int]:
+    """A plain background: dark, or light where nothing white or yellow would be lost on it."""
+    light = rng.random() < 0.3 and not {"white", "yellow"} & {t.colour for t in scene.things}
+    red, green, blue = (rng.integers(195, 222) if light else rng.integers(8, 48)) + rng.integers(-6, 7, 3)
+    return int(red), int(green), int(blue)
+
+
+def _shares(kinds: Sequence[str] | None, mix: Mapping[str, float] | None, world: World) -> dict[str, float]:
+    """The share of each kind, summing to one; kinds that such a world cannot have are left out unless named."""
+    refused = {kind: "frames=8 or more" for kind in NEEDS_TIME if world.frames < 8}
+    refused |= {kind: "two objects or more" for kind in NEEDS_TWO if world.objects[1] < 2}
+    if mix is None:
+        mix = {kind: MIX[kind] for kind in MIX if kind not in refused and (kinds is None or kind in kinds)}
+    for kind in [*mix, *(kinds or ())]:
+        _one_of("kind", kind, KINDS)
+        if kind in refused:
+            raise InputError(f"questions of kind {kind!r} need {refused[kind]}, got {world}")
+    total = sum(mix.values())
+    if not total > 0 or min(mix.values()) < 0:
+        raise InputError(f"expected shares of kinds that sum to more than 0, got {dict(mix)!r}")
+    return {kind: share / total for kind, share in mix.items()}
+
+
+def _one_of(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"unknown {what}: {value!r}; expected one of {', '.join(known)}")
+
+
+def _between(what: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"expected {what} from {low} to {high}, got {value}")
+
+
+def render_mp4(sample: Sample, path: str | Path) -> None:
+    """Writes the sample's video as an H.264 mp4, a few frames at a time.
+
+    An odd height or width is kept (the truth would no longer fit otherwise), at the price of full chroma resolution,
+    which not every player shows.
+    """
+    import av
+
+    video = sample.video
+    height, width = video.size
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(video.fps).limit_denominator(1000))
+        stream.height, stream.width = height, width
+        stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
+        stream.options = {"crf": "12"}
+        for start in range(0, video.length, 64):
+            for frame in video.read(range(start, min(start + 64, video.length))):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
