@@ -1,0 +1,115 @@
+"""The fields of one item of an answer: from what a model wrote to a frame index, a description, unit boxes and points.
+
+An item is a dict, or a bare list (a box, or several). Each reader raises `Fault` with a kind of `parsers.FAILURES`.
+"""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from revseg.grounding.boxes import clamp
+
+KEYFRAME_KEYS = ("frame_idx", "frame_index", "keyframe", "key_frame", "keyframe_idx", "keyframe_index", "frame_id")
+KEYFRAME_KEYS += ("frame_number", "frame")
+DESCRIPTION_KEYS = ("object_description", "description", "label", "object", "target", "caption")
+BOX_KEYS = ("bbox_2d", "bbox", "box", "box_2d", "bounding_box", "bboxes", "boxes")
+POINT_KEYS = ("point_2d", "point", "points")
+COORDS = ("pixel", "per_mille", "unit")
+
+
+class Fault(Exception):
+    """One rule that an item does not meet. Never leaves the parser."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+
+
+def read_keyframe(item: Any, frames: int, strict: bool = False) -> int:
+    """An index into `frames` frames. Passes 3, "3" and 3.0; strict: 3 alone."""
+    value = _field(item, KEYFRAME_KEYS)
+    if value is _MISSING:
+        raise Fault("no_keyframe", f"expected frame_idx in each item, got {_short(item)}")
+    if not strict and isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9]{1,18}\s*", value):
+        value = int(value)
+    if not strict and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Fault("keyframe_type", f"expected an integer frame_idx, got {_short(value)}")
+    if not 0 <= value < frames:
+        raise Fault("keyframe_range", f"expected frame_idx in 0..{frames - 1}, got {_short(value)}")
+    return value
+
+
+def read_description(item: Any, needed: bool = True) -> str:
+    """The description, without space around it; "" where there is none and none is needed."""
+    value = _field(item, DESCRIPTION_KEYS)
+    text = value.strip() if isinstance(value, str) else ""
+    if needed and not text:
+        raise Fault("no_description", f"expected an object description in each item, got {_short(item)}")
+    return text
+
+
+def read_boxes(item: Any, scale: tuple[float, float], strict: bool = False) -> Float32[np.ndarray, "k 4"]:
+    """The item's boxes as unit boxes, at least one; `scale` is (height, width) in the unit of the text."""
+    value = item if isinstance(item, list) else _field(item, BOX_KEYS)
+    if value is _MISSING:
+        raise Fault("no_box", f"expected bbox_2d in each item, got {_short(item)}")
+    several = not strict and isinstance(value, list) and value and all(isinstance(v, list) for v in value)
+    return np.stack([_box(box, scale) for box in (value if several else [value])])
+
+
+def read_points(item: Any, scale: tuple[float, float]) -> Float32[np.ndarray, "m 2"]:
+    """The item's points as unit xy; none where the item has no point."""
+    value = _field(item, POINT_KEYS)
+    if value is _MISSING or value is None or value == []:
+        return np.zeros((0, 2), np.float32)
+    height, width = scale
+    found = []
+    for point in value if isinstance(value, list) and isinstance(value[0], list) else [value]:
+        x, y = _numbers(point, 2, "point_type")
+        unit = np.array([x / width, y / height], np.float32)
+        if not ((unit >= 0) & (unit <= 1)).all():
+            raise Fault("point_outside", f"expected a point in {width:g} by {height:g}, got {_short(point)}")
+        found.append(unit)
+    return np.stack(found)
+
+
+def _box(value: Any, scale: tuple[float, float]) -> Float32[np.ndarray, "4"]:
+    x1, y1, x2, y2 = _numbers(value, 4, "box_type")
+    if x1 >= x2 or y1 >= y2:
+        raise Fault("box_order", f"expected [x1, y1, x2, y2] with x1 < x2 and y1 < y2, got {_short(value)}")
+    height, width = scale
+    unit = np.array([x1 / width, y1 / height, x2 / width, y2 / height]).clip(0, 1)
+    box = clamp(unit[None])[0]
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise Fault("box_outside", f"expected a box in {width:g} by {height:g}, got {_short(value)}")
+    return box
+
+
+def _numbers(value: Any, count: int, kind: str) -> list[float]:
+    numbers = value if isinstance(value, list) else []
+    ok = len(numbers) == count and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
+    if not ok or not all(math.isfinite(n) for n in numbers):
+        raise Fault(kind, f"expected {count} numbers, got {_short(value)}")
+    return [float(n) for n in numbers]
+
+
+_MISSING = object()
+
+
+def _field(item: Any, keys: tuple[str, ...]) -> Any:
+    """The value under the first of these keys; case, spaces, dashes and underscores in a key do not matter."""
+    if not isinstance(item, dict):
+        return _MISSING
+    plain = {re.sub(r"[\s_-]+", "_", key.strip().lower()): value for key, value in item.items()}
+    return next((plain[key] for key in keys if key in plain), _MISSING)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

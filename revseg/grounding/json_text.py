@@ -1,0 +1,142 @@
+"""JSON as models write it, read in one pass: never backtracks, never recurses, never evaluates.
+
+Accepts what `json` refuses: Python's quotes and words, trailing or missing commas, bare words, quotes inside quotes,
+text around the values. Gives up quietly on what no honest reply holds: brackets nested deeper than `MAX_DEPTH`, more
+than `MAX_STEPS` brackets, strings and separators. So its time is linear in the text, whatever the text is.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_DEPTH = 16
+MAX_STEPS = 20_000
+
+_OPEN = re.compile(r"[\[{]")
+_TOKEN = re.compile(r"""\s*(?:([\[\]{},:])|(["'])|([^\[\]{},:"'\s][^\[\]{},:"']*))""")
+_AFTER_STRING = re.compile(r"\s*(?:[,:\]}]|\Z)")  # what follows a closing quote; any other quote is part of the text
+_QUOTE = {quote: re.compile(rf"[{quote}\\]") for quote in "\"'"}
+_BETWEEN = re.compile(r"[\s,;]*")
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_WORDS = {"true": True, "false": False, "none": None, "null": None, "nan": math.nan}
+_WORDS |= {sign + word: float(sign + word) for sign in ("", "-", "+") for word in ("inf", "infinity")}
+
+
+@dataclass
+class Run:
+    """Values with nothing but commas and white space between them: `{...}, {...}` is one answer in two pieces."""
+
+    values: list[Any] = field(default_factory=list)
+    whole: bool = True  # every bracket was closed
+
+
+def read_runs(text: str) -> list[Run]:
+    """All lists and dicts in a text, outermost ones only, in order, grouped into runs of neighbours.
+
+    Of a list that never closes, or closes with the wrong bracket, the finished lists and dicts in it are kept.
+    """
+    runs: list[Run] = []
+    position, steps = 0, MAX_STEPS
+    while found := _OPEN.search(text, position):
+        near = runs and runs[-1].whole and _BETWEEN.fullmatch(text, position, found.start())
+        run = runs[-1] if near else Run()
+        values, whole, position, steps = _read(text, found.start(), steps)
+        run.values += values
+        run.whole = run.whole and whole
+        if not near and values:
+            runs.append(run)
+    return runs
+
+
+@dataclass
+class _Bracket:
+    """A list or dict not closed yet."""
+
+    value: Any
+    key: str | None = None  # of a dict: the key last read
+    colon: bool = False  # and whether its colon came
+
+    def put(self, item: Any) -> None:
+        if isinstance(self.value, list):
+            self.value.append(item)
+        elif self.colon and self.key is not None:
+            self.value[self.key] = item
+            self.next()
+        else:
+            self.key, self.colon = item if isinstance(item, str) else None, False
+
+    def next(self) -> None:
+        self.key, self.colon = None, False
+
+
+def _read(text: str, position: int, steps: int) -> tuple[list[Any], bool, int, int]:
+    """The value that opens at `position` -> (values, whole?, where it ends, steps left)."""
+    stack: list[_Bracket] = []
+    while steps > 0 and (token := _TOKEN.match(text, position)):
+        steps -= 1
+        position = token.end()
+        mark, quote, bare = token.groups()
+        if quote:
+            string, position, steps = _string(text, position, quote, steps)
+            if string is None:
+                break
+            stack[-1].put(string)
+        elif bare:
+            stack[-1].put(_scalar(bare.rstrip()))
+        elif mark in "[{":
+            if len(stack) == MAX_DEPTH:
+                break
+            stack.append(_Bracket([] if mark == "[" else {}))
+        elif mark in "]}":
+            if isinstance(stack[-1].value, list) != (mark == "]"):
+                return _finished(stack), False, position, steps
+            closed = stack.pop().value
+            if not stack:
+                return [closed], True, position, steps
+            stack[-1].put(closed)
+        elif mark == ",":
+            stack[-1].next()
+        else:
+            stack[-1].colon = True
+    return _finished(stack), False, len(text), steps
+
+
+def _finished(stack: list[_Bracket]) -> list[Any]:
+    """The lists and dicts that were complete inside lists that are not."""
+    lists = [bracket.value for bracket in stack if isinstance(bracket.value, list)]
+    return [item for value in lists for item in value if isinstance(item, list | dict)]
+
+
+def _string(text: str, start: int, quote: str, steps: int) -> tuple[str | None, int, int]:
+    """The string that starts after a quote -> (string or None when it never ends, where it ends, steps left)."""
+    position = start
+    while steps > 0 and (found := _QUOTE[quote].search(text, position)):
+        steps -= 1
+        position = found.end()
+        if found.group() == "\\":
+            position += 1
+        elif _AFTER_STRING.match(text, position):
+            return _unescape(text[start : position - 1]), position, steps
+    return None, len(text), steps
+
+
+def _unescape(raw: str) -> str:
+    if "\\" in raw:
+        raw = _ESCAPE.sub(lambda m: chr(int(m[1][1:], 16)) if len(m[1]) > 1 else _ESCAPED.get(m[1], m[1]), raw)
+    # Two escapes can be the halves of one character; a half that is alone could not be written to a file.
+    return raw.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _scalar(raw: str) -> Any:
+    """A word without quotes: a number, one of JSON's or Python's words, or text."""
+    if len(raw) > 1000:
+        return raw
+    if _INTEGER.fullmatch(raw):
+        return int(raw)
+    if _NUMBER.fullmatch(raw):
+        return float(raw)  # more digits than any index or pixel has: inf where it is too large, never an error
+    return _WORDS.get(raw.lower(), raw)

@@ -1,0 +1,228 @@
+"""From a reply to an `Answer`: total on any text, linear in its length, graded when it fails.
+
+Every parser here takes `(text, shown)`, the reply and the pictures of its round, and these options:
+
+- `coords`: the unit of coordinates in the text: `pixel` (absolute pixels of the pictures shown, the paper's and
+  Qwen2.5-VL's), `per_mille` (0 to 1000, Qwen2-VL's and Qwen3-VL's) or `unit` (0 to 1);
+- `strict`: accept the documented form only: tags in place, valid JSON, a list of dicts with exactly the keys asked for;
+- `tags`: fail a reply without `<answer>` (`strict` implies it where the round asks for tags).
+
+By default parsing is lenient: code fences, Python's quotes, trailing commas, text around the answer, other names of the
+keys (`fields.py`), a dict or a bare box in place of a list. The answer is read inside the last `<answer>` after the
+thinking, else from all that follows the thinking; of several answers the last counts. `[]` says that the target is not
+in the video; so does, inside `<answer>` and without JSON or a digit, a sentence of up to 100 characters such as "The
+dog is not in the video." or the word "none".
+
+`Answer.form` is the share of the round's format rules met, in equal weights; rules are listed with each parser. An
+answer fails (`Answer.error`, one of `FAILURES`) at the first rule that it cannot do without, and keeps its `form`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from revseg.errors import SpecError
+from revseg.grounding.fields import COORDS, Fault, read_boxes, read_description, read_keyframe, read_points
+from revseg.grounding.json_text import Run, read_runs
+from revseg.registry import register
+from revseg.types import Answer, Clip, Target
+
+FAILURES = {
+    "no_think": "strict: the reply does not start with <think>...</think>",
+    "no_answer": "nothing follows the thinking, or the required <answer>...</answer> is missing",
+    "no_json": "no JSON list or dict can be read; strict: not valid JSON",
+    "no_list": "strict: the JSON is not a list of dicts",
+    "wrong_keys": "strict: a key is missing, superfluous or spelt otherwise",
+    "no_keyframe": "an item has no frame index",
+    "keyframe_type": "the frame index is not an integer",
+    "keyframe_range": "the frame index is not one of the frames shown",
+    "no_description": "an item has no description, or an empty one",
+    "no_box": "an item has no box",
+    "box_type": "a box is not four finite numbers",
+    "box_order": "a box has x1 >= x2 or y1 >= y2",
+    "box_outside": "nothing of a box lies in the picture",
+    "point_type": "a point is not two finite numbers",
+    "point_outside": "a point lies outside the picture",
+}
+
+
+@register("parser", "keyframe_json")
+def keyframe_json(text: str, shown: Clip, *, coords: str = "pixel", strict: bool = False, tags: bool = False) -> Answer:
+    """Round 1: `<think>...</think><answer>[{"frame_idx": 3, "object description": "..."}]</answer>`.
+
+    Five rules: think tags; answer tags; a JSON list; every frame index valid; every description present.
+    """
+    return _parse(text, shown, _Format(True, False, True, coords, strict, tags))
+
+
+@register("parser", "box_json")
+def box_json(text: str, shown: Clip, *, coords: str = "pixel", strict: bool = False, tags: bool = False) -> Answer:
+    """Round 2: `[{"bbox_2d": [x1, y1, x2, y2], "label": "..."}]`, one target a box, each with boxes [1 4].
+
+    Two rules: a JSON list; every box (and `point_2d`, where given) valid. With `tags` four: think and answer tags too.
+    """
+    return _parse(text, shown, _Format(False, True, tags, coords, strict, tags))
+
+
+@register("parser", "keyframe_and_box_json")
+def keyframe_and_box_json(
+    text: str, shown: Clip, *, coords: str = "pixel", strict: bool = False, tags: bool = False
+) -> Answer:
+    """Both in one round: `[{"frame_idx": 3, "object description": "...", "bbox_2d": [x1, y1, x2, y2]}]`, tagged.
+
+    Six rules: those of `keyframe_json`, and every box valid. An item with several boxes is one target with them all.
+    """
+    return _parse(text, shown, _Format(True, True, True, coords, strict, tags))
+
+
+class _Format(NamedTuple):
+    """What a reply has to hold."""
+
+    keyframe: bool
+    box: bool
+    tagged: bool  # the tags count among the rules
+    coords: str
+    strict: bool
+    tags: bool
+
+
+class _Problem(NamedTuple):
+    """A rule that was not met; `fatal` when there is no answer without it."""
+
+    kind: str
+    detail: str
+    fatal: bool = True
+
+
+def _parse(text: str, shown: Clip, wanted: _Format) -> Answer:
+    if wanted.coords not in COORDS:
+        raise SpecError(f"coords={wanted.coords!r}: expected one of {', '.join(COORDS)}")
+    thought, tagged, body = _split(text)
+    rules: list[_Problem | None] = []
+    if wanted.tagged:
+        needed = wanted.strict or wanted.tags
+        rules.append(None if thought else _Problem("no_think", "expected <think>...</think> first", wanted.strict))
+        rules.append(None if tagged else _Problem("no_answer", "expected <answer>...</answer> at the end", needed))
+    items, problem = _items(body, "<answer>" in text, wanted)
+    rules.append(problem)
+    targets, problems = _targets(items, shown, wanted)
+    rules += problems
+    form = rules.count(None) / len(rules)
+    failure = next((rule for rule in rules if rule is not None and rule.fatal), None)
+    if failure is not None:
+        return Answer(error=failure.kind, form=form, detail=failure.detail)
+    return Answer(targets, form=form)
+
+
+def _split(text: str) -> tuple[bool, bool, str]:
+    """(think tags in place?, answer tags in place?, the answer); of thinking without an end `<answer>` is the end."""
+    head, closed, rest = text.rpartition("</think>")
+    thought = bool(closed) and head.lstrip().startswith("<think>")
+    if not closed and "<think>" in text:
+        start = text.find("<answer>", text.rfind("<think>"))
+        rest = text[start:] if start >= 0 else ""
+    plain = rest.strip()
+    tagged = plain.startswith("<answer>") and plain.endswith("</answer>") and plain.count("<answer>") == 1
+    return thought, tagged, rest.rpartition("<answer>")[2].partition("</answer>")[0]
+
+
+_ABSENT = re.compile(
+    r"\b(?:not|never|no longer)\s(?:\w+\s){0,2}(?:in|present|visible|shown|appear|found|exist|there)\b"
+    r"|\bno such\b|\A\W*(?:none|nothing|absent|null|no (?:target|object|match))\W*\Z",
+    re.IGNORECASE,
+)
+
+
+def _says_absent(body: str) -> bool:
+    return len(body) <= 100 and not re.search(r"\d", body) and bool(_ABSENT.search(body))
+
+
+def _items(body: str, in_tags: bool, wanted: _Format) -> tuple[list[Any] | None, _Problem | None]:
+    """The dicts and bare boxes of the answer, and what is wrong with its JSON. None: no answer can be read."""
+    run = _chosen(read_runs(body))
+    if run is None and not body.strip():
+        return None, _Problem("no_answer", "expected an answer after the thinking, got nothing")
+    if run is None:
+        absent = in_tags and not wanted.strict and _says_absent(body)
+        problem = _Problem("no_json", f"expected a JSON list, got {body.strip()[:60]!r}", fatal=not absent)
+        return ([] if absent else None), problem
+    items: list[Any] = []
+    for value in run.values:
+        one = isinstance(value, dict) or (value and not any(isinstance(v, dict | list) for v in value))
+        items += [value] if one else value
+    if wanted.strict:
+        return items, _inexact(body, wanted)
+    listed = run.whole and len(run.values) == 1 and isinstance(run.values[0], list)
+    return items, None if listed else _Problem("no_list", "expected one JSON list", fatal=False)
+
+
+def _chosen(runs: list[Run]) -> Run | None:
+    """The last run that can be an answer; a "[1]" in the prose after it cannot."""
+
+    def can(value: Any) -> bool:
+        return isinstance(value, dict) or len(value) in (0, 4) or any(isinstance(v, dict | list) for v in value)
+
+    return next((run for run in reversed(runs) if any(map(can, run.values))), runs[-1] if runs else None)
+
+
+_FENCE = re.compile(r"```(?:json)?\s(.*)```", re.DOTALL)
+
+
+def _inexact(body: str, wanted: _Format) -> _Problem | None:
+    """What keeps a body from being exactly the JSON asked for; without tags it may stand in a code fence."""
+    fenced = _FENCE.fullmatch(body.strip())
+    try:
+        data = json.loads(fenced[1] if fenced and not wanted.tagged else body)
+    except (ValueError, RecursionError) as error:
+        return _Problem("no_json", f"not valid JSON: {error}")
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        return _Problem("no_list", f"expected a list of dicts, got {body.strip()[:60]!r}")
+    needed = {"frame_idx": wanted.keyframe, "object description": wanted.keyframe, "bbox_2d": wanted.box}
+    keys = {key for key, asked in needed.items() if asked}
+    allowed = keys | ({"label", "point_2d"} if wanted.box else set())
+    for item in data:
+        if not keys <= set(item) <= allowed:
+            return _Problem("wrong_keys", f"expected the keys {sorted(keys)}, got {sorted(item)[:6]}")
+    return None
+
+
+def _targets(items: list[Any] | None, shown: Clip, wanted: _Format) -> tuple[tuple[Target, ...], list[_Problem | None]]:
+    """The targets, and one entry for each rule about their content: None where every item meets it."""
+    rules: list[_Problem | None] = []
+
+    def read(field: Callable[[Any], Any]) -> list[Any]:
+        """A field of all items; no items, no field; the rule's entry is added."""
+        try:
+            values = [field(item) for item in items or []]
+            rules.append(_Problem("no_json", "expected a JSON list") if items is None else None)
+        except Fault as fault:
+            values = []
+            rules.append(_Problem(fault.kind, fault.detail))
+        return values
+
+    scale = {"pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[wanted.coords]
+    if wanted.keyframe:
+        keyframes = read(lambda item: read_keyframe(item, len(shown), wanted.strict))
+        descriptions = read(lambda item: read_description(item))
+    else:
+        keyframes = [None for _ in items or []]
+        descriptions = [read_description(item, needed=False) for item in items or []]
+    if not wanted.box:
+        return tuple(Target(k, d) for k, d in zip(keyframes, descriptions, strict=False)), rules
+    places = read(lambda item: (read_boxes(item, scale, wanted.strict), read_points(item, scale)))
+    fields = zip(keyframes, descriptions, places, strict=False)
+    targets = [Target(k, d, boxes, points, np.ones(len(points), bool)) for k, d, (boxes, points) in fields]
+    return tuple(targets if wanted.keyframe else _one_box_each(targets)), rules
+
+
+def _one_box_each(targets: list[Target]) -> list[Target]:
+    """One target a box; an item's points stay with its first box."""
+    split = []
+    for target in targets:
+        first, *others = target.boxes[:, None]
+        split.append(Target(None, target.description, first, target.points, target.point_labels))
+        split += [Target(None, target.description, box) for box in others]
+    return split

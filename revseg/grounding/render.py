@@ -1,0 +1,87 @@
+"""From an `Answer` to the reply that says it: what a policy is taught, and what policies without a model write."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from revseg.errors import InputError
+from revseg.grounding.fields import COORDS
+from revseg.types import Answer, Clip, Target
+
+KINDS = ("keyframe_json", "box_json", "keyframe_and_box_json")
+
+
+def render(
+    answer: Answer,
+    shown: Clip,
+    *,
+    kind: str,
+    coords: str = "pixel",
+    tags: bool = False,
+    step: float = 0.0,
+    thinking: str = "",
+) -> str:
+    """The canonical reply for a round: the parser named `kind` reads the same answer from it, to the last bit.
+
+    `shown` are the pictures of that round (coordinates are pixels of them, by `coords` else); `tags` puts tags around a
+    `box_json` reply too; `step` above 0 rounds coordinates to its multiples, at least one apart, and is then not
+    exact. Raises InputError for an answer that the form cannot say: a failed one, a target without what is asked, a
+    point that is not on the target.
+    """
+    if kind not in KINDS or coords not in COORDS:
+        raise InputError(
+            f"expected a kind of {', '.join(KINDS)} and coords of {', '.join(COORDS)}, got {kind}, {coords}"
+        )
+    if answer.error is not None:
+        raise InputError(f"a failed answer ({answer.error}) has no reply")
+    height, width = {"pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[coords]
+    scale = np.array([width, height], np.float64)
+    items = [item for target in answer.targets for item in _items(target, kind, scale, step)]
+    # As a JSON escape "<" is still "<" to a parser, and cannot be mistaken for a tag.
+    text = json.dumps(items, ensure_ascii=False).replace("<", "\\u003c")
+    if kind == "box_json" and not tags:
+        return text
+    return f"<think>{thinking}</think><answer>{text}</answer>"
+
+
+def _items(target: Target, kind: str, scale: np.ndarray, step: float) -> list[dict[str, Any]]:
+    if not target.point_labels.all():
+        raise InputError("expected points on the target only; a reply cannot say that a point is off it")
+    boxes = [_coordinates(box, np.tile(scale, 2), step) for box in target.boxes]
+    points: list[Any] = [_coordinates(point, scale, 0) for point in target.points]
+    on: dict[str, Any] = {"point_2d": points[0] if len(points) == 1 else points} if points else {}
+    if kind != "keyframe_json" and not boxes:
+        raise InputError(f"expected a target with a box, got {target}")
+    if kind == "box_json":
+        label = {"label": target.description} if target.description else {}
+        return [{"bbox_2d": box} | label | (on if number == 0 else {}) for number, box in enumerate(boxes)]
+    if target.keyframe is None or not target.description.strip():
+        raise InputError(f"expected a target with a keyframe and a description, got {target}")
+    item = {"frame_idx": target.keyframe, "object description": target.description}
+    if kind == "keyframe_json":
+        return [item]
+    return [item | {"bbox_2d": boxes[0] if len(boxes) == 1 else boxes} | on]
+
+
+def _coordinates(unit: np.ndarray, scale: np.ndarray, step: float) -> list[int | float]:
+    if step <= 0:
+        return [_shortest(u, s) for u, s in zip(unit, scale, strict=True)]
+    low, high = np.split(np.round(unit * scale / step), 2)
+    last = np.floor(scale[:2] / step)
+    low = np.minimum(low, last - 1)
+    return [_whole(value * step) for value in (*low, *np.maximum(np.minimum(high, last), low + 1))]
+
+
+def _shortest(unit: np.float32, scale: float) -> int | float:
+    """The fewest decimals from which the same float32 comes back."""
+    exact = float(unit) * scale
+    for decimals in range(17):
+        value = round(exact, decimals)
+        if np.float32(value / scale) == unit:
+            return _whole(value)
+    return exact
+
+
+def _whole(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else float(value)

@@ -1,0 +1,154 @@
+"""What is asked: from the conversation so far to the next message.
+
+The `_terse` twins ask the same in as few words as a small policy needs. Pictures are resized without keeping their
+aspect ratio, as in the paper; `size` is one side of a square or [height, width].
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from revseg.errors import SpecError
+from revseg.registry import register
+from revseg.types import Clip, Message, Rollout, Target
+
+_CHOICE = """\
+The video above is {seconds:g} seconds long and consists of {frames} frames, numbered from 0 to {last}.
+Question: {question}
+Find what the question asks for. First think: compare the objects that it could mean, look at every frame, and decide \
+which object answers the question. Then choose the one frame on which that object is easiest to segment: clearly \
+visible, large, distinct from its surroundings, sharp and close to the middle. Describe how the object looks on that \
+frame (kind, colour, shape, position), without motion and without repeating the question.
+"""
+_ABSENCE = "If nothing in the video answers the question, give an empty list: []."
+
+_KEYFRAME = f"""{_CHOICE}\
+Write your reasoning inside <think></think> and your answer inside <answer></answer>. The answer is a JSON list with \
+one dict:
+<think>your reasoning</think>
+<answer>[{{{{"frame_idx": 0, "object description": "a short description"}}}}]</answer>
+{_ABSENCE}"""
+
+_KEYFRAME_AND_BOX = f"""{_CHOICE}\
+Give its bounding box on that frame in pixels, as [x1, y1, x2, y2].
+Write your reasoning inside <think></think> and your answer inside <answer></answer>. The answer is a JSON list with \
+one dict:
+<think>your reasoning</think>
+<answer>[{{{{"frame_idx": 0, "object description": "a short description", "bbox_2d": [x1, y1, x2, y2]}}}}]</answer>
+{_ABSENCE}"""
+
+_BOX = 'Answer in JSON with pixel coordinates: [{"bbox_2d": [x1, y1, x2, y2], "label": "..."}].'
+
+
+@register("prompt", "keyframe")
+def keyframe(rollout: Rollout, *, size: int | Sequence[int] = 448, fps: float = 2.0) -> Message:
+    """Round 1 of the paper: the clip and the question; asks for a keyframe and a description. `fps` is nominal."""
+    return _about_clip(rollout, _KEYFRAME, size, fps)
+
+
+@register("prompt", "box")
+def box(rollout: Rollout, *, size: int | Sequence[int] = 840) -> Message:
+    """Round 2 of the paper: the keyframe and the description; asks for the box. Several targets: several of each."""
+    targets = rollout.answer.targets
+    pictures = _pictures(rollout, targets, size)
+    order = list(dict.fromkeys(target.keyframe for target in targets))
+    if len(targets) == 1:
+        return Message("user", (*pictures, f"Detect {targets[0].description} in this picture. {_BOX}"))
+    lines = [f"{n}. {t.description} (picture {order.index(t.keyframe) + 1})" for n, t in enumerate(targets, 1)]
+    asked = "\n".join(lines)
+    return Message("user", (*pictures, f"Detect each of the following, one box each, in this order:\n{asked}\n{_BOX}"))
+
+
+@register("prompt", "keyframe_and_box")
+def keyframe_and_box(rollout: Rollout, *, size: int | Sequence[int] = 448, fps: float = 2.0) -> Message:
+    """One round that asks for keyframe, description and box at once: the paper's ablation of its two rounds."""
+    return _about_clip(rollout, _KEYFRAME_AND_BOX, size, fps)
+
+
+@register("prompt", "keyframe_terse")
+def keyframe_terse(rollout: Rollout, *, size: int | Sequence[int] = 112) -> Message:
+    """Round 1 for a small policy: the clip and the question, nothing else."""
+    return Message("user", (resize(rollout.clip, size), f" {rollout.query.text}"))
+
+
+@register("prompt", "box_terse")
+def box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112) -> Message:
+    """Round 2 for a small policy: the keyframe and the description, nothing else."""
+    targets = rollout.answer.targets
+    words = "; ".join(target.description for target in targets)
+    return Message("user", (*_pictures(rollout, targets, size), f" {words}"))
+
+
+@register("prompt", "keyframe_and_box_terse")
+def keyframe_and_box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112) -> Message:
+    """Both in one round for a small policy: the clip, the word "both" and the question."""
+    return Message("user", (resize(rollout.clip, size), f" both {rollout.query.text}"))
+
+
+@register("prompt", "template")
+def template(
+    rollout: Rollout, *, path: str, size: int | Sequence[int] | None = None, show: str = "clip", fps: float = 2.0
+) -> Message:
+    """Your own wording, from a text file with {question}, {frames}, {seconds} and, from round 2 on, {description}.
+
+    Other braces, such as those of a JSON example, stay as they are. `show` is what stands before the text: `clip`
+    (at 448 by default) or `keyframe` (at 840). SpecError for a file that cannot be read or another {word}.
+    """
+    if show not in ("clip", "keyframe"):
+        raise SpecError(f"show={show!r}: expected clip or keyframe")
+    targets = rollout.answer.targets
+    known = {
+        "question": rollout.query.text,
+        "frames": str(len(rollout.clip)),
+        "seconds": f"{len(rollout.clip) / fps:g}",
+        "description": "; ".join(target.description for target in targets),
+    }
+    text = _fill(path, known if targets else {k: v for k, v in known.items() if k != "description"})
+    if show == "clip":
+        return Message("user", (resize(rollout.clip, 448 if size is None else size), text))
+    return Message("user", (*_pictures(rollout, targets, 840 if size is None else size), text))
+
+
+def resize(clip: Clip, size: int | Sequence[int]) -> Clip:
+    """The clip at another size (bicubic): one side of a square, or (height, width). The same object if it fits."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise SpecError(f"size={size!r}: expected a side in pixels, or [height, width]")
+    if clip.size == (height, width):
+        return clip
+    from PIL import Image
+
+    frames = [Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC) for f in clip.frames]
+    return Clip(np.stack([np.asarray(f) for f in frames]), clip.frame_ids)
+
+
+def _about_clip(rollout: Rollout, text: str, size: int | Sequence[int], fps: float) -> Message:
+    clip = resize(rollout.clip, size)
+    frames = len(clip)
+    filled = text.format(seconds=frames / fps, frames=frames, last=frames - 1, question=rollout.query.text)
+    return Message("user", (clip, filled))
+
+
+def _pictures(rollout: Rollout, targets: Sequence[Target], size: int | Sequence[int]) -> list[Clip]:
+    """One picture a keyframe, in the order in which the targets name them, from the clip at its full size."""
+    keyframes = list(dict.fromkeys(t.keyframe for t in targets if t.keyframe is not None))
+    if not keyframes:
+        raise SpecError("this prompt shows a keyframe; it can only follow a round that chose one")
+    return [resize(rollout.clip.pick(k), size) for k in keyframes]
+
+
+def _fill(path: str, known: dict[str, str]) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read the prompt file {path!r}: {error}") from error
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in known:
+            options = ", ".join(f"{{{name}}}" for name in known)
+            raise SpecError(f"{path!r} holds {match[0]}, which is not known in this round; expected {options}")
+        return known[match[1]]
+
+    return re.sub(r"\{(\w+)\}", value, text)
