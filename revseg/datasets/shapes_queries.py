@@ -27,15 +27,17 @@ class View:
     ids: Int64[np.ndarray, " f"]
     seen: Bool[np.ndarray, "o f"]  # enough visible pixels to count
     touched: Bool[np.ndarray, "o f"]  # any visible pixel
+    clear: Bool[np.ndarray, "o f"]  # at least half of it, if that is enough to count
     labels: np.ndarray
 
     @staticmethod
     def of(scene: Scene) -> "View":
         frames = scene.world.frames
         ids = np.unique(np.linspace(0, frames - 1, min(frames, MOST_CHECKED)).round().astype(np.int64))
-        labels, areas = label_maps(scene, ids)
+        labels, areas, whole = label_maps(scene, ids)
         least = max(4.0, 0.0015 * scene.world.height * scene.world.width * min(scene.world.scale, 1.0) ** 2)
-        return View(scene, ids, areas >= least, areas > 0, labels)
+        seen = areas >= least
+        return View(scene, ids, seen, areas > 0, seen & (2 * areas >= whole), labels)
 
     @property
     def things(self) -> tuple[Thing, ...]:
@@ -43,8 +45,8 @@ class View:
 
     @property
     def lively(self) -> bool:
-        """Every thing is seen on at least a quarter of the frames."""
-        return bool((self.seen.mean(1) >= 0.25).all())
+        """Every thing is clear to see on at least a quarter of the frames."""
+        return bool((self.clear.mean(1) >= 0.25).all())
 
     def first(self, thing: int) -> int:
         return int(self.ids[self.seen[thing].argmax()])
@@ -119,6 +121,8 @@ _MOTION_FACTS = {"still": "stays", "bounce": "turns back"}
 
 def _motion(view: View) -> Iterator[Question]:
     things = view.things
+    if not all(_shows_motion(view, i) for i in range(len(things))):
+        return
     facts = [_MOTION_FACTS.get(t.motion, f"moves {t.motion}") for t in things]
     for axis, name in ((0, "left"), (0, "right"), (1, "up"), (1, "down")):
         verdicts = [None if t.motion == "bounce" and t.axis == axis else t.motion == name for t in things]
@@ -126,6 +130,19 @@ def _motion(view: View) -> Iterator[Question]:
     yield from _judged("motion", "still", [t.motion == "still" for t in things], facts)
     yield from _judged("motion", "moves", [t.motion != "still" for t in things], facts)
     yield from _judged("motion", "bounce", [t.motion == "bounce" for t in things], facts)
+
+
+def _shows_motion(view: View, index: int) -> bool:
+    """The frames that show the thing give its motion away: a clear way, and of one that turns both legs of it."""
+    thing = view.things[index]
+    if thing.motion == "still":
+        return True
+    along = thing.centre[view.ids[view.seen[index]], thing.axis]
+    length = (view.scene.world.width, view.scene.world.height)[thing.axis]
+    if thing.motion != "bounce":
+        return bool(abs(along[-1] - along[0]) >= 0.2 * length)
+    ways = [min(abs(turn - along[0]), abs(along[-1] - turn)) for turn in (along.min(), along.max())]
+    return bool(max(ways) >= 0.15 * length)
 
 
 def _growth(view: View) -> Iterator[Question]:

@@ -81,18 +81,23 @@ def placed(
 
 def label_maps(
     scene: Scene, ids: Int64[np.ndarray, " t"]
-) -> tuple[UInt8[np.ndarray, "t w h"], Int64[np.ndarray, "o t"]]:
-    """Which thing is seen where (1 + its index, 0 for none; transposed, as COCO reads), and how many pixels of each."""
+) -> tuple[UInt8[np.ndarray, "t w h"], Int64[np.ndarray, "o t"], Int64[np.ndarray, "o t"]]:
+    """Which thing is seen where (1 + its index, 0 for none; transposed, as COCO reads), and pixels of each: seen, all.
+
+    All its pixels are those that the borders leave of it, whatever is in front.
+    """
     size = (scene.world.height, scene.world.width)
     labels = np.zeros((len(ids), size[1], size[0]), np.uint8)
-    areas = np.zeros((len(scene.things), len(ids)), np.int64)
+    seen = np.zeros((len(scene.things), len(ids)), np.int64)
+    whole = np.zeros_like(seen)
     for index, thing in enumerate(scene.things):
         for at, rows, columns, cut in placed(thing, size, ids):
             here = labels[at, columns, rows]
             free = cut.T & (here == 0)
-            areas[index, at] = np.count_nonzero(free)
+            seen[index, at] = np.count_nonzero(free)
+            whole[index, at] = np.count_nonzero(cut)
             here[free] = index + 1
-    return labels, areas
+    return labels, seen, whole
 
 
 def true_masks(scene: Scene, targets: list[int]) -> MaskTrack:
@@ -100,7 +105,7 @@ def true_masks(scene: Scene, targets: list[int]) -> MaskTrack:
     frames = scene.world.frames
     rows: list[list[bytes]] = [[] for _ in targets]
     for start in range(0, frames, 64):  # in pieces, so that a long video needs no more memory than a short one
-        labels, _ = label_maps(scene, np.arange(start, min(start + 64, frames)))
+        labels, _, _ = label_maps(scene, np.arange(start, min(start + 64, frames)))
         for row, target in zip(rows, targets, strict=True):
             masks = (labels == target + 1).view(np.uint8).transpose(2, 1, 0)
             codes: Any = coco.encode(masks)  # of a stack: a list

@@ -20,7 +20,7 @@ COLOURS = {
 UNSEEN_COLOURS = {
     "red": (170, 15, 70),
     "green": (130, 225, 60),
-    "blue": (85, 150, 255),
+    "blue": (80, 115, 250),
     "yellow": (205, 185, 90),
     "purple": (195, 120, 235),
     "orange": (225, 150, 95),
@@ -134,9 +134,9 @@ def _motion(
     centre = np.stack([rng.uniform(diameter / 2, side - diameter / 2) + 0.0 * progress for side in sides], -1)
     if draw < 0.27 or world.frames < 8:
         return "still", axis, centre, 0.0
-    path: Path = _line if draw < 0.65 else _bounce
-    if draw >= 0.8 and full_time:
-        path = _leave if draw < 0.9 else _enter
+    path: Path = _bounce if draw < 0.4 else _line
+    if draw >= 0.82 and full_time:
+        path = _leave if draw < 0.91 else _enter
     length = sides[axis]
     distance = length * float(np.exp(rng.uniform(np.log(0.3), np.log(0.85)))) * world.speed
     if path is _line and distance > length - diameter:

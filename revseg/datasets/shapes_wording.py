@@ -70,11 +70,11 @@ REWORDED: dict[str, tuple[str, str]] = {
     "smallest_end": ("what is smaller than all the others in the end", ""),
     "largest_form": ("which {form} is bigger than the others", ""),
     "smallest_form": ("which {form} is smaller than the others", ""),
-    "left_of": ("when it {time}s what has the {thing} on its right", "when it {time}s all with the {thing} on their right"),
-    "right_of": ("when it {time}s what has the {thing} on its left", "when it {time}s all with the {thing} on their left"),
-    "above": ("when it {time}s what is over the {thing}", "when it {time}s which things are over the {thing}"),
-    "below": ("when it {time}s what is under the {thing}", "when it {time}s which things are under the {thing}"),
-    "nearest": ("when it {time}s what is closest to the {thing}", ""),
+    "left_of": ("as it {time}s what has the {thing} on its right", "as it {time}s all with the {thing} on their right"),
+    "right_of": ("as it {time}s what has the {thing} on its left", "as it {time}s all with the {thing} on their left"),
+    "above": ("as it {time}s what is over the {thing}", "as it {time}s which things are over the {thing}"),
+    "below": ("as it {time}s what is under the {thing}", "as it {time}s which things are under the {thing}"),
+    "nearest": ("as it {time}s what is closest to the {thing}", ""),
     "behind": ("what gets hidden by the {thing}", "which things get hidden by the {thing}"),
 }  # fmt: skip
 
