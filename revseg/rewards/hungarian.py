@@ -1,0 +1,52 @@
+"""The Hungarian reward: several targets, each matched with an object of its own."""
+
+import numpy as np
+
+from revseg.masks import MaskTrack
+from revseg.registry import register
+from revseg.rewards.iou import box_iou
+from revseg.rewards.no_target import says_absent
+from revseg.types import Rollout
+
+Placed = list[tuple[int, np.ndarray]]  # (keyframe, box) of one predicted object
+
+
+@register("reward", "hungarian")
+def hungarian(rollout: Rollout, truth: MaskTrack) -> float:
+    """Sum of the IoUs of matched boxes over max(boxes predicted, objects to find), in [0, 1].
+
+    Boxes and true objects are matched one to one so that the sum is greatest (Veason-R1, VisionReasoner). To find are
+    the objects visible on a chosen keyframe; which keyframe was chosen is the business of `temporal`. An object that
+    the rollout grounds on several keyframes counts once, with its mean IoU. When the target is visible on no sampled
+    frame: 1 for saying so, else 0. 0 when a round failed.
+    """
+    if not truth.visible.any():
+        return float(says_absent(rollout))
+    predicted = _predicted(rollout)
+    keyframes = sorted({keyframe for object_ in predicted for keyframe, _ in object_})
+    boxes = [truth.select([o]).boxes for o in range(truth.objects)]
+    found = [track for track in boxes if track[keyframes].any()]
+    if not predicted or not found:
+        return 0.0
+    from scipy.optimize import linear_sum_assignment
+
+    overlap = np.array(
+        [[np.mean([box_iou(box, track[k]) for k, box in object_]) for track in found] for object_ in predicted]
+    )
+    rows, columns = linear_sum_assignment(overlap, maximize=True)
+    return float(min(1.0, overlap[rows, columns].sum() / max(overlap.shape)))
+
+
+def _predicted(rollout: Rollout) -> list[Placed]:
+    """Objects as the rollout sees them: each box one, but one description on several keyframes is one object."""
+    by_object: dict[int, list[Placed]] = {}
+    for grounding in rollout.groundings:
+        here = [(grounding.keyframe, box) for box in grounding.boxes]
+        by_object.setdefault(grounding.object_id, []).append(here)
+    predicted: list[Placed] = []
+    for rows in by_object.values():
+        if len(rows) == 1:
+            predicted += [[placed] for placed in rows[0]]
+        else:
+            predicted.append([placed for row in rows for placed in row])
+    return [object_ for object_ in predicted if object_]

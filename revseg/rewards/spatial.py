@@ -1,0 +1,23 @@
+"""The spatial reward: is the box on the target."""
+
+from revseg.masks import MaskTrack
+from revseg.registry import register
+from revseg.rewards.iou import Box, box_iou, judge_boxes
+from revseg.types import Rollout
+
+
+@register("reward", "spatial")
+def spatial(rollout: Rollout, truth: MaskTrack, *, threshold: float = 0.5, soft: bool = False) -> float:
+    """1 when the IoU of the predicted and the true box on the keyframe is above `threshold`, else 0 (Sec. 3.3, r_s).
+
+    The comparison is strict. `soft=True` gives the IoU itself once it is above the threshold. Earned only when every
+    round parsed (Eq. 8). Several targets: on one keyframe the box around all of them is judged, on different ones the
+    mean is taken; `hungarian` judges object by object. Beyond the paper: when the target is visible on no sampled
+    frame, 1 for saying so, else 0.
+    """
+
+    def judge(predicted: Box, true: Box) -> float:
+        overlap = box_iou(predicted, true)
+        return (overlap if soft else 1.0) if overlap > threshold else 0.0
+
+    return judge_boxes(rollout, truth, judge)

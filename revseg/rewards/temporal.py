@@ -1,0 +1,37 @@
+"""The temporal reward: how well the keyframe shows the target."""
+
+import numpy as np
+
+from revseg.grounding.boxes import areas, to_pixels
+from revseg.masks import MaskTrack
+from revseg.registry import register
+from revseg.rewards.no_target import says_absent
+from revseg.types import Rollout
+
+
+@register("reward", "temporal")
+def temporal(rollout: Rollout, truth: MaskTrack, *, soft: bool = True) -> float:
+    """How large the target's box is on the chosen keyframe, 0 (smallest, or not visible) to 1 (largest): Eq. 7.
+
+    `1[visible at k] * (S(k) - min S) / (max S - min S)`, with S(t) the area of the true box (of all objects together)
+    on sampled frame t and 0 where nothing is visible. When every frame has the same area: 1 where visible, else 0.
+    `soft=False` is the 0/1 reward of Table 7: 1 when the target is visible at k.
+
+    The keyframe counts from the moment it parsed, also when round 2 failed (Eq. 8's 1[S1]). Several targets: the mean
+    over them. Beyond the paper: when the target is visible on no sampled frame, 1 for saying so, else 0.
+    """
+    visible = truth.visible
+    if not visible.any():
+        return float(says_absent(rollout))
+    value = _soft(truth) if soft else visible.astype(np.float64)
+    targets = rollout.answer.targets
+    scores = [float(value[t.keyframe]) if t.keyframe is not None else 0.0 for t in targets]
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _soft(truth: MaskTrack) -> np.ndarray:
+    """float64[t]: Eq. 7 for every frame."""
+    # In whole pixels, because the rounding of unit coordinates would turn equal areas into a range of their own.
+    area = areas(np.rint(to_pixels(truth.boxes, truth.size)))
+    low, high = area.min(), area.max()
+    return (area > 0) * ((area - low) / (high - low) if high > low else 1.0)
