@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from revseg.datasets.shapes_queries import KINDS, NEEDS_TIME, NEEDS_TWO, Question, View, questions
+from revseg.datasets.shapes_queries import KINDS, NEEDS_TIME, NEEDS_TWO, questions
 from revseg.datasets.shapes_render import FORMS, UNSEEN_FORMS, Look, Painter, true_masks
 from revseg.datasets.shapes_scene import Scene, World, sample_scene
+from revseg.datasets.shapes_view import Question, View
 from revseg.datasets.shapes_wording import VOCABULARY, WORDINGS, phrase, trace
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
