@@ -1,0 +1,154 @@
+"""The command line. Thin: each command is one call into the library.
+
+Exit codes: 0 done, "the target is not in the video" included; 1 a bug; 2 wrong usage, an unknown part among it; 3 an
+input that cannot be read or an output that cannot be written; 4 a reply of the model could not be read (the results are
+written all the same, with empty masks).
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from revseg import __version__
+from revseg.cli_list import describe, listing
+from revseg.cli_prompts import given
+from revseg.errors import RevsegError, SpecError
+
+USAGE, BAD_INPUT, UNREADABLE_REPLY = 2, 3, 4
+
+app = typer.Typer(
+    help="Reasoning video segmentation: a video and a question in, masks and a readable reasoning chain out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"revseg {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("revseg-demo"),
+    policy: Annotated[str, typer.Option(help="The part that answers; see `revseg list policy`.")] = "qwen",
+    tracker: Annotated[str, typer.Option(help="The part that follows; see `revseg list tracker`.")] = "flow",
+    as_json: AsJson = False,
+) -> None:
+    """Renders a short video, asks about it, and leaves masks and the reasoning to look at. Needs no network.
+
+    The folder of an earlier demo is replaced; any other folder is left alone.
+    """
+    with _clean_errors():
+        from revseg.demo import run_demo
+
+        shown = run_demo(out, policy=policy, tracker=tracker, progress=_at_terminal())
+        typer.echo(json.dumps(shown.to_dict(), indent=2) if as_json else shown.text())
+        _leave(shown.result.rollout.error)
+
+
+@app.command()
+def segment(
+    video: Annotated[str, typer.Argument(help="A video file, or a folder of numbered JPEG or PNG frames.")],
+    query: Annotated[str, typer.Argument(help="What to find, for example 'the dog that jumps first'.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    policy: Annotated[str | None, typer.Option(help="The part that answers. Default: qwen; given, with --box.")] = None,
+    tracker: Annotated[str, typer.Option(help="The part that follows, such as flow or sam2.")] = "flow",
+    sampler: Annotated[str | None, typer.Option(help="How frames are chosen. Default: what the policy knows.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="How many frames the policy sees.")] = None,
+    keyframe: Annotated[
+        list[int] | None, typer.Option(help="Frame of a --box, from 0. One for all boxes, or one for each.")
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X1,Y1,X2,Y2", help="A box to follow: pixels, or fractions if none exceeds 1. Repeatable."
+        ),
+    ] = None,
+    same_object: Annotated[bool, typer.Option(help="All boxes show one object, and correct one another.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the results of an earlier run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Segments what the query asks for, through the whole video, and writes masks, an overlay and the reasoning."""
+    with _clean_errors():
+        from revseg.output import check_folder
+        from revseg.pipeline import ReVSeg
+        from revseg.report import reasoning_record
+        from revseg.video import Video
+
+        check_folder(out, overwrite=overwrite)
+        opened = Video.open(video)
+        if box and policy in (None, "given"):
+            if sampler or frames:
+                raise SpecError("--box chooses the frames itself: leave out --sampler and --frames")
+            settings = given(box, keyframe or [], opened, query, same_object)
+        elif box or keyframe or same_object:
+            raise SpecError(
+                "--box, with its --keyframe and --same-object, is the answer of --policy given: --box first"
+            )
+        else:
+            settings = {"policy": policy or "qwen", "sampler": sampler, "num_frames": frames}
+        model = ReVSeg(tracker=tracker, **settings)
+        result = model.segment(opened, query, progress=_at_terminal())
+        result.save(out, opened, overwrite=overwrite, progress=_at_terminal())
+        if as_json:
+            typer.echo(json.dumps({"out": str(out), **reasoning_record(result, opened)}, indent=2, default=str))
+        else:
+            typer.echo(f"{_verdict(result)}\n{out}/reasoning.html tells how; {out}/overlay.mp4 shows it")
+        _leave(result.rollout.error)
+
+
+@app.command("list")
+def list_parts(
+    kind: Annotated[str | None, typer.Argument(help="policy, tracker, reward, ...; all kinds by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lists the parts there are: name, what it does, its options and their defaults."""
+    with _clean_errors():
+        found = describe(kind)
+        typer.echo(json.dumps(found, indent=2) if as_json else listing(found))
+
+
+def main() -> None:
+    """The entry point of the `revseg` command."""
+    app()
+
+
+def _verdict(result: Any) -> str:
+    if result.status == "absent":
+        return "not in the video, says the model: the masks are empty"
+    if result.rollout.error is not None:
+        detail = result.rollout.turns[-1].answer.detail
+        return f"the reply could not be read ({result.status}; {detail}): the masks are empty"
+    masks = result.masks
+    return f"{masks.objects} object{'s' * (masks.objects != 1)}, on {int(masks.visible.sum())} of {len(masks)} frames"
+
+
+def _leave(error: str | None) -> None:
+    if error is not None:
+        raise typer.Exit(UNREADABLE_REPLY)
+
+
+@contextmanager
+def _clean_errors() -> Iterator[None]:
+    """A user's error as one line on stderr; a bug keeps its traceback."""
+    try:
+        yield
+    except RevsegError as error:
+        typer.echo(f"revseg: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(USAGE if isinstance(error, SpecError) else BAD_INPUT) from error
+
+
+def _at_terminal() -> bool:
+    return sys.stderr.isatty()

@@ -1,0 +1,217 @@
+"""`ReVSeg`: a model as a handful of specs. A video and a question in, a rollout and masks out."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from revseg.errors import InputError
+from revseg.masks import MaskTrack
+from revseg.progress import reading
+from revseg.registry import build, spec_of
+from revseg.rewards import resolve_weights, reward_name, score
+from revseg.rollout.rounds import run
+from revseg.types import Clip, Parser, Policy, Prompt, Query, RewardBreakdown, Rollout, Sample, Sampling, Tracker
+from revseg.video import Video
+
+EQ8 = {"format": 1.0, "temporal": 1.0, "spatial": 1.0}
+PAPER = {"rounds": (("keyframe", "keyframe_json"), ("box", "box_json")), "sampler": "uniform", "num_frames": 16}
+
+
+@dataclass(frozen=True)
+class ReVSeg:
+    """The method, with every part named by a spec (see `revseg.registry`). Parts are built when first needed.
+
+    `rounds`, `sampler` and `num_frames` left at None mean what the policy was taught (its `defaults`), else what the
+    paper does: keyframe then box, 16 frames drawn uniformly. `rewards` maps reward specs to weights (Eq. 8: all 1),
+    or names a preset such as "fig4".
+    """
+
+    policy: Any = "qwen"
+    tracker: Any = "flow"
+    rounds: Sequence[Sequence[Any]] | None = None  # (prompt, parser) each
+    sampler: Any = None
+    num_frames: int | None = None
+    rewards: Mapping[Any, float] | str = field(default_factory=lambda: dict(EQ8))
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        if self.rounds is not None:
+            if not self.rounds or any(isinstance(pair, str) or len(pair) != 2 for pair in self.rounds):
+                raise InputError(f"expected rounds as (prompt, parser) pairs, at least one; got {self.rounds!r}")
+            object.__setattr__(self, "rounds", tuple((prompt, parser) for prompt, parser in self.rounds))
+        if self.num_frames is not None and self.num_frames < 1:
+            raise InputError(f"expected num_frames of 1 or more, got {self.num_frames}")
+        resolve_weights(self.rewards)
+
+    @staticmethod
+    def paper() -> "ReVSeg":
+        """The paper's configuration: Qwen2.5-VL-7B, SAM 2.1 Hiera-L, 16 frames at 448, keyframe at 840, Eq. 8."""
+        return ReVSeg(
+            policy="qwen:model=Qwen/Qwen2.5-VL-7B-Instruct",
+            tracker="sam2:model=facebook/sam2.1-hiera-large",
+            rounds=(("keyframe:size=448", "keyframe_json"), ("box:size=840", "box_json")),
+            sampler="uniform",
+            num_frames=16,
+        )
+
+    @functools.cached_property
+    def built_policy(self) -> Policy:
+        """The policy, ready to use; built once."""
+        return build("policy", self.policy)
+
+    @functools.cached_property
+    def built_tracker(self) -> Tracker:
+        """The tracker, ready to use; built once."""
+        return build("tracker", self.tracker)
+
+    @functools.cached_property
+    def built_rounds(self) -> list[tuple[Prompt, Parser]]:
+        """The prompts and parsers, ready to use; built once."""
+        rounds = self.resolved().rounds or ()
+        return [(build("prompt", prompt), build("parser", parser)) for prompt, parser in rounds]
+
+    def resolved(self) -> "ReVSeg":
+        """This model with every None replaced by what it means; what a record holds. Builds the policy."""
+        missing = [name for name in PAPER if getattr(self, name) is None]
+        if not missing:
+            return self
+        taught = {**PAPER, **(getattr(self.built_policy, "defaults", None) or {})}
+        return self.replace(**{name: taught[name] for name in missing})
+
+    def replace(self, **changes: Any) -> "ReVSeg":
+        """A copy with other specs. A policy or tracker that stays the same is shared, not built again."""
+        _known(changes)
+        changed = replace(self, **changes)
+        for kind in ("policy", "tracker"):
+            if kind not in changes and f"built_{kind}" in vars(self):
+                vars(changed)[f"built_{kind}"] = vars(self)[f"built_{kind}"]
+        return changed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON that `from_dict` reads back. A part passed as an object is recorded by its import path."""
+        rounds = None if self.rounds is None else [[spec_of(part) for part in pair] for pair in self.rounds]
+        rewards = self.rewards
+        if not isinstance(rewards, str):
+            rewards = {reward_name(name): weight for name, weight in rewards.items()}
+        return {
+            "policy": spec_of(self.policy),
+            "tracker": spec_of(self.tracker),
+            "rounds": rounds,
+            "sampler": None if self.sampler is None else spec_of(self.sampler),
+            "num_frames": self.num_frames,
+            "rewards": rewards,
+            "sampling": asdict(self.sampling),
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "ReVSeg":
+        """The inverse of `to_dict`. InputError for a key that does not exist."""
+        _known(data)
+        settings = dict(data)
+        if isinstance(settings.get("sampling"), Mapping):
+            try:
+                settings["sampling"] = Sampling(**settings["sampling"])
+            except TypeError as error:
+                raise InputError(f"sampling: {error}; expected {[f.name for f in fields(Sampling)]}") from error
+        return ReVSeg(**settings)
+
+    def rollout(self, video: Any, query: Query | str, truth: MaskTrack | None = None) -> Rollout:
+        """One conversation about a `Video`, a path or frames uint8[t h w 3]. A bad reply is data: see `Rollout.error`.
+
+        `truth` is for policies that have to be told it (`oracle`); others never see it.
+        """
+        return self.rollouts([Sample(as_video(video), as_query(query), truth)])[0][0]
+
+    def rollouts(self, samples: Sequence[Sample], n: int = 1) -> list[list[Rollout]]:
+        """`n` conversations about each sample, all in one batch: a group per sample, in order."""
+        starts = []
+        for sample in samples:
+            _tell(self.built_policy, sample.query, sample.truth)
+            start = Rollout(self.clip(sample.video, sample.query), sample.query, planned=len(self.built_rounds))
+            starts += [start] * n
+        done = run(starts, self.built_policy, self.built_rounds, sampling=self.sampling)
+        return [done[i : i + n] for i in range(0, len(done), n)] if n else [[] for _ in samples]
+
+    def clip(self, video: Video, query: Query) -> Clip:
+        """The frames that the policy will see."""
+        model = self.resolved()
+        assert model.num_frames is not None
+        return build("sampler", model.sampler)(video, query, model.num_frames)
+
+    def segment(
+        self, video: Any, query: Query | str, truth: MaskTrack | None = None, progress: bool = False
+    ) -> "Segmentation":
+        """The whole method: converse, then track through every frame of the source.
+
+        Without a grounding (a reply that did not parse, or "not in the video") the masks are empty and the tracker does
+        not run. `progress` shows a bar on the terminal. With `truth`, the rollout is scored too.
+        """
+        video, query = as_video(video), as_query(query)
+        rollout = self.rollout(video, query, truth)
+        masks = MaskTrack.empty(video.size, range(len(video)))
+        if rollout.groundings:
+            _tell(self.built_tracker, query, truth)
+            with reading(video, "tracking", show=progress) as watched:
+                masks = self.built_tracker(watched, rollout.groundings)
+        rewards = None if truth is None else self.score(rollout, truth)
+        return Segmentation(rollout, masks, rewards, self.resolved().to_dict())
+
+    def score(self, rollout: Rollout, truth: MaskTrack) -> RewardBreakdown:
+        """The rewards of a rollout against the truth of its video, under this model's weights."""
+        return score(rollout, truth, self.rewards)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What `segment` gives: the conversation, the masks on every frame of the source, and what they came from."""
+
+    rollout: Rollout
+    masks: MaskTrack
+    rewards: RewardBreakdown | None = None  # None without a truth
+    spec: Mapping[str, Any] = field(default_factory=dict)  # the model, as `ReVSeg.from_dict` reads it
+
+    @property
+    def status(self) -> str:
+        """ "found"; "absent" when the reply says so; else the failure, such as "round 1: no_json"."""
+        if self.rollout.error is not None:
+            return self.rollout.error
+        return "found" if self.rollout.groundings else "absent"
+
+    def save(
+        self, folder: str | Path, video: Any, *, overwrite: bool = False, truth: MaskTrack | None = None, **options: Any
+    ) -> Path:
+        """Writes masks/, masks.json, overlay.mp4, reasoning.json and reasoning.html; whole or not at all.
+
+        `video` is the source that was segmented; it is read again, a few frames at a time. Raises OutputError when the
+        folder exists, unless `overwrite`. For `options` see `revseg.report.save`.
+        """
+        from revseg.report import save
+
+        return save(self, folder, as_video(video), overwrite=overwrite, truth=truth, **options)
+
+
+def as_video(source: Any) -> Video:
+    """A `Video` as it is; a path or an array opened."""
+    return source if isinstance(source, Video) else Video.open(source)
+
+
+def as_query(query: Query | str) -> Query:
+    """A `Query` as it is; a text as one."""
+    found = Query("query", query.strip()) if isinstance(query, str) else query
+    if not found.text.strip():
+        raise InputError("the query is empty: ask for something, for example 'the dog that jumps first'")
+    return found
+
+
+def _tell(part: Any, query: Query, truth: MaskTrack | None) -> None:
+    if truth is not None and hasattr(part, "tell"):
+        part.tell(query, truth)
+
+
+def _known(settings: Mapping[str, Any]) -> None:
+    names = [f.name for f in fields(ReVSeg)]
+    for name in settings:
+        if name not in names:
+            raise InputError(f"ReVSeg has no setting {name!r}; it has {', '.join(names)}")

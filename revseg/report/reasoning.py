@@ -1,0 +1,259 @@
+"""The reasoning chain as one HTML page that needs nothing else: question, frames, thinking, box, masks, rewards."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from revseg.masks import MaskTrack
+from revseg.report.pictures import box_marks, colour, data_uri, paint, timeline
+from revseg.types import Clip, Grounding, RewardBreakdown, Rollout, Target, Turn
+from revseg.video import Video
+
+if TYPE_CHECKING:
+    from revseg.pipeline import Segmentation
+
+MASK_FRAMES = 8
+DOUBT = 0.5  # a mask with a lower score is marked as doubtful
+
+
+def reasoning_page(
+    result: "Segmentation",
+    video: Video,
+    *,
+    truth: MaskTrack | None = None,
+    scores: Mapping[str, float] | None = None,
+) -> str:
+    """A self-contained HTML page (text) about one segmentation; reads only the frames that it shows.
+
+    `truth` adds its area to the chart; `scores` are figures in [0, 1] to show at the top, such as {"J&F": 0.93}.
+    Everything a model wrote is escaped. The page asks nothing of the network.
+    """
+    rollout = result.rollout
+    sections = [_turn(rollout, number) for number in range(len(rollout.turns))]
+    sections += [_not_held(rollout)] if rollout.error is not None and len(rollout.turns) < rollout.planned else []
+    sections.append(_masks(result, video, truth))
+    sections += [_rewards(result.rewards)] if result.rewards is not None else []
+    sections.append(_record(result, video))
+    style = files("revseg.report").joinpath("style.css").read_text("utf-8")
+    title = escape(rollout.query.text)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{style}</style></head><body><main>"
+        f'<p class="eyebrow">revseg · reasoning chain</p><h1>{title}</h1>{_facts(result, video, scores or {})}'
+        + "".join(section for section in sections if section)
+        + "</main></body></html>\n"
+    )
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """A reply as (what is inside `<think>`, the rest without its tags)."""
+    start, end = text.find("<think>"), text.find("</think>")
+    if end < 0:
+        thinking, rest = (text[start + 7 :], text[:start]) if start >= 0 else ("", text)
+    else:
+        thinking = text[start + 7 : end] if 0 <= start < end else text[:end]
+        rest = (text[:start] if 0 <= start < end else "") + text[end + 8 :]
+    return thinking.strip(), re.sub(r"</?answer>", "", rest).strip()
+
+
+def _facts(result: "Segmentation", video: Video, scores: Mapping[str, float]) -> str:
+    kind = result.status if result.status in ("found", "absent") else "failed"
+    words = {"found": "found", "absent": "not in the video, says the model", "failed": f"failed · {result.status}"}
+    visible = int(result.masks.visible.sum())
+    chips = [f'<li class="chip {kind}">{escape(words[kind])}</li>']
+    chips += [f'<li class="chip">{escape(name)} <b>{value:.2f}</b></li>' for name, value in scores.items()]
+    if kind == "found":
+        objects = result.masks.objects
+        chips.append(f'<li class="chip"><b>{objects}</b> object{"" if objects == 1 else "s"}</li>')
+        chips.append(f'<li class="chip">on <b>{visible}</b> of <b>{len(result.masks)}</b> frames</li>')
+    h, w = video.size
+    chips.append(f'<li class="chip">{escape(video.id)} · {w}×{h} · {len(video) / max(video.fps, 1e-9):.1f} s</li>')
+    return f'<ul class="facts">{"".join(chips)}</ul>'
+
+
+def _turn(rollout: Rollout, index: int) -> str:
+    turn = rollout.turns[index]
+    shown = max(turn.prompt.clips, key=len, default=None)
+    placed = any(len(t.boxes) or len(t.points) for t in turn.answer.targets)
+    if shown is not None and len(shown) > 1:
+        title, lead = ("When and where", "a frame and a box") if placed else ("When", "the frame that shows it best")
+        h, w = shown.size
+        lead = f"{len(shown)} frames were shown at {w}×{h}; asked for: {lead}."
+    else:
+        title, lead = "Where", "The frame it chose was shown; asked for: the target's place on it."
+    thinking = split_thinking(turn.reply.text)[0]
+    strip = _filmstrip(rollout, shown) if shown is not None and len(shown) > 1 else ""
+    heading, words = ("Thinking", thinking) if turn.answer.error is None else ("What it wrote", turn.reply.text)
+    quote = f"<h3>{heading}</h3><blockquote>{escape(words)}</blockquote>" if words else ""
+    return (
+        f'<section><div class="head"><span class="num">{index + 1}</span><h2>{title}</h2></div>'
+        f'<p class="lead">{lead}</p>{strip}{quote}<h3>Answer</h3>{_answer(turn)}'
+        f"{_pictures(rollout, index) if placed else ''}"
+        f"<details><summary>The words as written</summary><h3>Prompt</h3><pre>{escape(turn.prompt.text)}</pre>"
+        f"<h3>Reply</h3><pre>{escape(turn.reply.text)}</pre></details></section>"
+    )
+
+
+def _filmstrip(rollout: Rollout, shown: Clip) -> str:
+    chosen = {t.keyframe: i for i, t in reversed(list(enumerate(rollout.answer.targets))) if t.keyframe is not None}
+    figures = []
+    clip = rollout.clip if np.array_equal(rollout.clip.frame_ids, shown.frame_ids) else shown  # at the source's shape
+    for k, frame in enumerate(clip.frames):
+        mark, note = "", f"{k}"
+        if k in chosen:
+            mark, note = f' class="chosen" style="--mark:{colour(chosen[k])}"', f"{k} · key"
+        figures.append(f'<figure{mark}><img src="{data_uri(frame, 240)}" alt="frame {k}">')
+        figures.append(f"<figcaption>{note}</figcaption></figure>")
+    return f'<h3>What it saw</h3><div class="strip">{"".join(figures)}</div>'
+
+
+def _answer(turn: Turn) -> str:
+    answer = turn.answer
+    if answer.error is not None:
+        return f'<div class="fail"><b>{escape(answer.error)}</b> {escape(answer.detail)}</div>'
+    if answer.absent:
+        return "<p>The target is not in the video.</p>"
+    return "".join(_target(target, i) for i, target in enumerate(answer.targets))
+
+
+def _target(target: Target, index: int) -> str:
+    rows: list[tuple[str, str]] = []
+    if target.keyframe is not None:
+        rows.append(("keyframe", str(target.keyframe)))
+    if target.description:
+        rows.append(("description", escape(target.description)))
+    for x1, y1, x2, y2 in target.boxes.astype(float) * 100:
+        rows.append(("box", f"{x1:.0f}–{x2:.0f} % of the width, {y1:.0f}–{y2:.0f} % of the height"))
+    rows += [
+        ("point", f"{x:.0f} % of the width, {y:.0f} % of the height") for x, y in target.points.astype(float) * 100
+    ]
+    first = f'<span class="dot" style="background:{colour(index)}"></span>'
+    cells = [f"<dt>{first if i == 0 else ''}{name}</dt><dd>{value}</dd>" for i, (name, value) in enumerate(rows)]
+    return f"<dl>{''.join(cells)}</dl>"
+
+
+def _pictures(rollout: Rollout, index: int) -> str:
+    """The keyframes of the targets so far, at the source's shape, with what this round placed on them."""
+    from revseg.types import merge_targets
+
+    targets: tuple[Target, ...] = ()
+    for turn in rollout.turns[: index + 1]:
+        targets = merge_targets(targets, turn.answer.targets) if targets else turn.answer.targets
+    on: dict[int, list[str]] = {}
+    for i, target in enumerate(targets):
+        if target.keyframe is not None and target.keyframe < len(rollout.clip):
+            on.setdefault(target.keyframe, []).append(box_marks(target.boxes, target.points, target.point_labels, i))
+    figures = [
+        f'<figure class="picture"><div class="frame"><img src="{data_uri(rollout.clip.frames[k], 640)}"'
+        f' alt="keyframe {k}">{"".join(marks)}</div><figcaption>keyframe {k} · frame '
+        f"{int(rollout.clip.frame_ids[k])} of the source</figcaption></figure>"
+        for k, marks in on.items()
+    ]
+    return f'<h3>On the picture</h3><div class="pictures">{"".join(figures)}</div>'
+
+
+def _not_held(rollout: Rollout) -> str:
+    left = [str(n) for n in range(len(rollout.turns) + 1, rollout.planned + 1)]
+    rounds = f"Round{'s' if len(left) > 1 else ''} {' and '.join(left)}"
+    return f'<section><p class="none">{rounds} did not take place: the reply above could not be read.</p></section>'
+
+
+def _masks(result: "Segmentation", video: Video, truth: MaskTrack | None) -> str:
+    masks, groundings = result.masks, result.rollout.groundings
+    if not groundings:
+        why = "the model says that the target is absent" if result.status == "absent" else "there is no box to follow"
+        return (
+            f'<section><div class="head"><h2>Masks</h2></div><p class="lead">Empty on all {len(masks)} frames: {why}; '
+            "the tracker did not run.</p></section>"
+        )
+    rows = _spread(masks, groundings)
+    frames, dense = video.read(masks.frame_ids[rows]), masks.dense(masks.frame_ids[rows])
+    keys = {g.frame_id: g.object_id for g in reversed(groundings)}
+    figures = []
+    for place, row in enumerate(rows):
+        frame_id = int(masks.frame_ids[row])
+        mark = f' class="chosen" style="--mark:{colour(keys[frame_id])}"' if frame_id in keys else ""
+        note = f"frame {frame_id}{' · keyframe' if frame_id in keys else ''}"
+        note += "" if dense[:, place].any() else " · empty"
+        picture = data_uri(paint(frames[place], dense[:, place]), 480)
+        figures.append(f'<figure{mark}><img src="{picture}" alt="{note}"><figcaption>{note}</figcaption></figure>')
+    return (
+        '<section><div class="head"><h2>Masks</h2></div><p class="lead">Followed from the keyframe in both directions '
+        f"through all {len(masks)} frames.</p><h3>Size over time</h3>{_chart(result, truth)}<h3>Frames</h3>"
+        f'<div class="strip wide">{"".join(figures)}</div></section>'
+    )
+
+
+def _spread(masks: MaskTrack, groundings: Sequence[Grounding]) -> list[int]:
+    """Rows to show: evenly spread, each of the nearest ones given up for a keyframe."""
+    rows = {int(i) for i in np.linspace(0, len(masks) - 1, min(MASK_FRAMES, len(masks))).round()}
+    for grounding in groundings[:MASK_FRAMES]:
+        row = int(np.searchsorted(masks.frame_ids, grounding.frame_id))
+        if row < len(masks) and row not in rows:
+            rows.discard(min(rows, key=lambda r: abs(r - row)))
+            rows.add(row)
+    return sorted(rows)
+
+
+def _chart(result: "Segmentation", truth: MaskTrack | None) -> str:
+    masks = result.masks
+    pixels = float(np.prod(masks.size))
+    whole = None if truth is None or len(truth) != len(masks) else truth.areas / pixels
+    doubtful = masks.scores.min(0) < DOUBT
+    ids = masks.frame_ids
+    keys = [(float(np.searchsorted(ids, g.frame_id)), g.object_id) for g in result.rollout.groundings]
+    seen = np.searchsorted(ids, result.rollout.clip.frame_ids)
+    chart = timeline(masks.areas / pixels, whole, doubtful, keys, seen)
+    notes = ['<span><i style="border-color:var(--bar)"></i>masks, share of the frame</span>']
+    if whole is not None:
+        notes.append('<span><i style="border-top-style:dashed"></i>truth</span>')
+    notes.append(f'<span><i style="border-color:{colour(0)}"></i>keyframe</span>')
+    notes.append('<span><i style="border-color:var(--soft);width:1px;border-top-width:9px"></i>frames it saw</span>')
+    if doubtful.any():
+        notes.append(
+            f'<span><i style="border-color:var(--bad);border-top-width:6px"></i>the tracker is unsure '
+            f"({int(doubtful.sum())} frames)</span>"
+        )
+    return f'{chart}<p class="legend">{"".join(notes)}</p>'
+
+
+def _rewards(rewards: RewardBreakdown) -> str:
+    rows = []
+    for name, value in rewards.values.items():
+        bar = f'<div class="track"><span style="width:{100 * min(max(value, 0), 1):.1f}%"></span></div>'
+        weight = rewards.weights[name]
+        rows.append(
+            f'<tr><td class="name">{escape(name)}</td><td class="bar">{bar}</td><td class="n">{value:.2f}</td>'
+            f'<td class="n">× {weight:g}</td><td class="n">{weight * value:.2f}</td></tr>'
+        )
+    most = sum(max(weight, 0) for weight in rewards.weights.values())
+    return (
+        '<section><div class="head"><h2>Rewards</h2></div><p class="lead">What reinforcement learning would have given '
+        'for this conversation, against the known truth.</p><table style="margin-top:14px"><tr><th>reward</th><th></th>'
+        f'<th class="n">value</th><th class="n">weight</th><th class="n">gives</th></tr>{"".join(rows)}'
+        f'<tr class="total"><td colspan="4">total, of {most:g}</td><td class="n">{rewards.total:.2f}</td></tr>'
+        "</table></section>"
+    )
+
+
+def _record(result: "Segmentation", video: Video) -> str:
+    record: dict[str, Any] = dict(result.spec)
+    parts = [("policy", record.get("policy")), ("tracker", record.get("tracker")), ("sampler", record.get("sampler"))]
+    rows = [f"<dt>{name}</dt><dd>{escape(_plain(value))}</dd>" for name, value in parts if value is not None]
+    whole = escape(json.dumps(record, indent=2, default=str, ensure_ascii=False))
+    if not record:
+        return ""
+    return (
+        f'<section><div class="head"><h2>Made with</h2></div><dl style="margin-top:12px">{"".join(rows)}</dl>'
+        f"<details><summary>The whole model, to build it again</summary><pre>{whole}</pre></details></section>"
+    )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
