@@ -1,0 +1,114 @@
+"""Tracker `sam2_hf`: SAM 2 (Ravi et al., arXiv 2408.00714) on transformers' port, streaming."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from revseg.errors import InputError
+from revseg.masks import MaskTrack
+from revseg.registry import register
+from revseg.trackers.streaming import Output, TrackPrompt, pick_device, pick_dtype, track
+from revseg.types import Grounding
+from revseg.video import Video
+
+
+@register("tracker", "sam2_hf")
+class Sam2HfTracker:
+    """SAM 2 by transformers (`Sam2VideoModel`).
+
+    `model` is a hub name such as `facebook/sam2.1-hiera-large`, or a folder written by `save_pretrained` of the
+    model and of its processor. `dtype` is auto, float32, bfloat16 or float16; auto is bfloat16 on a GPU, float32
+    elsewhere. `attention` is transformers' `attn_implementation`. `compile` compiles the image encoder.
+    Raises InputError when the model cannot be found or loaded.
+    """
+
+    def __init__(
+        self,
+        model: str = "facebook/sam2.1-hiera-large",
+        device: str = "auto",
+        dtype: str = "auto",
+        compile: bool = False,
+        attention: str = "sdpa",
+    ) -> None:
+        self._model = _Sam2Hf(model, device, dtype, compile, attention)
+
+    def __call__(self, video: Video, groundings: Sequence[Grounding]) -> MaskTrack:
+        return track(self._model, video, groundings)
+
+
+class _Sam2Hf:
+    """transformers' network and processor as a `VideoModel`."""
+
+    def __init__(self, model: str, device: str, dtype: str, compile: bool, attention: str) -> None:
+        from transformers import Sam2VideoModel, Sam2VideoProcessor
+
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(dtype, self.device)
+        try:
+            self.processor: Any = Sam2VideoProcessor.from_pretrained(model)
+            net: Any = Sam2VideoModel.from_pretrained(model, dtype=self.dtype, attn_implementation=attention)
+        except OSError as error:  # a folder without the files, or a hub that cannot be reached
+            raise InputError(
+                f"cannot load the SAM 2 model {model!r}: {error}\n"
+                "Download it where the hub can be reached, then pass its folder: sam2_hf:model=FOLDER"
+            ) from error
+        self.net = net.to(self.device).eval()
+        if compile:
+            self.net.vision_encoder.compile()
+        self.window = max(self.net.num_maskmem, self.net.config.max_object_pointers_in_encoder)
+
+    def encode(self, frame: UInt8[np.ndarray, "h w 3"]) -> dict[str, Any]:
+        import torch
+
+        pixels = self.processor.video_processor(videos=[frame[None]], device=self.device, return_tensors="pt")
+        with torch.inference_mode():
+            out = self.net.get_image_features(pixels.pixel_values_videos[0].to(self.device, self.dtype))
+        return {"vision_feats": out.fpn_hidden_states, "vision_pos_embeds": out.fpn_position_encoding}
+
+    def start(self, video: Video) -> "_Instance":
+        return _Instance(self, video)
+
+
+class _Instance:
+    """What transformers remembers of one instance: an inference session of one object."""
+
+    def __init__(self, model: _Sam2Hf, video: Video) -> None:
+        self.model = model
+        self.size = video.size
+        self.session: Any = model.processor.init_video_session(inference_device=model.device, dtype=model.dtype)
+        # Features come from `encode`, so no frame is ever looked up here; only the number of frames is asked for.
+        self.session.processed_frames = range(len(video))
+        self.session.obj_id_to_idx(0)
+        self.tracked: dict[int, Any] = self.session.output_dict_per_obj[0]["non_cond_frame_outputs"]
+
+    def prompt(self, features: Any, prompt: TrackPrompt) -> Output:
+        height, width = self.size
+        scale = np.array([width, height], np.float32)
+        box = None if prompt.box is None else [[(prompt.box.reshape(2, 2) * scale).reshape(4).tolist()]]
+        points = [[(prompt.points * scale).tolist()]] if len(prompt.points) else None
+        labels = [[prompt.labels.astype(int).tolist()]] if len(prompt.points) else None
+        self.model.processor.add_inputs_to_inference_session(
+            self.session,
+            frame_idx=prompt.frame_id,
+            obj_ids=0,
+            input_boxes=box,
+            input_points=points,
+            input_labels=labels,
+            original_size=self.size,
+        )
+        return self._step(features, prompt.frame_id, reverse=False)
+
+    def track(self, features: Any, frame_id: int, reverse: bool) -> Output:
+        return self._step(features, frame_id, reverse=reverse)
+
+    def _step(self, features: Any, frame_id: int, *, reverse: bool) -> Output:
+        self.session.cache.clear_all()
+        self.session.cache.cache_vision_features(frame_id, features)
+        out = self.model.net(self.session, frame_idx=frame_id, reverse=reverse)
+        for outputs in self.session.output_dict_per_obj[0].values():
+            # only needed to encode the memory, and by far the most bytes
+            outputs.get(frame_id, {}).pop("high_res_masks", None)
+        self.session.frames_tracked_per_obj[0].clear()  # one entry a frame, read only when a tracked frame is prompted
+        return Output(out.pred_masks[0, 0], float(out.object_score_logits.float().sigmoid()))
