@@ -1,0 +1,135 @@
+"""Advantage estimators: `rewards [groups, n]` to `advantages [groups, n]`, larger for better rollouts.
+
+A group is the n rollouts of one prompt. A group whose rewards are all equal has nothing to learn from: every estimator
+that compares within the group gives it exactly 0. `lengths [groups, n]` are the numbers of generated tokens.
+"""
+
+from typing import TYPE_CHECKING
+
+from revseg.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def grpo(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tensor":
+    """(r - mean) / (std + eps) in the group, std with n - 1 (GRPO, arXiv 2402.03300; ReVSeg, Eq. 9)."""
+    return dr_grpo(rewards) / (rewards.std(1, keepdim=True) + std_eps)
+
+
+def dr_grpo(rewards: "torch.Tensor") -> "torch.Tensor":
+    """r - mean of the group: no std, which favours prompts that are nearly all right or wrong (arXiv 2503.20783)."""
+    _check(rewards)
+    return _centred(rewards, rewards.mean(1, keepdim=True))
+
+
+def rloo(rewards: "torch.Tensor") -> "torch.Tensor":
+    """r - mean of the others in the group: an unbiased baseline (arXiv 2402.14740)."""
+    n = rewards.shape[1]
+    return dr_grpo(rewards) * (n / (n - 1))
+
+
+def reinforce_pp(
+    rewards: "torch.Tensor", *, lengths: "torch.Tensor | None" = None, std_eps: float = 1e-6
+) -> "torch.Tensor":
+    """r whitened over the whole batch; groups play no part (REINFORCE++, arXiv 2501.03262).
+
+    With a reward at the end and no discount the return of every token is the reward. With `lengths` mean and variance
+    are over tokens, as in verl; without, over rollouts.
+    """
+    _check(rewards, least=1)
+    return _whiten(rewards, lengths, std_eps)
+
+
+def reinforce_pp_baseline(
+    rewards: "torch.Tensor", *, lengths: "torch.Tensor | None" = None, std_eps: float = 1e-6
+) -> "torch.Tensor":
+    """r - mean of the group, then whitened over the batch (REINFORCE++ with baseline, arXiv 2501.03262)."""
+    return _whiten(dr_grpo(rewards), lengths, std_eps)
+
+
+def lite_ppo(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tensor":
+    """(r - mean of the group) / std of the batch (Lite PPO, arXiv 2508.08221; TRL's `scale_rewards="batch"`)."""
+    return dr_grpo(rewards) / (rewards.std() + std_eps)
+
+
+def opo(rewards: "torch.Tensor", *, lengths: "torch.Tensor | None" = None) -> "torch.Tensor":
+    """r - the group's mean weighted by length: the baseline of least variance (OPO, arXiv 2505.23585)."""
+    _check(rewards)
+    if lengths is None:
+        raise InputError("the advantage 'opo' weighs rewards by length: pass lengths=[groups, n], tokens per rollout")
+    lengths = lengths.to(rewards.dtype)
+    return _centred(rewards, (lengths * rewards).sum(1, keepdim=True) / lengths.sum(1, keepdim=True).clamp(min=1))
+
+
+def gpg(rewards: "torch.Tensor") -> "torch.Tensor":
+    """a (r - mean), with a = rollouts / rollouts in groups that have a spread (GPG, arXiv 2504.02546).
+
+    The factor makes up for groups that give no gradient. (verl counts non-zero rewards instead of such groups.)
+    """
+    centred = dr_grpo(rewards)
+    return centred * (len(rewards) / _spread(rewards).sum().clamp(min=1))
+
+
+def pass_at_k(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tensor":
+    """The best of the group gets (best - second) / (std + eps), the others 0 (arXiv 2503.19595)."""
+    _check(rewards)
+    best, where = rewards.topk(2, dim=1)
+    gain = (best[:, :1] - best[:, 1:]) / (rewards.std(1, keepdim=True) + std_eps)
+    return rewards.new_zeros(rewards.shape).scatter(1, where[:, :1], gain)
+
+
+def gdpo(
+    rewards: "torch.Tensor",
+    *,
+    weights: "torch.Tensor | None" = None,
+    lengths: "torch.Tensor | None" = None,
+    std_eps: float = 1e-6,
+) -> "torch.Tensor":
+    """Each component normalised in its group, their weighted sum whitened over the batch (GDPO, arXiv 2601.05242).
+
+    `rewards [groups, n, components]` are the components before weighting, `weights [components]` their weights (ones
+    by default). Two rollouts that reach the same total by different components no longer look alike.
+    """
+    if rewards.ndim != 3:
+        raise InputError(f"'gdpo' weighs components: expected rewards [groups, n, components], got {_shape(rewards)}")
+    parts = [grpo(part, std_eps=std_eps) for part in rewards.unbind(2)]
+    by = [1.0] * len(parts) if weights is None else weights.to(rewards)
+    if len(by) != len(parts):
+        raise InputError(f"expected one weight a component, got {len(by)} for {len(parts)}")
+    total = sum((weight * part for weight, part in zip(by, parts, strict=True)), rewards.new_zeros(rewards.shape[:2]))
+    return _whiten(total, lengths, std_eps)
+
+
+ADVANTAGES = {
+    f.__name__: f
+    for f in (grpo, dr_grpo, rloo, reinforce_pp, reinforce_pp_baseline, lite_ppo, opo, gpg, pass_at_k, gdpo)
+}
+
+
+def _whiten(values: "torch.Tensor", lengths: "torch.Tensor | None", std_eps: float) -> "torch.Tensor":
+    """(x - mean) / (std + eps) over all of them; with lengths, each value stands for that many tokens."""
+    weight = values.new_ones(values.shape) if lengths is None else lengths.to(values.dtype)
+    mean = (weight * values).sum() / weight.sum().clamp(min=1)
+    centred = values - mean if values.amax() > values.amin() else values.new_zeros(values.shape)
+    variance = (weight * centred.square()).sum() / (weight.sum() - 1).clamp(min=1)
+    return centred / (variance.sqrt() + std_eps)
+
+
+def _centred(rewards: "torch.Tensor", baseline: "torch.Tensor") -> "torch.Tensor":
+    # Not left to the subtraction: its rounding, divided by a tiny eps, would become a gradient.
+    return (rewards - baseline) * _spread(rewards)
+
+
+def _spread(rewards: "torch.Tensor") -> "torch.Tensor":
+    """bool[groups, 1]: True where the rewards of a group differ."""
+    return rewards.amax(1, keepdim=True) > rewards.amin(1, keepdim=True)
+
+
+def _check(rewards: "torch.Tensor", least: int = 2) -> None:
+    if rewards.ndim != 2 or rewards.shape[1] < least:
+        raise InputError(f"expected rewards [groups, n] with n at least {least}, got {_shape(rewards)}")
+
+
+def _shape(tensor: "torch.Tensor") -> list[int]:
+    return list(tensor.shape)
