@@ -1,0 +1,71 @@
+"""Hypothesis profiles (`HYPOTHESIS_PROFILE=ci` digs deeper than the default `fast`) and media made on the spot."""
+
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("fast", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+BITS = 12
+
+
+def numbered(index: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """uint8[h w 3]: a reddish frame that carries its number as black and white cells, which survive compression."""
+    frame = np.full((height, width, 3), (200, 40, 90), np.uint8)
+    for bit in range(BITS):
+        y, x = divmod(bit, 6)
+        frame[4 + 20 * y : 20 + 20 * y, 2 + 10 * x : 10 + 10 * x] = 255 * (index >> bit & 1)
+    return frame
+
+
+def number_of(frame: np.ndarray) -> int:
+    """The inverse of `numbered`."""
+    cells = [frame[8 + 20 * y : 16 + 20 * y, 4 + 10 * x : 8 + 10 * x] for y, x in (divmod(b, 6) for b in range(BITS))]
+    return sum(1 << bit for bit, cell in enumerate(cells) if cell.mean() > 127)
+
+
+@pytest.fixture(scope="session")
+def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """make_video("name.mp4", n, codec=..., options=..., times=...) -> a video file whose frames carry their numbers."""
+    import av
+
+    folder = tmp_path_factory.mktemp("media")
+
+    def make(
+        name: str,
+        n: int,
+        *,
+        codec: str = "libx264",
+        size: tuple[int, int] = (48, 64),
+        pix_fmt: str = "yuv420p",
+        options: dict[str, str] | None = None,
+        times: list[int] | None = None,
+        rotate: int = 0,
+    ) -> Path:
+        path = folder / name
+        if path.exists():
+            return path
+        with av.open(str(path), "w") as container:
+            stream: Any = container.add_stream(codec, rate=30, options=options or {})
+            stream.height, stream.width = size
+            stream.pix_fmt = pix_fmt
+            stream.codec_context.thread_count = 1
+            if times is not None:
+                stream.codec_context.time_base = Fraction(1, 1000)
+            for i in range(n):
+                frame = av.VideoFrame.from_ndarray(numbered(i, *size), format="rgb24")
+                if times is not None:
+                    frame.pts, frame.time_base = times[i], Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return path
+
+    return make
