@@ -26,17 +26,24 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"revseg {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -76,8 +83,10 @@ def segment(
             metavar="X1,Y1,X2,Y2", help="A box to follow: pixels, or fractions if none exceeds 1. Repeatable."
         ),
     ] = None,
-    same_object: Annotated[bool, typer.Option(help="All boxes show one object, and correct one another.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace the results of an earlier run.")] = False,
+    same_object: Annotated[
+        bool, typer.Option("--same-object", help="All boxes show one object, and correct one another.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Segments what the query asks for, through the whole video, and writes masks, an overlay and the reasoning."""

@@ -10,7 +10,7 @@ from typing import Any
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.progress import waiting
-from revseg.report.reasoning import split_thinking
+from revseg.report.conversation import split_thinking
 from revseg.report.saving import reasoning_record
 from revseg.types import Query
 from revseg.video import Video
@@ -70,7 +70,7 @@ def run_demo(folder: str | Path, *, policy: Any = "qwen", tracker: Any = "flow",
         with waiting("loading the model", show=progress):
             model = ReVSeg(policy=policy, tracker=tracker).resolved()
         result = model.segment(video, sample.query, truth=sample.truth, progress=progress)
-        scores = {"J&F": float(j_and_f(result.masks, sample.truth))}
+        scores = {"J&F": j_and_f(result.masks, sample.truth).jf}
         options = {"truth": sample.truth, "scores": scores, "copy": {"input.mp4": source}, "progress": progress}
         saved = result.save(folder, video, overwrite=again, **options)
     return Demo(saved, Video.open(saved / "input.mp4"), sample.query, sample.truth, result, scores)

@@ -1,7 +1,6 @@
 """The reasoning chain as one HTML page that needs nothing else: question, frames, thinking, box, masks, rewards."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revseg.masks import MaskTrack
-from revseg.report.pictures import box_marks, colour, data_uri, paint, timeline
-from revseg.types import Clip, Grounding, RewardBreakdown, Rollout, Target, Turn
+from revseg.report.conversation import not_held, round_section
+from revseg.report.pictures import colour, data_uri, paint, timeline
+from revseg.types import Grounding, RewardBreakdown
 from revseg.video import Video
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ def reasoning_page(
     Everything a model wrote is escaped. The page asks nothing of the network.
     """
     rollout = result.rollout
-    sections = [_turn(rollout, number) for number in range(len(rollout.turns))]
-    sections += [_not_held(rollout)] if rollout.error is not None and len(rollout.turns) < rollout.planned else []
-    sections.append(_masks(result, video, truth))
+    sections = [round_section(rollout, number) for number in range(len(rollout.turns))]
+    sections += [not_held(rollout), _masks(result, video, truth)]
     sections += [_rewards(result.rewards)] if result.rewards is not None else []
     sections.append(_record(result, video))
     style = files("revseg.report").joinpath("style.css").read_text("utf-8")
@@ -46,20 +45,9 @@ def reasoning_page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{style}</style></head><body><main>"
         f'<p class="eyebrow">revseg · reasoning chain</p><h1>{title}</h1>{_facts(result, video, scores or {})}'
-        + "".join(section for section in sections if section)
+        + "".join(sections)
         + "</main></body></html>\n"
     )
-
-
-def split_thinking(text: str) -> tuple[str, str]:
-    """A reply as (what is inside `<think>`, the rest without its tags)."""
-    start, end = text.find("<think>"), text.find("</think>")
-    if end < 0:
-        thinking, rest = (text[start + 7 :], text[:start]) if start >= 0 else ("", text)
-    else:
-        thinking = text[start + 7 : end] if 0 <= start < end else text[:end]
-        rest = (text[:start] if 0 <= start < end else "") + text[end + 8 :]
-    return thinking.strip(), re.sub(r"</?answer>", "", rest).strip()
 
 
 def _facts(result: "Segmentation", video: Video, scores: Mapping[str, float]) -> str:
@@ -75,93 +63,6 @@ def _facts(result: "Segmentation", video: Video, scores: Mapping[str, float]) ->
     h, w = video.size
     chips.append(f'<li class="chip">{escape(video.id)} · {w}×{h} · {len(video) / max(video.fps, 1e-9):.1f} s</li>')
     return f'<ul class="facts">{"".join(chips)}</ul>'
-
-
-def _turn(rollout: Rollout, index: int) -> str:
-    turn = rollout.turns[index]
-    shown = max(turn.prompt.clips, key=len, default=None)
-    placed = any(len(t.boxes) or len(t.points) for t in turn.answer.targets)
-    if shown is not None and len(shown) > 1:
-        title, lead = ("When and where", "a frame and a box") if placed else ("When", "the frame that shows it best")
-        h, w = shown.size
-        lead = f"{len(shown)} frames were shown at {w}×{h}; asked for: {lead}."
-    else:
-        title, lead = "Where", "The frame it chose was shown; asked for: the target's place on it."
-    thinking = split_thinking(turn.reply.text)[0]
-    strip = _filmstrip(rollout, shown) if shown is not None and len(shown) > 1 else ""
-    heading, words = ("Thinking", thinking) if turn.answer.error is None else ("What it wrote", turn.reply.text)
-    quote = f"<h3>{heading}</h3><blockquote>{escape(words)}</blockquote>" if words else ""
-    return (
-        f'<section><div class="head"><span class="num">{index + 1}</span><h2>{title}</h2></div>'
-        f'<p class="lead">{lead}</p>{strip}{quote}<h3>Answer</h3>{_answer(turn)}'
-        f"{_pictures(rollout, index) if placed else ''}"
-        f"<details><summary>The words as written</summary><h3>Prompt</h3><pre>{escape(turn.prompt.text)}</pre>"
-        f"<h3>Reply</h3><pre>{escape(turn.reply.text)}</pre></details></section>"
-    )
-
-
-def _filmstrip(rollout: Rollout, shown: Clip) -> str:
-    chosen = {t.keyframe: i for i, t in reversed(list(enumerate(rollout.answer.targets))) if t.keyframe is not None}
-    figures = []
-    clip = rollout.clip if np.array_equal(rollout.clip.frame_ids, shown.frame_ids) else shown  # at the source's shape
-    for k, frame in enumerate(clip.frames):
-        mark, note = "", f"{k}"
-        if k in chosen:
-            mark, note = f' class="chosen" style="--mark:{colour(chosen[k])}"', f"{k} · key"
-        figures.append(f'<figure{mark}><img src="{data_uri(frame, 240)}" alt="frame {k}">')
-        figures.append(f"<figcaption>{note}</figcaption></figure>")
-    return f'<h3>What it saw</h3><div class="strip">{"".join(figures)}</div>'
-
-
-def _answer(turn: Turn) -> str:
-    answer = turn.answer
-    if answer.error is not None:
-        return f'<div class="fail"><b>{escape(answer.error)}</b> {escape(answer.detail)}</div>'
-    if answer.absent:
-        return "<p>The target is not in the video.</p>"
-    return "".join(_target(target, i) for i, target in enumerate(answer.targets))
-
-
-def _target(target: Target, index: int) -> str:
-    rows: list[tuple[str, str]] = []
-    if target.keyframe is not None:
-        rows.append(("keyframe", str(target.keyframe)))
-    if target.description:
-        rows.append(("description", escape(target.description)))
-    for x1, y1, x2, y2 in target.boxes.astype(float) * 100:
-        rows.append(("box", f"{x1:.0f}–{x2:.0f} % of the width, {y1:.0f}–{y2:.0f} % of the height"))
-    rows += [
-        ("point", f"{x:.0f} % of the width, {y:.0f} % of the height") for x, y in target.points.astype(float) * 100
-    ]
-    first = f'<span class="dot" style="background:{colour(index)}"></span>'
-    cells = [f"<dt>{first if i == 0 else ''}{name}</dt><dd>{value}</dd>" for i, (name, value) in enumerate(rows)]
-    return f"<dl>{''.join(cells)}</dl>"
-
-
-def _pictures(rollout: Rollout, index: int) -> str:
-    """The keyframes of the targets so far, at the source's shape, with what this round placed on them."""
-    from revseg.types import merge_targets
-
-    targets: tuple[Target, ...] = ()
-    for turn in rollout.turns[: index + 1]:
-        targets = merge_targets(targets, turn.answer.targets) if targets else turn.answer.targets
-    on: dict[int, list[str]] = {}
-    for i, target in enumerate(targets):
-        if target.keyframe is not None and target.keyframe < len(rollout.clip):
-            on.setdefault(target.keyframe, []).append(box_marks(target.boxes, target.points, target.point_labels, i))
-    figures = [
-        f'<figure class="picture"><div class="frame"><img src="{data_uri(rollout.clip.frames[k], 640)}"'
-        f' alt="keyframe {k}">{"".join(marks)}</div><figcaption>keyframe {k} · frame '
-        f"{int(rollout.clip.frame_ids[k])} of the source</figcaption></figure>"
-        for k, marks in on.items()
-    ]
-    return f'<h3>On the picture</h3><div class="pictures">{"".join(figures)}</div>'
-
-
-def _not_held(rollout: Rollout) -> str:
-    left = [str(n) for n in range(len(rollout.turns) + 1, rollout.planned + 1)]
-    rounds = f"Round{'s' if len(left) > 1 else ''} {' and '.join(left)}"
-    return f'<section><p class="none">{rounds} did not take place: the reply above could not be read.</p></section>'
 
 
 def _masks(result: "Segmentation", video: Video, truth: MaskTrack | None) -> str:
