@@ -31,7 +31,7 @@ def size(view: View) -> Iterator[Question]:
     """Largest and smallest: throughout, among one form, at the start and at the end."""
     things = range(len(view.things))
     yield from _sizes(view, "", things, np.ones(len(view.ids), bool))
-    for form in {t.form for t in view.things}:
+    for form in sorted({t.form for t in view.things}):
         same = [i for i in things if view.things[i].form == form]
         yield from _sizes(view, "_form", same, np.ones(len(view.ids), bool), {"form": form})
     if view.scene.world.frames >= 8:
