@@ -48,7 +48,8 @@ class Given:
     @property
     def defaults(self) -> dict[str, Any]:
         """What the pipeline takes unless told otherwise: the sampler that shows the frames given, and no others."""
-        return {"sampler": format_spec("at", {"frames": sorted(set(self.frames))})}
+        frames = sorted(set(self.frames))
+        return {"sampler": format_spec("at", {"frames": frames}), "num_frames": max(16, len(frames))}
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
         return [

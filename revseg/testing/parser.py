@@ -1,0 +1,75 @@
+"""The contract of a parser."""
+
+import re
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from revseg.registry import build
+from revseg.testing.replies import replies
+from revseg.testing.running import expect, for_all
+from revseg.testing.strategies import clips
+from revseg.types import Answer, Clip, Parser, Target
+
+_THOUGHTS = ["", "[]", "<answer>[]</answer>", '[{"frame_idx": 0, "object description": "x", "bbox_2d": [0, 0, 1, 1]}]']
+_THOUGHTS += ['<answer>[{"frame_idx": 0, "object description": "x"}]</answer>', "<think>", "{", '"', "it's ```json ["]
+
+
+def check_parser(parser: Any, *, thinking: bool = True, examples: int = 300) -> None:
+    """Any text gives an Answer, never an exception: a failure or content, not both, and everything in its range.
+
+    `thinking`: what stands inside `<think></think>` changes nothing. Texts are good replies, near misses and noise.
+    """
+    built: Parser = build("parser", parser)
+
+    def prove(case: tuple[Clip, str]) -> None:
+        shown, text = case
+        try:
+            answer = built(text, shown)
+        except Exception as error:
+            raise AssertionError(f"{parser!r} raised {error!r} for {text[:200]!r}; expected an Answer") from error
+        what = f"{parser!r} made {answer!r} of {text[:200]!r}"
+        expect(isinstance(answer, Answer), f"{what}; expected an Answer")
+        expect(0 <= answer.form <= 1, f"{what}; expected form in [0, 1]")
+        expect(answer.error is None or not answer.targets, f"{what}; expected an error or targets, not both")
+        plain = answer.error is None or re.fullmatch(r"[a-z][a-z0-9_]*", answer.error)
+        expect(bool(plain), f"{what}; expected an error of one plain word")
+        for target in answer.targets:
+            expect(_in_range(target, len(shown)), f"{what}; {target!r} is out of range")
+        expect(same_answer(answer, built(text, shown)), f"{what}, then something else")
+
+    def prove_thinking(case: tuple[tuple[Clip, str], str]) -> None:
+        (shown, text), thought = case
+        plain, thoughtful = (built(f"<think>{t}</think>{text}", shown) for t in ("", thought))
+        what = f"{parser!r}: thinking {thought!r} before {text[:200]!r} changed the answer"
+        expect(same_answer(plain, thoughtful), f"{what} from {plain!r} to {thoughtful!r}")
+
+    cases = clips().flatmap(lambda clip: st.tuples(st.just(clip), replies(clip)))
+    for_all(cases, prove, examples)
+    if thinking:
+        for_all(st.tuples(cases, st.sampled_from(_THOUGHTS)), prove_thinking, examples)
+
+
+def same_answer(one: Answer, other: Answer) -> bool:
+    """Equal in all but the detail."""
+    alike = (one.error, one.form, len(one.targets)) == (other.error, other.form, len(other.targets))
+    return alike and all(same_target(a, b) for a, b in zip(one.targets, other.targets, strict=True))
+
+
+def same_target(one: Target, other: Target) -> bool:
+    """Equal in all fields, to the last bit."""
+    return (
+        (one.keyframe, one.description) == (other.keyframe, other.description)
+        and np.array_equal(one.boxes, other.boxes)
+        and np.array_equal(one.points, other.points)
+        and np.array_equal(one.point_labels, other.point_labels)
+    )
+
+
+def _in_range(target: Target, frames: int) -> bool:
+    boxes, points = target.boxes, target.points
+    good = target.keyframe is None or (type(target.keyframe) is int and 0 <= target.keyframe < frames)
+    good = good and boxes.dtype == np.float32 and points.dtype == np.float32 and len(points) == len(target.point_labels)
+    ordered = ((boxes >= 0) & (boxes <= 1)).all() and (boxes[:, :2] < boxes[:, 2:]).all()
+    return bool(good and ordered and ((points >= 0) & (points <= 1)).all())

@@ -1,0 +1,69 @@
+"""The contract of a policy."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from revseg.registry import build
+from revseg.rollout.rounds import run
+from revseg.testing.running import expect
+from revseg.testing.scenes import moving_squares
+from revseg.types import Policy, Query, Reply, Rollout, Sampling, TruthfulPolicy
+
+ROUNDS = (("keyframe_terse", "keyframe_json"), ("box_terse", "box_json"))
+
+
+def check_policy(
+    policy: Any,
+    *,
+    rounds: Sequence[tuple[Any, Any]] = ROUNDS,
+    frames: int = 4,
+    size: tuple[int, int] = (112, 112),
+    max_new_tokens: int = 24,
+    tolerance: float = 1e-4,
+) -> None:
+    """One reply a rollout; a row's replies are the same alone, in a batch and in another order, and when asked again.
+
+    Held over all rounds with distinct conversations, greedily and with temperature 1; a conversation that is given
+    twice gets two replies, the first as if alone. `tolerance` is for log-probs only: texts and tokens must be equal.
+    """
+    built: Policy = build("policy", policy)
+    pairs = [(build("prompt", prompt), build("parser", parser)) for prompt, parser in rounds]
+    starts = []
+    for step in (0, 2, 5):
+        scene = moving_squares(frames, size, step=step)
+        starts.append(Rollout(scene.clip, Query(f"step {step}", f"the square that moves by {step}")))
+        if isinstance(built, TruthfulPolicy):
+            built.tell(starts[-1].query, scene.truth)
+    for temperature in (0.0, 1.0):
+        sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=5)
+
+        def hold(batch: list[Rollout], sampling: Sampling = sampling) -> list[Rollout]:
+            done = run(batch, built, pairs, sampling=sampling)
+            expect(len(done) == len(batch), f"{policy!r}: {len(done)} rollouts of {len(batch)}")
+            return done
+
+        together, twice = hold(starts), hold([*starts, starts[0]])
+        expect(bool(together[0].turns), f"{policy!r} gave no reply")
+        others = {
+            "alone": [hold([start])[0] for start in starts],
+            "in reverse order": hold(starts[::-1])[::-1],
+            "with one of them twice": twice[:-1],
+            "asked again": hold(starts),
+        }
+        for how, held in others.items():
+            for a, b in zip(together, held, strict=True):
+                _same(policy, a, b, f"{how} (temperature {temperature:g})", tolerance)
+
+
+def _same(policy: Any, one: Rollout, other: Rollout, how: str, tolerance: float) -> None:
+    pairs = zip(one.turns, other.turns, strict=False)
+    for number, (a, b) in enumerate(((x.reply, y.reply) for x, y in pairs), 1):
+        what = f"{policy!r}, round {number} of {one.query.id!r}: {a.text!r} in a batch, {b.text!r} {how}"
+        for reply in (a, b):
+            expect(isinstance(reply, Reply), f"{what}; expected a Reply")
+            expect(len(reply.token_ids) == len(reply.logprobs), f"{what}; expected a log-prob a token")
+        expect(a.text == b.text and np.array_equal(a.token_ids, b.token_ids), what)
+        expect(np.allclose(a.logprobs, b.logprobs, atol=tolerance), f"{what}, with other log-probs")
+    expect(len(one.turns) == len(other.turns), f"{policy!r}: {one.query.id!r} has another number of rounds {how}")

@@ -1,0 +1,36 @@
+"""The contract of a reward."""
+
+import math
+from numbers import Real
+from typing import Any
+
+from revseg.masks import MaskTrack
+from revseg.registry import build
+from revseg.testing import rollouts
+from revseg.testing.running import expect, for_all
+from revseg.types import Reward, Rollout
+
+
+def check_reward(reward: Any, *, perfect: bool = True, examples: int = 100) -> None:
+    """Any rollout gives a number in [0, 1], the same each time; the perfect rollout gives 1.
+
+    Among the rollouts are failed, unfinished, absent and perfect ones; the perfect one names the frame on which the one
+    visible target is largest, and its tight box. `perfect=False` for a reward that judges something else.
+    """
+    built: Reward = build("reward", reward)
+
+    def prove(case: tuple[Rollout, MaskTrack]) -> None:
+        value = built(*case)
+        number = isinstance(value, Real) and math.isfinite(value) and 0 <= value <= 1
+        expect(number, f"{reward!r} gave {value!r}; expected a number in [0, 1]")
+        again = built(*case)
+        expect(value == again, f"{reward!r} gave {value!r}, then {again!r} for the same rollout")
+
+    def prove_perfect(case: tuple[Rollout, MaskTrack]) -> None:
+        prove(case)
+        value = built(*case)
+        expect(math.isclose(value, 1, abs_tol=1e-4), f"{reward!r} gave the perfect rollout {value!r}; expected 1")
+
+    for_all(rollouts.judged(), prove, examples)
+    if perfect:
+        for_all(rollouts.perfect(), prove_perfect, max(examples // 2, 1))

@@ -1,0 +1,29 @@
+"""How the checks run a property: the same examples each time, one failure reported, small."""
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase
+from hypothesis import strategies as st
+
+
+def for_all(strategy: st.SearchStrategy[Any], prove: Callable[[Any], None], examples: int) -> None:
+    """Calls `prove` with that many draws; the smallest one that raises is raised again."""
+    run = hypothesis.given(strategy)(lambda case: prove(case))
+    settings = hypothesis.settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),  # no explain phase: it reruns a failure dozens of times
+        suppress_health_check=list(HealthCheck),
+    )
+    settings(run)()
+
+
+def expect(true: bool, message: str) -> None:
+    """An assertion that survives `python -O` and says what was expected and what came."""
+    if not true:
+        raise AssertionError(message)

@@ -1,0 +1,57 @@
+"""The contract of a tracker."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from revseg.masks import MaskTrack
+from revseg.registry import build
+from revseg.testing.running import expect
+from revseg.testing.scenes import Scene, moving_squares
+from revseg.types import Grounding, Tracker, TruthfulPolicy
+
+
+def check_tracker(tracker: Any, *, size: tuple[int, int] = (48, 64), frames: int = 7, iou: float = 0.0) -> None:
+    """Every frame of the source, in order, at its size, one object an `object_id`; the same call, the same masks.
+
+    Tried on moving squares: one grounding on the first, the middle and the last frame, two objects, one object on two
+    frames, a video of one frame. `iou`: the mean IoU with the truth to be reached in each.
+    """
+    built: Tracker = build("tracker", tracker)
+    one, two = moving_squares(frames, size), moving_squares(frames, size, objects=2)
+    last, middle = frames - 1, frames // 2
+    cases: list[tuple[Scene, list[Grounding]]] = [(one, [one.ground(0, at)]) for at in (0, middle, last)]
+    cases += [(two, [two.ground(0, middle), two.ground(1, 0)]), (two, [two.ground(1, last)])]
+    cases += [(one, [one.ground(0, 0), one.ground(0, last)])]
+    single = moving_squares(1, size)
+    cases += [(single, [single.ground(0, 0)])]
+    for scene, groundings in cases:
+        _prove(tracker, built, scene, groundings, iou)
+
+
+def _prove(name: Any, tracker: Tracker, scene: Scene, groundings: Sequence[Grounding], iou: float) -> None:
+    objects = sorted({g.object_id for g in groundings})
+    truth = scene.truth.select(objects)
+    if isinstance(tracker, TruthfulPolicy):
+        tracker.tell(scene.query, truth)
+    masks = tracker(scene.video, groundings)
+    what = f"{name!r} on {scene.video.id}, prompted on frames {[g.frame_id for g in groundings]}, gave {masks!r}"
+    expect(isinstance(masks, MaskTrack), f"{what}; expected a MaskTrack")
+    expect(masks.frame_ids.tolist() == list(range(len(scene.video))), f"{what} with frame ids {masks.frame_ids}")
+    expect(tuple(masks.size) == scene.video.size, f"{what}; expected masks of {scene.video.size}")
+    expect(masks.objects == len(objects), f"{what}; expected {len(objects)} objects")
+    valid = np.isfinite(masks.scores) & (masks.scores >= 0) & (masks.scores <= 1)
+    expect(bool(valid.all()), f"{what}; expected scores in [0, 1]")
+    if isinstance(tracker, TruthfulPolicy):
+        tracker.tell(scene.query, truth)
+    again = tracker(scene.video, groundings)
+    expect(again.counts == masks.counts, f"{what}, and other masks when called again")
+    overlap = _overlap(masks, truth)
+    expect(overlap >= iou, f"{what} with a mean IoU of {overlap:.3f}; expected {iou}")
+
+
+def _overlap(masks: MaskTrack, truth: MaskTrack) -> float:
+    a, b = masks.dense(), truth.dense()
+    inter, union = (a & b).sum((-1, -2)), (a | b).sum((-1, -2))
+    return float(np.where(union > 0, inter / np.maximum(union, 1), 1).mean())
