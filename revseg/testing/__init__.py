@@ -11,14 +11,14 @@ except ImportError as error:
 
     raise MissingExtraError("revseg.testing needs Hypothesis: pip install hypothesis") from error
 
+from revseg.testing.conversations import judged, perfect, rollouts
 from revseg.testing.objective import check_objective
 from revseg.testing.parser import check_parser
 from revseg.testing.policy import check_policy
-from revseg.testing.replies import near_misses, replies
 from revseg.testing.reward import check_reward
-from revseg.testing.rollouts import judged, perfect, rollouts
-from revseg.testing.scenes import Scene, moving_squares, scenes
+from revseg.testing.squares import Scene, moving_squares, scenes
 from revseg.testing.strategies import answers, boxes, clips, descriptions, groundings, queries, tracks, videos
+from revseg.testing.texts import near_misses, replies
 from revseg.testing.tracker import check_tracker
 
 __all__ = [

@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from revseg.registry import build
-from revseg.testing.replies import replies
 from revseg.testing.running import expect, for_all
 from revseg.testing.strategies import clips
+from revseg.testing.texts import replies
 from revseg.types import Answer, Clip, Parser, Target
 
 _THOUGHTS = ["", "[]", "<answer>[]</answer>", '[{"frame_idx": 0, "object description": "x", "bbox_2d": [0, 0, 1, 1]}]']

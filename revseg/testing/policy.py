@@ -8,7 +8,7 @@ import numpy as np
 from revseg.registry import build
 from revseg.rollout.rounds import run
 from revseg.testing.running import expect
-from revseg.testing.scenes import moving_squares
+from revseg.testing.squares import moving_squares
 from revseg.types import Policy, Query, Reply, Rollout, Sampling, TruthfulPolicy
 
 ROUNDS = (("keyframe_terse", "keyframe_json"), ("box_terse", "box_json"))

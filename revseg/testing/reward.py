@@ -6,7 +6,8 @@ from typing import Any
 
 from revseg.masks import MaskTrack
 from revseg.registry import build
-from revseg.testing import rollouts
+from revseg.testing.conversations import judged
+from revseg.testing.conversations import perfect as perfect_cases
 from revseg.testing.running import expect, for_all
 from revseg.types import Reward, Rollout
 
@@ -31,6 +32,6 @@ def check_reward(reward: Any, *, perfect: bool = True, examples: int = 100) -> N
         value = built(*case)
         expect(math.isclose(value, 1, abs_tol=1e-4), f"{reward!r} gave the perfect rollout {value!r}; expected 1")
 
-    for_all(rollouts.judged(), prove, examples)
+    for_all(judged(), prove, examples)
     if perfect:
-        for_all(rollouts.perfect(), prove_perfect, max(examples // 2, 1))
+        for_all(perfect_cases(), prove_perfect, max(examples // 2, 1))

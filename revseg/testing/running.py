@@ -18,7 +18,7 @@ def for_all(strategy: st.SearchStrategy[Any], prove: Callable[[Any], None], exam
         deadline=None,
         report_multiple_bugs=False,
         phases=(Phase.generate, Phase.shrink),  # no explain phase: it reruns a failure dozens of times
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck.__members__.values()),
     )
     settings(run)()
 

@@ -8,7 +8,7 @@ import numpy as np
 from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.testing.running import expect
-from revseg.testing.scenes import Scene, moving_squares
+from revseg.testing.squares import Scene, moving_squares
 from revseg.types import Grounding, Tracker, TruthfulPolicy
 
 

@@ -7,8 +7,8 @@ from revseg.grounding.boxes import areas
 from revseg.grounding.parsers import box_json, keyframe_and_box_json, keyframe_json
 from revseg.grounding.render import render
 from revseg.masks import MaskTrack
-from revseg.testing.replies import replies
 from revseg.testing.strategies import Draw, clips, queries, tracks
+from revseg.testing.texts import replies
 from revseg.types import Answer, Clip, Message, Reply, Rollout, Target, Turn
 
 _PLANS = {1: [("keyframe_and_box_json", keyframe_and_box_json)]}
