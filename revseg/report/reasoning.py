@@ -106,7 +106,7 @@ def _chart(result: "Segmentation", truth: MaskTrack | None) -> str:
     masks = result.masks
     pixels = float(np.prod(masks.size))
     whole = None if truth is None or len(truth) != len(masks) else truth.areas / pixels
-    doubtful = masks.scores.min(0) < DOUBT
+    doubtful = masks.union().scores[0] < DOUBT
     ids = masks.frame_ids
     keys = [(float(np.searchsorted(ids, g.frame_id)), g.object_id) for g in result.rollout.groundings]
     seen = np.searchsorted(ids, result.rollout.clip.frame_ids)
