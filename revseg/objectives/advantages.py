@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def grpo(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tensor":
     """(r - mean) / (std + eps) in the group, std with n - 1 (GRPO, arXiv 2402.03300; ReVSeg, Eq. 9)."""
-    return dr_grpo(rewards) / (rewards.std(1, keepdim=True) + std_eps)
+    return _over(dr_grpo(rewards), rewards.std(1, keepdim=True) + std_eps)
 
 
 def dr_grpo(rewards: "torch.Tensor") -> "torch.Tensor":
@@ -50,7 +50,7 @@ def reinforce_pp_baseline(
 
 def lite_ppo(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tensor":
     """(r - mean of the group) / std of the batch (Lite PPO, arXiv 2508.08221; TRL's `scale_rewards="batch"`)."""
-    return dr_grpo(rewards) / (rewards.std() + std_eps)
+    return _over(dr_grpo(rewards), rewards.std() + std_eps)
 
 
 def opo(rewards: "torch.Tensor", *, lengths: "torch.Tensor | None" = None) -> "torch.Tensor":
@@ -75,7 +75,7 @@ def pass_at_k(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tenso
     """The best of the group gets (best - second) / (std + eps), the others 0 (arXiv 2503.19595)."""
     _check(rewards)
     best, where = rewards.topk(2, dim=1)
-    gain = (best[:, :1] - best[:, 1:]) / (rewards.std(1, keepdim=True) + std_eps)
+    gain = _over(best[:, :1] - best[:, 1:], rewards.std(1, keepdim=True) + std_eps)
     return rewards.new_zeros(rewards.shape).scatter(1, where[:, :1], gain)
 
 
@@ -89,8 +89,10 @@ def gdpo(
     """Each component normalised in its group, their weighted sum whitened over the batch (GDPO, arXiv 2601.05242).
 
     `rewards [groups, n, components]` are the components before weighting, `weights [components]` their weights (ones
-    by default). Two rollouts that reach the same total by different components no longer look alike.
+    by default); `[groups, n]` is one component. Two rollouts that reach the same total by different components no
+    longer look alike.
     """
+    rewards = rewards[..., None] if rewards.ndim == 2 else rewards
     if rewards.ndim != 3:
         raise InputError(f"'gdpo' weighs components: expected rewards [groups, n, components], got {_shape(rewards)}")
     parts = [grpo(part, std_eps=std_eps) for part in rewards.unbind(2)]
@@ -113,7 +115,12 @@ def _whiten(values: "torch.Tensor", lengths: "torch.Tensor | None", std_eps: flo
     mean = (weight * values).sum() / weight.sum().clamp(min=1)
     centred = values - mean if values.amax() > values.amin() else values.new_zeros(values.shape)
     variance = (weight * centred.square()).sum() / (weight.sum() - 1).clamp(min=1)
-    return centred / (variance.sqrt() + std_eps)
+    return _over(centred, variance.sqrt() + std_eps)
+
+
+def _over(values: "torch.Tensor", scale: "torch.Tensor") -> "torch.Tensor":
+    """values / scale, and the values themselves (zeros, then) where the scale is 0: no spread and no eps."""
+    return values / scale.masked_fill(scale == 0, 1)
 
 
 def _centred(rewards: "torch.Tensor", baseline: "torch.Tensor") -> "torch.Tensor":

@@ -103,7 +103,8 @@ class Objective:
         mask = mask.bool()
         _check(new, old, ref, advantages, mask)
         new, old = _clean(new, mask), _clean(old, mask).detach()
-        values, clipped = _bound(self._piece("policy_loss"), vars(self))(new, old, advantages.detach()[:, None], mask)
+        column = advantages.detach().to(new)[:, None]
+        values, clipped = _bound(self._piece("policy_loss"), vars(self))(new, old, column, mask)
         figures = {"policy_loss": self._aggregate(values, mask, count).item(), "clip_fraction": _mean(clipped, mask)}
         if self.beta > 0 and self.kl_place == "loss":
             if ref is None:
