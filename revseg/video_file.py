@@ -187,7 +187,8 @@ def _index(path: str, container: Any, stream: Any) -> tuple[np.ndarray, np.ndarr
         raise VideoError(f"{path}: expected a video, found one without frames")
     if any(pts is None for pts, *_ in packets):
         raise VideoError(f"{path}: expected a video with timestamps; wrap it first: ffmpeg -i IN -c copy OUT.mp4")
-    cut = packets[-1][3] or stream.frames > len(packets)
+    trimmed = any(discard for _, _, discard, _ in packets)  # by an edit list, which counts other frames
+    cut = packets[-1][3] or (stream.frames > len(packets) and not trimmed)
     while len(packets) > 1 and packets[-1][3]:
         packets.pop()
     keys = np.array(sorted({pts for pts, key, *_ in packets if key}), np.int64)

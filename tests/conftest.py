@@ -48,12 +48,12 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         pix_fmt: str = "yuv420p",
         options: dict[str, str] | None = None,
         times: list[int] | None = None,
-        rotate: int = 0,
+        container_options: dict[str, str] | None = None,
     ) -> Path:
         path = folder / name
         if path.exists():
             return path
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", options=container_options or {}) as container:
             stream: Any = container.add_stream(codec, rate=30, options=options or {})
             stream.height, stream.width = size
             stream.pix_fmt = pix_fmt
