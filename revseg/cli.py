@@ -31,10 +31,11 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"revseg {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

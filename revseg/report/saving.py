@@ -67,7 +67,7 @@ def write_masks(masks: MaskTrack, folder: Path) -> None:
         place = folder / str(obj) if masks.objects > 1 else folder
         place.mkdir(parents=True, exist_ok=True)
         one = masks.select([obj])
-        for frame_id in masks.frame_ids:
+        for frame_id in masks.frame_ids.tolist():
             write_png(place / f"{frame_id:05d}.png", one.dense([frame_id])[0, 0])
 
 
