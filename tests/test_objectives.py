@@ -1,7 +1,9 @@
 """Objectives: hand-computed values, the identities that tie the variants together, gradients, masks, micro-batches."""
 
 import functools
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,7 +101,8 @@ def test_equal_rewards_give_exactly_no_advantage(name: str) -> None:
     lengths = {"lengths": torch.tensor([[3, 1, 4], [1, 5, 9]])} if name == "opo" else {}
     for value in (0.0, 0.1, 1 / 3, 1.0, 1e6):
         for dtype in (torch.float32, torch.float64):
-            assert not ADVANTAGES[name](torch.full((2, 3), value, dtype=dtype), **lengths).any()
+            estimator: Any = ADVANTAGES[name]
+            assert not estimator(torch.full((2, 3), value, dtype=dtype), **lengths).any()
 
 
 rewards_ = st.lists(st.lists(st.integers(0, 20), min_size=4, max_size=4), min_size=1, max_size=3)
@@ -484,3 +487,27 @@ def test_bad_input_is_named() -> None:
         Objective().loss(data["new"], data["old"][:, 1:], None, data["advantages"], data["mask"])
     with pytest.raises(InputError, match=r"advantages \[b\]"):
         Objective().loss(data["new"], data["old"], data["ref"], data["advantages"][1:], data["mask"])
+
+
+# --- TRL, an independent implementation (recorded by record_trl.py) -------------------------------------------------
+
+TRL = json.loads((Path(__file__).parent / "data" / "trl.json").read_text())
+
+
+@pytest.mark.parametrize("case", TRL["losses"], ids=lambda case: "-".join(str(v) for v in case["trl"].values()))
+def test_losses_and_gradients_equal_trl(case: dict[str, Any]) -> None:
+    data = {name: T(values) for name, values in TRL["tensors"].items()}
+    loss, slope = gradient(Objective(**{"beta": 0.0, **case["ours"]}), data)
+    assert loss.item() == pytest.approx(case["loss"], abs=1e-6)
+    assert same(slope, T(case["gradient"]), 1e-6)
+    assert slope.any()
+
+
+@pytest.mark.parametrize("case", TRL["advantages"], ids=lambda case: case["ours"]["advantage"])
+def test_advantages_equal_trl(case: dict[str, Any]) -> None:
+    objective = Objective(std_eps=1e-4, **case["ours"])  # TRL's epsilon
+    parts, weights = T(TRL["rewards"]), T(TRL["weights"])
+    rewards = parts if objective.weigh_components else (parts * weights).sum(-1)
+    found = objective.advantages(rewards, weights=weights)
+    assert same(found, T(case["values"]), 1e-6)
+    assert found.any()
