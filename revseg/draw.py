@@ -18,18 +18,18 @@ KEYFRAME = "#f9ab00"
 
 
 def colour(index: int) -> tuple[int, int, int]:
-    """RGB of object `index`: eight hand-picked colours, then hues a golden angle apart, so that none repeats."""
+    """RGB of object `index`: eight hand-picked colours, then darker hues a golden angle apart, so that none repeats."""
     if index < len(COLOURS):
         return _rgb(COLOURS[index])
     import colorsys
 
-    r, g, b = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.95)
+    r, g, b = colorsys.hsv_to_rgb((index * 0.618034 + 0.4) % 1, 0.9, 0.65)
     return round(r * 255), round(g * 255), round(b * 255)
 
 
 def overlay(
     frame: UInt8[np.ndarray, "*t h w 3"],
-    masks: Bool[np.ndarray, "o *t h w"],
+    masks: Bool[np.ndarray, "o ..."],
     boxes: Float[np.ndarray, "k 4"] | None = None,
     labels: Sequence[str] | None = None,
 ) -> UInt8[np.ndarray, "*t h w 3"]:
@@ -167,11 +167,13 @@ def _paint(canvas: np.ndarray, mask: np.ndarray, rgb: tuple[int, int, int], thic
     y1, y2 = max(rows[0] - margin, 0), rows[-1] + margin + 1
     x1, x2 = max(columns[0] - margin, 0), columns[-1] + margin + 1
     part, inside = canvas[y1:y2, x1:x2], np.ascontiguousarray(mask[y1:y2, x1:x2])
-    part[inside] = (part[inside] * (1 - TINT) + np.array(rgb) * TINT + 0.5).astype(np.uint8)
+    tinted = (part[inside] * (1 - TINT) + np.array(rgb) * TINT + 0.5).astype(np.uint8)
     drawn = np.ascontiguousarray(part)
     edges = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
-    cv2.drawContours(drawn, edges, -1, (0, 0, 0), 2 * thick + 1, cv2.LINE_AA)
-    cv2.drawContours(drawn, edges, -1, rgb, thick, cv2.LINE_AA)
+    smooth = cv2.LINE_AA if thick > 1 else cv2.LINE_8  # at one pixel, smoothing would blur the line away
+    cv2.drawContours(drawn, edges, -1, (0, 0, 0), 2 * thick + 1, smooth)
+    drawn[inside] = tinted  # the dark line is left outside only, so that a small object is not covered by it
+    cv2.drawContours(drawn, edges, -1, rgb, thick, smooth)
     part[:] = drawn
 
 
