@@ -1,11 +1,12 @@
 """The command line. Thin: each command is one call into the library.
 
-Exit codes: 0 done, "the target is not in the video" included; 1 a bug; 2 wrong usage, an unknown part among it; 3 an
-input that cannot be read or an output that cannot be written; 4 a reply of the model could not be read (the results are
-written all the same, with empty masks).
+Exit codes: 0 done, "the target is not in the video" included; 1 a bug, or a part that broke its contract; 2 wrong
+usage, an unknown part among it; 3 an input that cannot be read or an output that cannot be written; 4 a reply of the
+model could not be read (the results are written all the same, with empty masks).
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,9 @@ import typer
 from revseg import __version__
 from revseg.cli_list import describe, listing
 from revseg.cli_prompts import given
-from revseg.errors import RevsegError, SpecError
+from revseg.errors import PartError, RevsegError, SpecError
 
-USAGE, BAD_INPUT, UNREADABLE_REPLY = 2, 3, 4
+BUG, USAGE, BAD_INPUT, UNREADABLE_REPLY = 1, 2, 3, 4
 
 app = typer.Typer(
     help="Reasoning video segmentation: a video and a question in, masks and a readable reasoning chain out.",
@@ -59,6 +60,7 @@ def demo(
     The folder of an earlier demo is replaced; any other folder is left alone.
     """
     with _clean_errors():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all of it is in the package: nothing may wait for a network
         from revseg.demo import run_demo
 
         shown = run_demo(out, policy=policy, tracker=tracker, progress=_at_terminal())
@@ -157,7 +159,8 @@ def _clean_errors() -> Iterator[None]:
         yield
     except RevsegError as error:
         typer.echo(f"revseg: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(USAGE if isinstance(error, SpecError) else BAD_INPUT) from error
+        code = USAGE if isinstance(error, SpecError) else BUG if isinstance(error, PartError) else BAD_INPUT
+        raise typer.Exit(code) from error
 
 
 def _at_terminal() -> bool:

@@ -1,6 +1,5 @@
 """`revseg demo`: the whole method on a short video that it renders itself, without a network."""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +53,6 @@ def run_demo(folder: str | Path, *, policy: Any = "qwen", tracker: Any = "flow",
 
     The folder of an earlier demo is replaced. Raises OutputError for any other folder that exists and is not empty.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is in the package: nothing may wait for a network
     from revseg.datasets.shapes import Shapes, render_mp4
     from revseg.metrics import j_and_f
     from revseg.output import check_folder

@@ -8,7 +8,7 @@ from typing import Any
 
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.progress import reading
+from revseg.progress import reading, waiting
 from revseg.registry import build, spec_of
 from revseg.rewards import resolve_weights, reward_name, score
 from revseg.rollout.rounds import run
@@ -149,7 +149,8 @@ class ReVSeg:
         not run. `progress` shows a bar on the terminal. With `truth`, the rollout is scored too.
         """
         video, query = as_video(video), as_query(query)
-        rollout = self.rollout(video, query, truth)
+        with waiting("asking the policy", show=progress):
+            rollout = self.rollout(video, query, truth)
         masks = MaskTrack.empty(video.size, range(len(video)))
         if rollout.groundings:
             _tell(self.built_tracker, query, truth)

@@ -49,7 +49,7 @@ def save(
     wrote all of it.
     """
     with output.fresh_folder(folder, overwrite=overwrite) as out:
-        write_masks(result.masks, out / "masks")
+        write_masks(result.masks, out / "masks", progress=progress)
         output.write_text(out / "masks.json", json.dumps(result.masks.to_dict()))
         frames = tracked(_painted(result, video), "writing the overlay", len(video), show=progress)
         write_video(out / "overlay.mp4", frames, fps=video.fps)
@@ -61,13 +61,13 @@ def save(
     return Path(folder)
 
 
-def write_masks(masks: MaskTrack, folder: Path) -> None:
+def write_masks(masks: MaskTrack, folder: Path, *, progress: bool = False) -> None:
     """One 0/255 PNG per frame, named by the frame's number in the source; a sub-folder per object when several."""
     for obj in range(masks.objects):
         place = folder / str(obj) if masks.objects > 1 else folder
         place.mkdir(parents=True, exist_ok=True)
         one = masks.select([obj])
-        for frame_id in masks.frame_ids.tolist():
+        for frame_id in tracked(masks.frame_ids.tolist(), "writing the masks", len(masks), show=progress):
             write_png(place / f"{frame_id:05d}.png", one.dense([frame_id])[0, 0])
 
 
