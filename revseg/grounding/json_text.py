@@ -2,7 +2,7 @@
 
 Accepts what `json` refuses: Python's quotes and words, trailing or missing commas, bare words, quotes inside quotes,
 text around the values. Gives up quietly on what no honest reply holds: brackets nested deeper than `MAX_DEPTH`, more
-than `MAX_STEPS` brackets, strings and separators. So its time is linear in the text, whatever the text is.
+than `MAX_STEPS` brackets, strings, words and separators. So its time is linear in the text, whatever the text is.
 """
 
 import math
@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_DEPTH = 16
-MAX_STEPS = 20_000
+MAX_STEPS = 5_000
 
 _OPEN = re.compile(r"[\[{]")
 _TOKEN = re.compile(r"""\s*(?:([\[\]{},:])|(["'])|([^\[\]{},:"'\s][^\[\]{},:"']*))""")
 _AFTER_STRING = re.compile(r"\s*(?:[,:\]}]|\Z)")  # what follows a closing quote; any other quote is part of the text
 _QUOTE = {quote: re.compile(rf"[{quote}\\]") for quote in "\"'"}
 _BETWEEN = re.compile(r"[\s,;]*")
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_HEX = "[0-9a-fA-F]"
+_ESCAPE = re.compile(rf"\\(u{_HEX}{{4}}|x{_HEX}{{2}}|U00(?:0{_HEX}|10){_HEX}{{4}}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")

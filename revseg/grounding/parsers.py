@@ -160,10 +160,12 @@ def _items(body: str, in_tags: bool, wanted: _Format) -> tuple[list[Any] | None,
 
 
 def _chosen(runs: list[Run]) -> Run | None:
-    """The last run that can be an answer; a "[1]" in the prose after it cannot."""
+    """The last run that can be an answer; "[1]" or "{2}" in the prose after it cannot."""
 
     def can(value: Any) -> bool:
-        return isinstance(value, dict) or len(value) in (0, 4) or any(isinstance(v, dict | list) for v in value)
+        if isinstance(value, dict):
+            return bool(value)
+        return len(value) in (0, 4) or any(isinstance(v, dict | list) for v in value)
 
     return next((run for run in reversed(runs) if any(map(can, run.values))), runs[-1] if runs else None)
 

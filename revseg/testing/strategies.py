@@ -1,5 +1,8 @@
 """Strategies for the types: small values of every shape that the library allows, plain ones first."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -7,7 +10,7 @@ from revseg.masks import MaskTrack
 from revseg.types import Answer, Clip, Grounding, Query, Target
 from revseg.video import Video
 
-Draw = st.DrawFn
+Draw = Callable[..., Any]  # Hypothesis' own DrawFn cannot be checked at run time
 
 
 def sizes(most: int = 24) -> st.SearchStrategy[tuple[int, int]]:
