@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 import revseg
 from revseg import datasets
 from revseg.datasets.shapes import KINDS, VOCABULARY, Shapes, render_mp4
+from revseg.datasets.shapes_queries import questions
 from revseg.datasets.shapes_render import FORMS, UNSEEN_FORMS, Look, Painter, label_maps, stamp, true_masks
 from revseg.datasets.shapes_scene import COLOURS, UNSEEN_COLOURS, Scene, Thing, World
+from revseg.datasets.shapes_view import View
 from revseg.errors import InputError, SpecError
 from revseg.types import Dataset, Sample
 from revseg.video import Video
@@ -350,6 +352,55 @@ def test_answers_worked_out_again(kind: str) -> None:
         assert answer(sample) == sample.meta["targets"], (sample.video.id, sample.query.text)
 
 
+def moving(path: np.ndarray, motion: str, **changes: Any) -> Thing:
+    """A circle of 16 pixels along x, on a row of its own."""
+    base = replace(thing("circle", 0, 60, 16, frames=len(path)), motion=motion, speed=1.0)
+    return replace(base, centre=np.stack([path, np.full(len(path), 60.0)], -1), **changes)
+
+
+def keys(*things: Thing) -> set[tuple[str, str]]:
+    world = World(frames=32, forms=tuple(FORMS))
+    return {(q.key, q.kind) for q in questions(View.of(Scene(world, things)))}
+
+
+def test_what_the_frames_do_not_show_is_not_asked() -> None:
+    path = np.linspace(20, 90, 32)
+    there = np.arange(32)
+    assert ("right", "motion") in keys(moving(path, "right"))
+    assert not {"right", "moves", "left"} & {k for k, _ in keys(moving(path, "right", present=there < 8))}
+    back = np.concatenate([path[::2], path[::-2]])
+    assert ("bounce", "motion") in keys(moving(back, "bounce"))
+    assert not {"bounce", "moves", "up"} & {k for k, _ in keys(moving(back, "bounce", present=there > 15))}
+    assert ("left", "absent") not in keys(moving(back, "bounce"))
+    sizes = np.linspace(14, 28, 32)
+    assert ("grows", "motion") in keys(moving(path, "right", diameter=sizes, growth="grows"))
+    short = keys(moving(path, "right", diameter=sizes, growth="grows", present=there < 12))
+    assert not {"grows"} & {k for k, _ in short}
+    assert ("shrinks", "absent") in short
+
+
+def test_a_trace_at_the_start_is_neither_there_nor_late() -> None:
+    inside, sliver = np.full(32, 60.0), np.full(32, 60.0)
+    sliver[:10] = -7.0  # one column of it is in the picture
+    assert ("appears", "absent") in keys(moving(inside, "still"))
+    assert not {k for k, _ in keys(moving(sliver, "still"))} & {"appears"}
+    sliver[:10] = -20.0
+    assert ("appears", "time") in keys(moving(sliver, "still"))
+
+
+def test_most_of_every_thing_shows_for_a_while() -> None:
+    world = World(frames=32, forms=tuple(FORMS))
+    front, back = thing("square", 50, 50, 20, 32), thing("square", 54, 50, 20, 32, "blue")
+    assert not View.of(Scene(world, (front, back))).lively
+    aside = replace(back, centre=back.centre + np.array([[8.0, 0.0]]))
+    assert View.of(Scene(world, (front, aside))).lively
+
+
+def test_all_and_both() -> None:
+    texts = {s.query.text.split()[0] for s in Shapes(size=60, frames=4, kinds=["several"])}
+    assert {"all", "both"} <= texts
+
+
 def test_speed_margin() -> None:
     for sample in asked("comparison"):
         speeds = sorted(o["speed"] for o in sample.meta["objects"])
@@ -401,7 +452,8 @@ def test_noise_is_as_strong_as_asked() -> None:
     middle = (plain > 60) & (plain < 190)
     grain = (noisy - plain)[middle]
     assert 0.015 < grain.std() / 255 < 0.025
-    assert not np.array_equal((noisy - plain)[0], (noisy - plain)[1])
+    still = (plain[0] == plain[1]).all(-1)
+    assert not np.array_equal(noisy[0][still], noisy[1][still])
 
 
 def test_compression_harms_more_at_less_quality() -> None:
