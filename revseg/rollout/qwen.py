@@ -53,6 +53,7 @@ class QwenPolicy:
         self.defaults = _defaults(folder) or _defaults(adapter or "")
         self.encoder = Encoder(self.processor, self._model.config, fps=fps)
         self.suppressed = suppressed_tokens(self.processor.tokenizer)
+        self.stops = stop_tokens(self._model, self.encoder.end_id)
         self._sessions = Sessions(self, batch_size, reuse)
 
     @property
@@ -88,6 +89,8 @@ def load(
     import torch
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
+    from revseg.rollout.windows import batch_windows
+
     where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     kind = dtype if dtype != "auto" else "float32" if device_map is None and where == "cpu" else "bfloat16"
     options: dict[str, Any] = {"dtype": getattr(torch, kind)}
@@ -103,6 +106,8 @@ def load(
             f"cannot load Qwen2.5-VL from {folder!r}: {error}. Expected a hub name that can be reached or is cached, "
             "or a folder with config.json, safetensors and the processor's files"
         ) from error
+    if attention in (None, "sdpa"):
+        batch_windows(model)
     if device_map is None:
         model = model.to(where)
     if adapter is not None:
@@ -117,6 +122,12 @@ def suppressed_tokens(tokenizer: Any) -> list[int]:
     names = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
     ids = tokenizer.convert_tokens_to_ids(list(names))
     return sorted({i for i in ids if i is not None and i != tokenizer.unk_token_id})
+
+
+def stop_tokens(model: Any, end_id: int) -> list[int]:
+    """Tokens that end a reply: the end of a message and what the model's generation config names."""
+    named = model.generation_config.eos_token_id
+    return sorted({end_id, *(named if isinstance(named, list) else [named] if named is not None else [])})
 
 
 def uniforms(rollouts: Sequence[Rollout], prompts: Sequence[Message], sampling: Sampling) -> np.ndarray:

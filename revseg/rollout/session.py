@@ -149,8 +149,7 @@ class Sessions:
             starts = starts + 1
             return self._allowed(out.logits[:, -1])
 
-        stops = [policy.encoder.end_id]
-        tokens, scores = decode(step, logits, uniforms, stop_ids=stops, sampling=sampling)
+        tokens, scores = decode(step, logits, uniforms, stop_ids=policy.stops, sampling=sampling)
         texts = policy.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         replies = [Reply(*row) for row in zip(texts, tokens, scores, strict=True)]
         if self.reuse:

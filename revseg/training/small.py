@@ -56,9 +56,7 @@ def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int 
         pad_token="<|endoftext|>",
         additional_special_tokens=[t for t in SPECIAL if t != "<|im_end|>"],
     )
-    return Qwen2_5_VLProcessor(
-        Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE
-    )
+    return Qwen2_5_VLProcessor(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE)
 
 
 def build_model(
@@ -68,7 +66,7 @@ def build_model(
     layers: int = 4,
     heads: int = 4,
     vision_hidden: int = 128,
-    vision_depth: int = 4,
+    vision_depth: int = 3,
     seed: int = 0,
 ) -> Any:
     """A randomly initialised Qwen2_5_VLForConditionalGeneration, float32, for that processor's vocabulary."""
@@ -96,7 +94,7 @@ def build_model(
         vision_config={
             "depth": vision_depth,
             "hidden_size": vision_hidden,
-            "intermediate_size": vision_hidden * 3,
+            "intermediate_size": vision_hidden * 2,
             "num_heads": heads,
             "out_hidden_size": hidden,
             "tokens_per_second": 2,

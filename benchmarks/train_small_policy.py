@@ -1,0 +1,75 @@
+"""Train the bundled small policy by supervised fine-tuning on the synthetic world.
+
+    python benchmarks/train_small_policy.py --out runs/small --steps 3000
+
+Stopped and started again with the same arguments, it goes on from its checkpoint.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+from revseg.datasets.shapes import Shapes
+from revseg.datasets.shapes_render import true_masks
+from revseg.masks import MaskTrack
+from revseg.rollout.qwen import QwenPolicy
+from revseg.training.sft import SFTConfig, sft
+from revseg.training.small import build_model, build_processor
+from revseg.types import Sample
+
+ROUNDS = (("keyframe_terse:size=84", "keyframe_json"), ("box_terse:size=112", "box_json"))
+SINGLE = ("keyframe_and_box_terse:size=84", "keyframe_and_box_json")
+
+
+def everything(sample: Sample) -> MaskTrack:
+    """All things of a sample's scene, named."""
+    scene = sample.video.reader.scene  # pyright: ignore[reportFunctionMemberAccess]
+    track = true_masks(scene, list(range(len(scene.things))))
+    return MaskTrack(track.counts, track.size, track.frame_ids, track.scores, tuple(t.name for t in scene.things))
+
+
+def corpus(count: int = 400) -> Iterator[str]:
+    """Text of both wordings, and the shape of the answers, for the tokenizer to learn its words from."""
+    for wording in ("plain", "reworded"):
+        for forms in ("seen", "unseen"):
+            for sample in Shapes(size=count, wording=wording, forms=forms, seed=1):
+                yield f" {sample.query.text}"
+                yield f" {'; '.join(sample.meta['descriptions'])}"
+                yield f"<think>{sample.meta['thinking']}</think>"
+                for name in sample.meta["descriptions"]:
+                    yield f'<answer>[{{"frame_idx":0,"object description":"{name}"}}]</answer>'
+                    yield '[{"bbox_2d":[1,2,3,4]},{"bbox_2d":[5,6,7,8]}]<answer>[]</answer>'
+                    yield f'":"{name}","bbox_2d":[1,2,3,4]}},{{"frame_idx":0,"object description":"{name}"}}]</answer>'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", default="runs/small")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
+    args = parser.parse_args()
+    processor = build_processor(corpus())
+    model = build_model(processor, hidden=args.hidden, layers=args.layers, vision_hidden=args.hidden, seed=args.seed)
+    start = f"{args.out}/start"
+    model.save_pretrained(start)
+    processor.save_pretrained(start)
+    policy = QwenPolicy(start)
+    config = SFTConfig(
+        steps=args.steps, batch=args.batch, rounds=ROUNDS, single_round=SINGLE, single=0.15, extra=3, seed=args.seed
+    )
+    dataset = Shapes(size=10_000_000, split="train")
+    count = sum(p.numel() for p in model.parameters())
+    tokens = len(policy.processor.tokenizer)
+    print(f"{count:,} parameters, {tokens} tokens, {config.steps} steps of {config.batch}")
+
+    def report(row: dict[str, float]) -> None:
+        if row["step"] % 20 == 0:
+            print(f"step {row['step']}: loss {row['loss']:.3f}, {row['seconds']:.2f} s", flush=True)
+
+    sft(policy, dataset, args.out, config, others=everything, report=report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The vision tower's attention over all windows of one length at once.
+
+transformers runs a call for each window when no flash-attention kernel is installed: a batch of 16-frame clips makes
+hundreds of tiny calls a layer, and their backward passes are most of a training step on a CPU. Windows of equal length
+are a batch; the result is the same.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "revseg_flash_windows"  # "flash" makes transformers hand over the whole sequence with its window boundaries
+
+
+def batch_windows(model: Any) -> None:
+    """Let a Qwen2.5-VL model's vision tower use `window_attention`, in place."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, window_attention)
+    visual = model.model.visual
+    visual.config._attn_implementation = NAME
+    for block in visual.blocks:
+        block.attn.config._attn_implementation = NAME
+
+
+def window_attention(
+    module: Any,
+    query: "torch.Tensor",
+    key: "torch.Tensor",
+    value: "torch.Tensor",
+    attention_mask: None = None,
+    *,
+    cu_seq_lens_q: "torch.Tensor",
+    scaling: float,
+    **unused: Any,
+) -> "tuple[torch.Tensor, None]":
+    """query, key, value [1 heads s d], windows bounded by int[n + 1] `cu_seq_lens_q`; gives [1 s heads d]."""
+    import torch
+    from einops import rearrange
+
+    lengths = cu_seq_lens_q.diff()
+    starts = cu_seq_lens_q[:-1]
+    rows, outputs = [], []
+    for length in lengths.unique().tolist():
+        index = (starts[lengths == length, None] + torch.arange(length, device=starts.device)).reshape(-1)
+        q, k, v = (
+            rearrange(t[0, :, index], "h (n l) d -> n h l d", l=length).contiguous() for t in (query, key, value)
+        )
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling)
+        outputs.append(rearrange(out, "n h l d -> (n l) h d"))
+        rows.append(index)
+    back = torch.cat(rows).argsort()
+    return torch.cat(outputs)[back][None], None

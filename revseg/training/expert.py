@@ -1,0 +1,111 @@
+"""Conversations in which every reply is right: what supervised fine-tuning imitates.
+
+The keyframe is a frame where the target is well visible, not the best one, and boxes are rounded: which frame is best
+and where an object exactly ends is left for reinforcement learning to find.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from revseg.masks import MaskTrack
+from revseg.types import Answer, Clip, Message, Prompt, Reply, Rollout, Sample, Target, Turn
+
+
+@dataclass(frozen=True)
+class Expert:
+    """Writes right answers for the two-round plan, or for one round that asks for keyframe and box together.
+
+    `visible` is the least share of the target's largest box area that a chosen keyframe shows, `grid` the rounding
+    of coordinates in pixels of the picture shown, `encode` turns a reply's text into its tokens.
+    """
+
+    prompts: tuple[Prompt, ...]
+    encode: Any
+    visible: float = 0.3
+    grid: int = 2
+
+    def conversation(
+        self, sample: Sample, clip: Clip, rng: np.random.Generator, others: MaskTrack | None = None, extra: int = 0
+    ) -> Rollout:
+        """A finished rollout for a sample with truth, then `extra` box rounds for any objects of `others`.
+
+        `sample.meta` may hold "descriptions" (one a target) and "thinking"; without, the query's own words serve.
+        """
+        assert sample.truth is not None
+        truth = sample.truth.at(clip.frame_ids)
+        rollout = Rollout(clip, sample.query, len(self.prompts))
+        prompt = self.prompts[0](rollout)
+        targets = self._targets(truth, sample.meta.get("descriptions") or (sample.query.text,), rng)
+        thinking = str(sample.meta.get("thinking", f"so {sample.query.text}"))
+        boxed = len(self.prompts) == 1
+        items = [self._item(t, prompt if boxed else None) for t in targets]
+        first = Answer(tuple(t if boxed else Target(t.keyframe, t.description) for t in targets))
+        text = f"<think>{thinking}</think><answer>{_json(items)}</answer>"
+        rollout = _with(rollout, Turn(prompt, self._reply(text), first))
+        if boxed:
+            return rollout
+        if targets:
+            rollout = self._box_round(rollout, rollout, targets)
+        for target in self._others(others, clip, rng, extra):
+            asked = Answer((Target(target.keyframe, target.description),))
+            rollout = self._box_round(
+                rollout, Rollout(clip, sample.query, 2, (Turn(prompt, Reply(""), asked),)), [target]
+            )
+        return rollout
+
+    def _box_round(self, rollout: Rollout, state: Rollout, targets: Sequence[Target]) -> Rollout:
+        prompt = self.prompts[1](state)
+        items = [{"bbox_2d": self._pixels(t, prompt)} for t in targets]
+        answer = Answer(tuple(Target(boxes=t.boxes) for t in targets))
+        return _with(rollout, Turn(prompt, self._reply(_json(items)), answer))
+
+    def _targets(self, truth: MaskTrack, names: Sequence[str], rng: np.random.Generator) -> list[Target]:
+        """Each visible object on a keyframe, the same one for all where one shows them all."""
+        rows = [truth.select([o]) for o in range(truth.objects)]
+        good = [self._good(row) for row in rows]
+        seen = [o for o in range(truth.objects) if good[o].any()]
+        together = np.logical_and.reduce([good[o] for o in seen]) if seen else np.zeros(0, bool)
+        shared = int(rng.choice(np.flatnonzero(together))) if together.any() else None
+        targets = []
+        for o in seen:
+            keyframe = int(rng.choice(np.flatnonzero(good[o]))) if shared is None else shared
+            targets.append(Target(keyframe, names[min(o, len(names) - 1)], rows[o].boxes[keyframe][None]))
+        return targets
+
+    def _good(self, row: MaskTrack) -> np.ndarray:
+        x1, y1, x2, y2 = row.boxes.T
+        areas = (x2 - x1) * (y2 - y1)
+        return (areas > 0) & (areas >= self.visible * areas.max(initial=0.0))
+
+    def _others(self, others: MaskTrack | None, clip: Clip, rng: np.random.Generator, extra: int) -> list[Target]:
+        if others is None or not extra:
+            return []
+        track = others.at(clip.frame_ids)
+        picks = rng.permutation(np.resize(np.arange(track.objects), max(extra, track.objects)))[:extra]
+        return [t for o in picks for t in self._targets(track.select([int(o)]), [track.names[o]], rng)]
+
+    def _item(self, target: Target, shown: Message | None) -> Mapping[str, Any]:
+        item: dict[str, Any] = {"frame_idx": target.keyframe, "object description": target.description}
+        return item if shown is None else {**item, "bbox_2d": self._pixels(target, shown)}
+
+    def _pixels(self, target: Target, shown: Message) -> list[int]:
+        """The box in pixels of the picture shown, on the grid, and never empty."""
+        height, width = shown.clips[-1].size
+        scale = np.array([width, height, width, height]) / self.grid
+        x1, y1, x2, y2 = np.round(target.boxes[0] * scale).astype(int) * self.grid
+        return [int(v) for v in (x1, y1, max(x2, x1 + self.grid), max(y2, y1 + self.grid))]
+
+    def _reply(self, text: str) -> Reply:
+        return Reply(text, np.asarray(self.encode(text), np.int64))
+
+
+def _with(rollout: Rollout, turn: Turn) -> Rollout:
+    return Rollout(rollout.clip, rollout.query, rollout.planned, (*rollout.turns, turn))
+
+
+def _json(items: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps(items, separators=(",", ":"))

@@ -1,0 +1,29 @@
+"""Optimizers and schedules."""
+
+from typing import Any
+
+
+def muon_and_adamw(model: Any, *, muon_lr: float, adam_lr: float, weight_decay: float = 0.0) -> list[Any]:
+    """Two torch optimizers over one model: Muon on its hidden matrices, AdamW on everything else.
+
+    Muon (K. Jordan et al. 2024) orthogonalises the momentum of weight matrices; on models of a few million parameters
+    trained from nothing it needs a fraction of AdamW's steps. Embeddings, norms, biases and the patch convolution stay
+    with AdamW, as its authors advise.
+    """
+    import torch
+
+    embedding = model.get_input_embeddings().weight
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim == 2 and p is not embedding]
+    rest = [p for p in trained if p.ndim != 2 or p is embedding]
+    return [
+        torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay),
+        torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def warmup_then_decay(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
+    """The factor on the learning rate at `step` of `steps`: up over `warmup` steps, then down in a line to `floor`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(floor, 1.0 - (step - warmup) / max(steps - warmup, 1))
