@@ -171,6 +171,7 @@ def test_pickle_fork_and_spawn(make_video: MakeVideo) -> None:
 
 def _in_fork(work: Callable[[], int]) -> int:
     import os
+    import signal
     import warnings
 
     out, into = os.pipe()
@@ -178,6 +179,7 @@ def _in_fork(work: Callable[[], int]) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks in a process with threads
         child = os.fork()
     if child == 0:
+        signal.alarm(30)  # a child that waits for a thread of its parent's would wait for ever
         os.write(into, str(work()).encode())
         os._exit(0)
     os.waitpid(child, 0)
