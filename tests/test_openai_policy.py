@@ -1,0 +1,462 @@
+"""The `openai` policy against a real HTTP server on this machine."""
+
+import base64
+import hashlib
+import io
+import json
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import revseg
+from revseg.errors import InputError, PartError, SpecError
+from revseg.registry import build, options_of, registry
+from revseg.rollout import run
+from revseg.rollout.openai_policy import seeds
+from revseg.testing import check_policy
+from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Turn
+
+KEYFRAME = '<think>x</think><answer>[{"frame_idx": 2, "object description": "the red dog"}]</answer>'
+BOX = '[{"bbox_2d": [7, 14, 21, 28], "label": "dog"}]'
+ROUNDS = [("keyframe_terse:size=28", "keyframe_json"), ("box_terse:size=56", "box_json")]
+SOON = {"retry-after-ms": "1"}
+
+Answering = Callable[[dict[str, Any]], Any]
+
+
+class Server:
+    """A chat server whose replies the test gives: text, or (status, body as JSON or bytes, headers)."""
+
+    def __init__(self) -> None:
+        self.answer: Answering = lambda body: "hello"
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.flying = self.most = 0
+        self.lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with server.lock:
+                    server.bodies.append({"path": self.path, **body})
+                    server.keys.append(self.headers.get("Authorization"))
+                    server.flying += 1
+                    server.most = max(server.most, server.flying)
+                said = server.answer(body)
+                with server.lock:
+                    server.flying -= 1
+                status, content, headers = (200, completion(said), {}) if isinstance(said, str | None) else said
+                data = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+            def handle(self) -> None:
+                try:
+                    super().handle()
+                except ConnectionError:  # a client that gave up waiting
+                    self.close_connection = True
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+    def policy(self, **options: Any) -> Any:
+        return build("policy", {"name": "openai", "model": "m", "base_url": self.url, **options})
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = Server()
+    yield server
+    server.close()
+
+
+def completion(content: Any, reason: str = "stop") -> dict[str, Any]:
+    message = {"role": "assistant", "content": content}
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    return {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+
+
+def failing(status: int, message: str = "no", **headers: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+    return status, {"error": {"message": message, "type": "error"}}, headers
+
+
+def start(name: str = "q", text: str = "the dog", seed: int = 0) -> Rollout:
+    """Four frames of 20x30, of smooth colours."""
+    y, x = np.mgrid[:20, :30]
+    frames = [np.stack([8 * x, 12 * y, np.full_like(x, 40 * i + seed)], -1).astype(np.uint8) for i in range(4)]
+    return Rollout(Clip(np.stack(frames), np.array([0, 10, 20, 30])), Query(name, text))
+
+
+def asking(text: str, *clips: Clip) -> Message:
+    return Message("user", (*clips, text))
+
+
+def ask(policy: Any, rows: list[tuple[Rollout, Message]], **sampling: Any) -> list[str]:
+    replies = policy.reply([r for r, _ in rows], [m for _, m in rows], sampling=Sampling(**sampling))
+    return [reply.text for reply in replies]
+
+
+def one(policy: Any, **sampling: Any) -> str:
+    return ask(policy, [(start(), asking("hi"))], **sampling)[0]
+
+
+def pixels(data: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data, validate=True))))
+
+
+def pictures(message: dict[str, Any]) -> list[np.ndarray]:
+    urls = [part["image_url"]["url"] for part in message["content"] if part["type"] == "image_url"]
+    return [pixels(url.partition(",")[2]) for url in urls]
+
+
+# what is sent
+
+
+@pytest.mark.parametrize(("image_format", "tolerance"), [("png", 0), ("jpeg", 6)])
+def test_two_rounds(server: Server, image_format: str, tolerance: int):
+    server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
+    pairs = [(build("prompt", prompt), build("parser", parser)) for prompt, parser in ROUNDS]
+    (rollout,) = run([start()], server.policy(image_format=image_format), pairs, sampling=Sampling())
+    (grounding,) = rollout.groundings
+    assert (grounding.frame_id, grounding.description) == (20, "the red dog")
+    np.testing.assert_allclose(grounding.boxes, [[7 / 56, 14 / 56, 21 / 56, 28 / 56]])
+
+    first, second = server.bodies
+    assert first["path"] == "/v1/chat/completions"
+    assert [m["role"] for m in second["messages"]] == ["user", "assistant", "user"]
+    assert second["messages"][0] == first["messages"][0]
+    assert second["messages"][1] == {"role": "assistant", "content": KEYFRAME}
+    assert [p["type"] for p in first["messages"][0]["content"]] == ["image_url"] * 4 + ["text"]
+    assert first["messages"][0]["content"][-1]["text"] == " the dog"
+    assert first["messages"][0]["content"][0]["image_url"]["url"].startswith(f"data:image/{image_format};base64,")
+    for shown, turn in zip((first["messages"][0], second["messages"][2]), rollout.turns, strict=True):
+        sent, seen = np.stack(pictures(shown)), turn.prompt.clips[0].frames
+        assert sent.shape == seen.shape
+        assert np.abs(sent.astype(int) - seen).max() <= tolerance
+    assert pictures(second["messages"][2])[0].shape == (56, 56, 3)
+
+
+def test_the_papers_prompts_keep_their_sizes(server: Server):
+    server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
+    pairs = [(build("prompt", p), build("parser", q)) for p, q in (("keyframe", "keyframe_json"), ("box", "box_json"))]
+    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling())
+    assert [p.shape for p in pictures(server.bodies[0]["messages"][0])] == [(448, 448, 3)] * 4
+    assert [p.shape for p in pictures(server.bodies[1]["messages"][2])] == [(840, 840, 3)]
+    np.testing.assert_allclose(rollout.groundings[0].boxes, [[7 / 840, 14 / 840, 21 / 840, 28 / 840]], rtol=1e-5)
+
+
+def test_a_clip_as_one_video(server: Server):
+    clip = start().clip
+    ask(server.policy(video="video_url"), [(start(), asking("which?", clip, clip.pick(1)))])
+    video, picture, text = server.bodies[0]["messages"][0]["content"]
+    head, *frames = video["video_url"]["url"].split(",")
+    assert (video["type"], head) == ("video_url", "data:video/jpeg;base64")
+    assert np.abs(np.stack([pixels(frame) for frame in frames]).astype(int) - clip.frames).max() <= 6
+    assert (picture["type"], text) == ("image_url", {"type": "text", "text": "which?"})
+
+
+def test_parts_keep_their_order_and_text_alone_is_a_string(server: Server):
+    clip = start().clip
+    ask(server.policy(), [(start(), Message("user", ("a", clip.pick(0), "b", clip.pick(1))))])
+    assert [part["type"] for part in server.bodies[0]["messages"][0]["content"]] == ["text", "image_url"] * 2
+    ask(server.policy(), [(start(), Message("system", ("a", "b")))])
+    assert server.bodies[1]["messages"] == [{"role": "system", "content": "ab"}]
+
+
+def test_sampling_reaches_the_server(server: Server):
+    one(server.policy(), temperature=0.7, top_p=0.9, max_new_tokens=33)
+    body = server.bodies[0]
+    assert {k: body[k] for k in ("model", "temperature", "top_p", "max_tokens")} == {
+        "model": "m",
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "max_tokens": 33,
+    }
+    assert "top_k" not in body
+    assert not body.get("stream")
+    one(server.policy(), temperature=-1.0, top_k=5)
+    assert (server.bodies[1]["top_k"], server.bodies[1]["temperature"]) == (5, 0)
+
+
+def test_extra_fields_win_and_null_drops(server: Server):
+    extra = {"max_tokens": None, "max_completion_tokens": 9, "mm_processor_kwargs": {"fps": 2}, "temperature": 1}
+    one(build("policy", f"openai:model=m,base_url={server.url},extra={json.dumps(extra)}"))
+    body = server.bodies[0]
+    assert "max_tokens" not in body
+    assert (body["max_completion_tokens"], body["mm_processor_kwargs"], body["temperature"]) == (9, {"fps": 2}, 1)
+
+
+def test_environment_and_key(server: Server, monkeypatch: pytest.MonkeyPatch):
+    one(server.policy())
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
+    policy = build("policy", "openai:model=m")
+    one(policy)
+    one(server.policy(api_key="sk-given"))
+    assert server.keys == ["Bearer EMPTY", "Bearer sk-env", "Bearer sk-given"]
+    assert repr(policy) == f"OpenAIPolicy('m', base_url='{server.url}')"
+    assert build("policy", "openai:model=m,base_url=http://me:secret@host/v1").base_url == "http://host/v1"
+
+
+@pytest.mark.parametrize("text", ["猫が跳ぶ 🐈 é", 'quote " \\ \n \t \x00', "half of a pair \ud83d"])
+def test_unicode(server: Server, text: str):
+    server.answer = lambda body: "ответ 🐕 " + body["messages"][0]["content"]
+    sent = text.encode("utf-8", "replace").decode()
+    assert ask(server.policy(), [(start(), asking(text))]) == ["ответ 🐕 " + sent]
+
+
+def test_half_of_a_pair_in_a_reply_can_be_sent_back(server: Server):
+    server.answer = lambda body: (200, json.dumps(completion("cut \ud83d")).encode(), {})
+    assert one(server.policy()) == "cut \ud83d"
+    turn = Turn(asking("hi"), Reply("cut \ud83d"), Answer())
+    before = Rollout(start().clip, Query("q", "x"), turns=(turn,))
+    ask(server.policy(), [(before, asking("and?"))])
+    assert server.bodies[1]["messages"][1]["content"] == "cut ?"
+
+
+# what comes back
+
+
+def test_order_is_kept_when_replies_overtake(server: Server):
+    first = threading.Event()
+
+    def answer(body: dict[str, Any]) -> str:
+        text = body["messages"][0]["content"]
+        if text == "0":
+            assert first.wait(20)
+        if text == "5":
+            first.set()
+        return "re " + text
+
+    server.answer = answer
+    rows = [(start(), asking(str(i))) for i in range(6)]
+    assert ask(server.policy(concurrency=2), rows) == [f"re {i}" for i in range(6)]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_concurrency_is_reached_and_not_exceeded(server: Server, concurrency: int):
+    together = threading.Barrier(concurrency)
+
+    def answer(body: dict[str, Any]) -> str:
+        together.wait(20)  # returns only once that many requests are there
+        return "x"
+
+    server.answer = answer
+    ask(server.policy(concurrency=concurrency), [(start(), asking(str(i))) for i in range(3 * concurrency)])
+    assert server.most == concurrency
+    assert len(server.bodies) == 3 * concurrency
+
+
+def test_a_group_differs_by_seed_and_greedy_rows_do_not(server: Server):
+    same, prompt = start(), asking("hi")
+    server.answer = lambda body: str(body["seed"])
+    policy = server.policy()
+    drawn = ask(policy, [(same, prompt)] * 8, temperature=1.0)
+    assert len(set(drawn)) == 8
+    assert all(0 <= int(seed) < 2**31 for seed in drawn)
+    assert ask(policy, [(same, prompt)] * 8, temperature=1.0) == drawn
+    assert ask(policy, [(start("other"), asking("hi")), (same, prompt)], temperature=1.0)[1] == drawn[0]
+    assert ask(policy, [(same, prompt)], temperature=1.0, seed=1) != drawn[:1]
+    assert len(set(ask(policy, [(same, prompt)] * 8))) == 1
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=8), st.integers(0, 2**40))
+def test_seeds_belong_to_content_and_place_among_equals(names: list[str], seed: int):
+    starts, prompt = {name: start(name) for name in "abc"}, asking("hi")
+    sampling = Sampling(temperature=1.0, seed=seed)
+
+    def of(order: list[str]) -> dict[str, list[int]]:
+        found = seeds([starts[n] for n in order], [prompt] * len(order), sampling)
+        return {name: [s for s, n in zip(found, order, strict=True) if n == name] for name in "abc"}
+
+    assert of(names) == of(sorted(names))
+    assert len({s for found in of(names).values() for s in found}) == len(names)
+
+
+def test_seeds_follow_earlier_replies():
+    def after(reply: str) -> Rollout:
+        return Rollout(start().clip, Query("q", "x"), turns=(Turn(asking("hi"), Reply(reply), Answer()),))
+
+    a, b = seeds([after("x"), after("y")], [asking("and?")] * 2, Sampling(temperature=1.0))
+    assert a != b
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_no_content_is_an_empty_reply(server: Server, content: str | None):
+    server.answer = lambda body: (200, completion(content), {})
+    assert one(server.policy()) == ""
+    pairs = [(build("prompt", prompt), build("parser", parser)) for prompt, parser in ROUNDS]
+    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling())
+    assert rollout.error is not None
+    assert rollout.groundings == ()
+
+
+def test_a_reply_cut_at_length_is_kept(server: Server):
+    server.answer = lambda body: (200, completion("<think>so", "length"), {})
+    assert one(server.policy()) == "<think>so"
+
+
+def test_the_contract(server: Server):
+    """Replies that depend on everything sent: texts, pictures, seed; valid, so that both rounds are held."""
+
+    def answer(body: dict[str, Any]) -> str:
+        asked = json.dumps([body["messages"], body["temperature"] and body["seed"]]).encode()
+        numbers = hashlib.sha256(asked).digest()
+        if len(body["messages"]) == 1:
+            return KEYFRAME.replace("2", str(numbers[0] % 4)).replace("dog", f"dog {numbers[1]}")
+        return BOX.replace("7", str(numbers[0] % 20))
+
+    server.answer = answer
+    check_policy(server.policy(concurrency=2), rounds=ROUNDS)
+
+
+# failures
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 408])
+def test_tries_again(server: Server, status: int):
+    server.answer = lambda body: failing(status, **SOON) if len(server.bodies) < 3 else "at last"
+    assert one(server.policy(retries=2)) == "at last"
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "hint"),
+    [
+        (400, InputError, "fit its context"),
+        (401, InputError, "OPENAI_API_KEY"),
+        (404, InputError, "model="),
+        (418, InputError, "refuses"),
+        (422, InputError, "refuses"),
+        (429, PartError, "concurrency="),
+        (500, PartError, "server's log"),
+        (503, PartError, "server's log"),
+    ],
+)
+def test_a_status_is_named(server: Server, status: int, kind: type[Exception], hint: str):
+    server.answer = lambda body: failing(status, "something is off with it", **SOON)
+    with pytest.raises(kind) as caught:
+        one(server.policy(retries=1))
+    message = str(caught.value)
+    for part in (server.url, f"HTTP {status}", "something is off with it", "'m'", hint):
+        assert part in message
+    assert len(server.bodies) == (1 if kind is InputError else 2)
+
+
+@pytest.mark.parametrize("content", [{"object": "error", "message": "too long"}, b"too long", {"detail": "too long"}])
+def test_other_error_bodies(server: Server, content: Any):
+    server.answer = lambda body: (400, content, {})
+    with pytest.raises(InputError, match=r"HTTP 400: .*too long.*\. The server refuses"):
+        one(server.policy())
+
+
+def test_a_failure_stops_the_batch(server: Server):
+    server.answer = lambda body: failing(400)
+    with pytest.raises(InputError):
+        ask(server.policy(concurrency=1), [(start(), asking(str(i))) for i in range(50)])
+    assert len(server.bodies) < 50
+
+
+def test_the_key_is_not_told(server: Server):
+    server.answer = lambda body: failing(401, f"{server.keys[-1]} is wrong")
+    policy = server.policy(api_key="sk-very-secret")
+    with pytest.raises(InputError, match=r"Bearer \*\*\* is wrong") as caught:
+        one(policy)
+    printed = "".join(traceback.format_exception(caught.value))
+    assert "HTTP 401" in printed
+    assert "secret" not in f"{printed} {policy!r}"
+
+
+def test_time_out(server: Server):
+    done = threading.Event()
+    server.answer = lambda body: (done.wait(20), "late")[1]
+    with pytest.raises(PartError, match=r"no reply in 1 tries of 0\.1 s.*timeout="):
+        one(server.policy(timeout=0.1, retries=0))
+    done.set()
+
+
+def test_nobody_listens(server: Server):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    with pytest.raises(InputError, match=rf"{url}: no connection \(.*refused.*\).*base_url="):
+        one(build("policy", {"name": "openai", "model": "m", "base_url": url, "retries": 0}))
+    with pytest.raises(InputError, match=r"no connection.*base_url="):
+        one(build("policy", {"name": "openai", "model": "m", "base_url": "localhost:1/v1", "retries": 0}))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ({**completion("x"), "choices": []}, "application/json"),
+        ({"error": {"message": "overloaded"}}, "application/json"),
+        (completion([{"type": "text", "text": "x"}]), "application/json"),
+        ({**completion("x"), "choices": [{"index": 0}]}, "application/json"),
+        ([], "application/json"),
+        (b"{", "application/json"),
+        (b"<html>a proxy</html>", "text/html"),
+    ],
+)
+def test_not_a_chat_completion(server: Server, content: Any, kind: str):
+    server.answer = lambda body: (200, content, {"Content-Type": kind})
+    with pytest.raises(PartError, match=rf"{server.url}: expected a chat completion, got \S"):
+        one(server.policy(retries=0))
+
+
+def test_long_complaints_are_cut(server: Server):
+    server.answer = lambda body: failing(400, "x" * 5000)
+    with pytest.raises(InputError) as caught:
+        one(server.policy())
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"image_format": "gif"}, "jpeg or png"),
+        ({"video": "mp4"}, "frames or video_url"),
+        ({"video": "video_url", "image_format": "png"}, "JPEG frames"),
+        ({"timeout": 0}, "timeout above 0"),
+        ({"retries": -1}, "retries of 0"),
+        ({"concurrency": 0}, "concurrency of 1"),
+        ({"extra": {"stream": True}}, "without messages and stream"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], expected: str):
+    with pytest.raises(InputError, match=expected):
+        build("policy", {"name": "openai", "model": "m", **options})
+
+
+def test_registered():
+    assert "openai" in revseg.names("policy")
+    assert options_of(registry("policy").get("openai"))["concurrency"].default == 8
+    with pytest.raises(SpecError, match="'openai' needs model"):
+        build("policy", "openai")
