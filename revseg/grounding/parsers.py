@@ -154,20 +154,23 @@ def _items(body: str, in_tags: bool, wanted: _Format) -> tuple[list[Any] | None,
         one = isinstance(value, dict) or (value and not any(isinstance(v, dict | list) for v in value))
         items += [value] if one else value
     if wanted.strict:
-        return items, _inexact(body, wanted)
+        return items, _inexact(body, wanted) if run.whole else _Problem(
+            "no_json", "expected JSON that can be read whole"
+        )
     listed = run.whole and len(run.values) == 1 and isinstance(run.values[0], list)
     return items, None if listed else _Problem("no_list", "expected one JSON list", fatal=False)
 
 
 def _chosen(runs: list[Run]) -> Run | None:
     """The last run that can be an answer; "[1]" or "{2}" in the prose after it cannot."""
+    able = (run for run in reversed(runs) if any(map(_can_answer, run.values)))
+    return next(able, runs[-1] if runs else None)
 
-    def can(value: Any) -> bool:
-        if isinstance(value, dict):
-            return bool(value)
-        return len(value) in (0, 4) or any(isinstance(v, dict | list) for v in value)
 
-    return next((run for run in reversed(runs) if any(map(can, run.values))), runs[-1] if runs else None)
+def _can_answer(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value)
+    return len(value) in (0, 4) or any(isinstance(v, dict | list) for v in value)
 
 
 _FENCE = re.compile(r"```(?:json)?\s(.*)```", re.DOTALL)
@@ -193,31 +196,31 @@ def _inexact(body: str, wanted: _Format) -> _Problem | None:
 
 def _targets(items: list[Any] | None, shown: Clip, wanted: _Format) -> tuple[tuple[Target, ...], list[_Problem | None]]:
     """The targets, and one entry for each rule about their content: None where every item meets it."""
-    rules: list[_Problem | None] = []
-
-    def read(field: Callable[[Any], Any]) -> list[Any]:
-        """A field of all items; no items, no field; the rule's entry is added."""
-        try:
-            values = [field(item) for item in items or []]
-            rules.append(_Problem("no_json", "expected a JSON list") if items is None else None)
-        except Fault as fault:
-            values = []
-            rules.append(_Problem(fault.kind, fault.detail))
-        return values
-
     scale = {"pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[wanted.coords]
     if wanted.keyframe:
-        keyframes = read(lambda item: read_keyframe(item, len(shown), wanted.strict))
-        descriptions = read(lambda item: read_description(item))
+        keyframes, no_keyframe = _all(items, lambda item: read_keyframe(item, len(shown), wanted.strict))
+        descriptions, no_description = _all(items, read_description)
+        rules = [no_keyframe, no_description]
     else:
         keyframes = [None for _ in items or []]
         descriptions = [read_description(item, needed=False) for item in items or []]
+        rules = []
     if not wanted.box:
         return tuple(Target(k, d) for k, d in zip(keyframes, descriptions, strict=False)), rules
-    places = read(lambda item: (read_boxes(item, scale, wanted.strict), read_points(item, scale)))
+    places, no_place = _all(items, lambda item: (read_boxes(item, scale, wanted.strict), read_points(item, scale)))
     fields = zip(keyframes, descriptions, places, strict=False)
     targets = [Target(k, d, boxes, points, np.ones(len(points), bool)) for k, d, (boxes, points) in fields]
-    return tuple(targets if wanted.keyframe else _one_box_each(targets)), rules
+    return tuple(targets if wanted.keyframe else _one_box_each(targets)), [*rules, no_place]
+
+
+def _all(items: list[Any] | None, field: Callable[[Any], Any]) -> tuple[list[Any], _Problem | None]:
+    """A field of every item, or what is wrong with the first bad one."""
+    if items is None:
+        return [], _Problem("no_json", "expected a JSON list")
+    try:
+        return [field(item) for item in items], None
+    except Fault as fault:
+        return [], _Problem(fault.kind, fault.detail)
 
 
 def _one_box_each(targets: list[Target]) -> list[Target]:
