@@ -1,13 +1,13 @@
 """The synthetic world `shapes`: short videos of moving forms, questions about them, exact masks; endless and seeded."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from revseg.datasets.shapes_queries import KINDS, NEEDS_TIME, NEEDS_TWO, questions
+from revseg.datasets.shapes_options import between, one_of, shares
+from revseg.datasets.shapes_queries import KINDS, questions
 from revseg.datasets.shapes_render import FORMS, UNSEEN_FORMS, Look, Painter, true_masks
 from revseg.datasets.shapes_scene import Scene, World, sample_scene
 from revseg.datasets.shapes_view import Question, View
@@ -21,15 +21,6 @@ from revseg.video import Video
 __all__ = ["KINDS", "VOCABULARY", "Shapes", "render_mp4"]
 
 SPLITS = ("train", "validation", "test")
-MIX = {
-    "attribute": 0.16,
-    "motion": 0.2,
-    "time": 0.16,
-    "relation": 0.16,
-    "comparison": 0.16,
-    "absent": 0.08,
-    "several": 0.08,
-}
 ATTEMPTS = 400
 
 
@@ -88,26 +79,26 @@ class Shapes:
         noise: float = 0.0,
         compression: int | None = None,
     ) -> None:
-        _one_of("split", split, SPLITS)
-        _one_of("colours", colours, ("seen", "unseen"))
-        _one_of("forms", forms, ("seen", "unseen"))
-        _one_of("wording", wording, tuple(WORDINGS))
-        _one_of("background", background, ("plain", "texture"))
-        _between("size", size, 0, float("inf"))
-        _between("frames", frames, 1, float("inf"))
-        _between("height", height, 16, float("inf"))
-        _between("width", width, 16, float("inf"))
-        _between("speed", speed, 0.1, 10)
-        _between("scale", scale, 0.1, 2)
-        _between("noise", noise, 0, 1)
-        _between("compression", 100 if compression is None else compression, 1, 100)
+        one_of("split", split, SPLITS)
+        one_of("colours", colours, ("seen", "unseen"))
+        one_of("forms", forms, ("seen", "unseen"))
+        one_of("wording", wording, tuple(WORDINGS))
+        one_of("background", background, ("plain", "texture"))
+        between("size", size, 0, float("inf"))
+        between("frames", frames, 1, float("inf"))
+        between("height", height, 16, float("inf"))
+        between("width", width, 16, float("inf"))
+        between("speed", speed, 0.1, 10)
+        between("scale", scale, 0.1, 2)
+        between("noise", noise, 0, 1)
+        between("compression", 100 if compression is None else compression, 1, 100)
         if len(objects) != 2 or not 1 <= objects[0] <= objects[1] <= 8:
             raise InputError(f"expected objects=[fewest, most] within 1..8, got {objects!r}")
         self.size, self.split, self.seed, self.fps, self.wording = size, split, seed, fps, wording
         known = tuple(FORMS if forms == "seen" else UNSEEN_FORMS)
         counts = (int(objects[0]), int(objects[1]))
         self.world = World(frames, height, width, counts, known, colours, speed, scale)
-        self.mix = _shares(kinds, mix, self.world)
+        self.mix = shares(kinds, mix, self.world)
         self.look = Look(background, noise, compression)
 
     def __len__(self) -> int:
@@ -186,48 +177,14 @@ def _shade(rng: np.random.Generator, scene: Scene) -> tuple[int, int, int]:
     return int(red), int(green), int(blue)
 
 
-def _shares(kinds: Sequence[str] | None, mix: Mapping[str, float] | None, world: World) -> dict[str, float]:
-    """The share of each kind, summing to one; kinds that such a world cannot have are left out unless named."""
-    refused = {kind: "frames=8 or more" for kind in NEEDS_TIME if world.frames < 8}
-    refused |= {kind: "two objects or more" for kind in NEEDS_TWO if world.objects[1] < 2}
-    if mix is None:
-        mix = {kind: MIX[kind] for kind in MIX if kind not in refused and (kinds is None or kind in kinds)}
-    for kind in [*mix, *(kinds or ())]:
-        _one_of("kind", kind, KINDS)
-        if kind in refused:
-            raise InputError(f"questions of kind {kind!r} need {refused[kind]}, got {world}")
-    total = sum(mix.values())
-    if not total > 0 or min(mix.values()) < 0:
-        raise InputError(f"expected shares of kinds that sum to more than 0, got {dict(mix)!r}")
-    return {kind: share / total for kind, share in mix.items()}
+def render_mp4(sample: Sample, path: str | Path, *, overwrite: bool = False) -> None:
+    """Writes the sample's video as an H.264 mp4, a few frames at a time; OutputError when `path` exists.
 
-
-def _one_of(what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise InputError(f"unknown {what}: {value!r}; expected one of {', '.join(known)}")
-
-
-def _between(what: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InputError(f"expected {what} from {low} to {high}, got {value}")
-
-
-def render_mp4(sample: Sample, path: str | Path) -> None:
-    """Writes the sample's video as an H.264 mp4, a few frames at a time.
-
-    An odd height or width is kept (the truth would no longer fit otherwise), at the price of full chroma resolution,
-    which not every player shows.
+    The format wants even sides: an odd one gains a repeated row or column, which the truth does not have.
     """
-    import av
+    from revseg.draw import write_video
 
     video = sample.video
-    height, width = video.size
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(video.fps).limit_denominator(1000))
-        stream.height, stream.width = height, width
-        stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
-        stream.options = {"crf": "12"}
-        for start in range(0, video.length, 64):
-            for frame in video.read(range(start, min(start + 64, video.length))):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+    starts = range(0, video.length, 64)
+    frames = (frame for start in starts for frame in video.read(range(start, min(start + 64, video.length))))
+    write_video(path, frames, video.fps, quality=12, overwrite=overwrite)
