@@ -462,7 +462,7 @@ def test_dynamic_sampling_and_overlong_filter() -> None:
     assert Objective().keep_groups(rewards).tolist() == [True, True]
     picky = Objective(dynamic_sampling=True, overlong_filter=True)
     assert picky.keep_groups(rewards).tolist() == [False, True]
-    assert picky.keep_groups(T([[[1, 0], [0, 1]], [[1, 1], [1, 1]]])).tolist() == [True, False]
+    assert picky.keep_groups(T([[[1, 0], [1, 1]], [[1, 1], [1, 1]]])).tolist() == [True, False]
     mask, cut = torch.ones(2, 3, dtype=torch.bool), torch.tensor([True, False])
     assert picky.mask_truncated(mask, cut).tolist() == [[False] * 3, [True] * 3]
     assert Objective().mask_truncated(mask, cut).all()
