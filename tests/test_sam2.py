@@ -261,7 +261,6 @@ def test_what_cannot_be_loaded_says_so(folders: dict[str, Path], tmp_path: Path,
         raise huggingface_hub.errors.LocalEntryNotFoundError("no connection")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     tiny = folders["sam2"] / "sam2_tiny.safetensors"
     (tmp_path / "empty").mkdir()
     (tmp_path / "evil").mkdir()
@@ -281,5 +280,7 @@ def test_what_cannot_be_loaded_says_so(folders: dict[str, Path], tmp_path: Path,
         revseg.build("tracker", {"name": "sam2", "model": str(tiny), "config": "configs/sam2.1/sam2.1_hiera_t.yaml"})
     with pytest.raises(InputError, match="expected the dtype"):
         revseg.build("tracker", {"name": "sam2", "model": str(folders["sam2"]), "dtype": "int8"})
-    with pytest.raises(InputError, match="cannot load the SAM 2 model"):
-        revseg.build("tracker", {"name": "sam2_hf", "model": str(tmp_path / "empty")})
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    for model in (str(tmp_path / "empty"), "facebook/sam2.1-hiera-large"):
+        with pytest.raises(InputError, match=re.compile("cannot load the SAM 2 model.*pass its folder", re.DOTALL)):
+            revseg.build("tracker", {"name": "sam2_hf", "model": model})

@@ -29,7 +29,8 @@ def a_video(length: int = LENGTH, size: tuple[int, int] = SIZE) -> Video:
     h, w = size
     for t in range(length):
         frames[t, h // 4 : h // 2, w // 8 + t : w // 3 + t] = (240, 60, 40)
-    return Video("clip", size, 8.0, length, lambda ids: frames[ids])
+    frames.flags.writeable = False
+    return Video("clip", size, 8.0, length, lambda ids: frames[ids[0] : ids[-1] + 1])
 
 
 @pytest.fixture(scope="module")

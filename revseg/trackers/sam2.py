@@ -22,7 +22,9 @@ from revseg.video import Video
 if TYPE_CHECKING:
     import torch
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as Meta's loader has them
+# ImageNet's, as Meta's loader has them
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
 _WEIGHTS = (".safetensors", ".pt", ".pth")
 
 
@@ -88,7 +90,7 @@ class _Sam2:
 
         side = self.net.image_size
         resized = np.array(Image.fromarray(frame).resize((side, side)), np.float32) / 255
-        pixels = ((resized - np.float32(_MEAN)) / np.float32(_STD)).transpose(2, 0, 1)
+        pixels = ((resized - _MEAN) / _STD).transpose(2, 0, 1)
         with self.inference():
             backbone = self.net.forward_image(torch.from_numpy(pixels[None]).to(self.device))
             return self.net._prepare_backbone_features(backbone)[1:]

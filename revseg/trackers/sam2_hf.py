@@ -1,6 +1,7 @@
 """Tracker `sam2_hf`: SAM 2 (Ravi et al., arXiv 2408.00714) on transformers' port, streaming."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,10 @@ class _Sam2Hf:
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         try:
-            self.processor: Any = Sam2VideoProcessor.from_pretrained(model)
-            net: Any = Sam2VideoModel.from_pretrained(model, dtype=self.dtype, attn_implementation=attention)
-        except OSError as error:  # a folder without the files, or a hub that cannot be reached
+            folder = _folder(model)
+            self.processor: Any = Sam2VideoProcessor.from_pretrained(folder)
+            net: Any = Sam2VideoModel.from_pretrained(folder, dtype=self.dtype, attn_implementation=attention)
+        except (OSError, ValueError) as error:  # a hub not reached, a folder without the files, what is not a name
             raise InputError(
                 f"cannot load the SAM 2 model {model!r}: {error}\n"
                 "Download it where the hub can be reached, then pass its folder: sam2_hf:model=FOLDER"
@@ -62,13 +64,23 @@ class _Sam2Hf:
     def encode(self, frame: UInt8[np.ndarray, "h w 3"]) -> dict[str, Any]:
         import torch
 
-        pixels = self.processor.video_processor(videos=[frame[None]], device=self.device, return_tensors="pt")
+        clip = torch.tensor(frame).permute(2, 0, 1)[None]  # one frame, channels first
+        pixels = self.processor.video_processor(videos=[clip], device=self.device, return_tensors="pt")
         with torch.inference_mode():
             out = self.net.get_image_features(pixels.pixel_values_videos[0].to(self.device, self.dtype))
         return {"vision_feats": out.fpn_hidden_states, "vision_pos_embeds": out.fpn_position_encoding}
 
     def start(self, video: Video) -> "_Instance":
         return _Instance(self, video)
+
+
+def _folder(model: str) -> str:
+    """The folder of a model. A hub name is fetched in one call: file by file, a hub that is down costs minutes."""
+    from huggingface_hub import snapshot_download
+
+    if Path(model).expanduser().is_dir():
+        return str(Path(model).expanduser())
+    return snapshot_download(model, allow_patterns=["*.json", "*.safetensors"])
 
 
 class _Instance:
