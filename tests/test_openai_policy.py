@@ -33,69 +33,86 @@ SOON = {"retry-after-ms": "1"}
 Answering = Callable[[dict[str, Any]], Any]
 
 
-class Server:
-    """A chat server whose replies the test gives: text, or (status, body as JSON or bytes, headers)."""
+class Listener(ThreadingHTTPServer):
+    """A real server for the whole module; `talk` is the test at hand's."""
 
-    def __init__(self) -> None:
+    talk: "Server"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert isinstance(self.server, Listener)
+        said = self.server.talk.hear(self.path, self.headers.get("Authorization"), body)
+        status, content, headers = (200, completion(said), {}) if isinstance(said, str | None) else said
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except ConnectionError:  # a client that gave up waiting
+            self.close_connection = True
+
+
+class Server:
+    """What one test says and hears. Replies are texts, or (status, body as JSON or bytes, headers)."""
+
+    def __init__(self, url: str, policies: dict[str, Any]) -> None:
+        self.url = url
+        self.policies = policies  # shared by the tests: a client takes a while to build
         self.answer: Answering = lambda body: "hello"
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.flying = self.most = 0
         self.lock = threading.Lock()
-        server = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with server.lock:
-                    server.bodies.append({"path": self.path, **body})
-                    server.keys.append(self.headers.get("Authorization"))
-                    server.flying += 1
-                    server.most = max(server.most, server.flying)
-                said = server.answer(body)
-                with server.lock:
-                    server.flying -= 1
-                status, content, headers = (200, completion(said), {}) if isinstance(said, str | None) else said
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-            def handle(self) -> None:
-                try:
-                    super().handle()
-                except ConnectionError:  # a client that gave up waiting
-                    self.close_connection = True
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
+    def hear(self, path: str, key: str | None, body: dict[str, Any]) -> Any:
+        with self.lock:
+            self.bodies.append({"path": path, **body})
+            self.keys.append(key)
+            self.flying += 1
+            self.most = max(self.most, self.flying)
+        said = self.answer(body)
+        with self.lock:
+            self.flying -= 1
+        return said
 
     def policy(self, **options: Any) -> Any:
-        return build("policy", {"name": "openai", "model": "m", "base_url": self.url, **options})
+        spec = {"name": "openai", "model": "m", "base_url": self.url, **options}
+        if repr(spec) not in self.policies:
+            self.policies[repr(spec)] = build("policy", spec)
+        return self.policies[repr(spec)]
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[tuple[Listener, dict[str, Any]]]:
+    http = Listener(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield http, {}
+    http.shutdown()
+    thread.join()
+    http.server_close()
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(listener: tuple[Listener, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Server:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    server = Server()
-    yield server
-    server.close()
+    http, policies = listener
+    http.talk = Server(f"http://127.0.0.1:{http.server_address[1]}/v1", policies)
+    return http.talk
 
 
 def completion(content: Any, reason: str = "stop") -> dict[str, Any]:
