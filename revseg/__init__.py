@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "TrainConfig": "revseg.training.config",
+    "train": "revseg.training.grpo",
     "ReVSeg": "revseg.pipeline",
     "Segmentation": "revseg.pipeline",
     "Video": "revseg.video",
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from revseg.registry import build as build
     from revseg.registry import names as names
     from revseg.registry import register as register
+    from revseg.training.config import TrainConfig as TrainConfig
+    from revseg.training.grpo import train as train
     from revseg.types import Answer as Answer
     from revseg.types import Clip as Clip
     from revseg.types import Grounding as Grounding

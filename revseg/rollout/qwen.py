@@ -1,5 +1,6 @@
 """Qwen2.5-VL as a policy: from the hub, a local folder or the checkpoint that the library carries."""
 
+import copy
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -70,6 +71,26 @@ class QwenPolicy:
         from revseg.rollout.scoring import logprobs
 
         return logprobs(self, rollouts, temperature=temperature)
+
+    def length(self, rollout: Rollout) -> int:
+        """Tokens of the whole conversation, pictures included: what a forward over it costs."""
+        return sum(len(piece.token_ids) for piece in self.encoder.conversation(rollout, None))
+
+    def add_lora(self, rank: int) -> None:
+        """Put fresh LoRA adapters on the language model's linear layers; from here on only they are trained."""
+        from peft import LoraConfig, get_peft_model
+
+        layers = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+        self._model = get_peft_model(self._model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
+
+    def with_model(self, model: Any) -> "QwenPolicy":
+        """This policy with other weights, such as a frozen copy's; encoder and settings are shared."""
+        from revseg.rollout.session import Sessions
+
+        other = copy.copy(self)
+        other._model = model
+        other._sessions = Sessions(other, self._sessions.batch_size, self._sessions.reuse)
+        return other
 
     def forget(self) -> None:
         """Drop the cache kept for a next round. Done by itself when the weights are about to change."""

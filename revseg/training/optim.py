@@ -22,8 +22,26 @@ def muon_and_adamw(model: Any, *, muon_lr: float, adam_lr: float, weight_decay: 
     ]
 
 
-def warmup_then_decay(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
-    """The factor on the learning rate at `step` of `steps`: up over `warmup` steps, then down in a line to `floor`."""
+def make_optimizers(model: Any, name: str, lr: float, weight_decay: float = 0.0) -> list[Any]:
+    """The optimizers of a run: "adamw" over everything that is trained, or "muon" with AdamW at 0.3 lr on the rest."""
+    import torch
+
+    if name == "muon":
+        return muon_and_adamw(model, muon_lr=lr, adam_lr=0.3 * lr, weight_decay=weight_decay)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.95), weight_decay=weight_decay)]
+
+
+def scale_rates(optimizers: list[Any], factor: float) -> None:
+    """Every group's learning rate to `factor` times what it was made with."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group.setdefault("base_lr", group["lr"])
+            group["lr"] = group["base_lr"] * factor
+
+
+def warmup_then_decay(step: int, steps: int, warmup: int, *, decay: bool = True, floor: float = 0.02) -> float:
+    """The factor on the learning rate at `step` of `steps`: up over `warmup` steps, then level or down in a line."""
     if step < warmup:
         return (step + 1) / warmup
-    return max(floor, 1.0 - (step - warmup) / max(steps - warmup, 1))
+    return max(floor, 1.0 - (step - warmup) / max(steps - warmup, 1)) if decay else 1.0

@@ -13,7 +13,7 @@ from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.expert import Expert
-from revseg.training.optim import muon_and_adamw, warmup_then_decay
+from revseg.training.optim import muon_and_adamw, scale_rates, warmup_then_decay
 from revseg.types import Dataset, Rollout, Sample
 
 
@@ -57,16 +57,12 @@ def sft(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     optimizers = muon_and_adamw(policy.model, muon_lr=config.muon_lr, adam_lr=config.adam_lr)
-    base = [[group["lr"] for group in o.param_groups] for o in optimizers]
     start = load_checkpoint(folder / "checkpoint.pt", policy.model, optimizers)
     policy.model.train()
     for step in range(start, config.steps):
         began = time.perf_counter()
         rollouts = batch(policy, dataset, config, step, others)
-        factor = warmup_then_decay(step, config.steps, config.warmup)
-        for optimizer, rates in zip(optimizers, base, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+        scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
         with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
             scores = torch.cat(policy.logprobs(rollouts))
         loss = -scores.mean()

@@ -1,0 +1,36 @@
+"""The policy that a run must not stray from: its log-probs for the KL term."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from revseg.types import Rollout
+
+if TYPE_CHECKING:
+    import torch
+
+Reference = Callable[[Sequence[Rollout]], "list[torch.Tensor]"]
+
+
+def make_reference(policy: Any, kind: str, temperature: float) -> Reference:
+    """Log-probs, without gradients, under the weights as they are now.
+
+    `copy` keeps a second model beside the first, `cpu` keeps it there, `adapter` switches LoRA off for the moment.
+    """
+    import torch
+
+    if kind == "adapter":
+
+        def score(rollouts: Sequence[Rollout]) -> "list[torch.Tensor]":
+            with torch.no_grad(), policy.model.disable_adapter():
+                return policy.logprobs(rollouts, temperature=temperature)
+
+        return score
+    frozen = copy.deepcopy(policy.model).eval().requires_grad_(False)
+    other = policy.with_model(frozen.to("cpu") if kind == "cpu" else frozen)
+
+    def score_copy(rollouts: Sequence[Rollout]) -> "list[torch.Tensor]":
+        with torch.no_grad():
+            return [row.to(policy.model.device) for row in other.logprobs(rollouts, temperature=temperature)]
+
+    return score_copy

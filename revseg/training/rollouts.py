@@ -1,0 +1,107 @@
+"""One step's material: queries drawn, conversations held and judged, and their tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from revseg.errors import InputError
+from revseg.types import Dataset, RewardBreakdown, Rollout, Sample
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Rollouts in order, group after group of `n`, with their rewards."""
+
+    rollouts: list[Rollout]
+    rewards: list[RewardBreakdown]
+    n: int
+
+    @property
+    def totals(self) -> np.ndarray:
+        """float64[groups n]: the weighted sums."""
+        return np.array([r.total for r in self.rewards]).reshape(-1, self.n)
+
+    @property
+    def components(self) -> np.ndarray:
+        """float64[groups n c]: each reward, unweighted."""
+        rows = [list(r.values.values()) for r in self.rewards]
+        return np.array(rows).reshape(-1, self.n, len(self.rewards[0].values))
+
+    @property
+    def weights(self) -> np.ndarray:
+        """float64[c]."""
+        return np.array(list(self.rewards[0].weights.values()))
+
+
+def draw(dataset: Dataset, count: int, step: int, seed: int) -> list[Sample]:
+    """The samples of a step: every item once an epoch, in an order that (seed, epoch) decides.
+
+    A function of its arguments alone, so that a resumed run meets the same samples.
+    """
+    if len(dataset) == 0:
+        raise InputError("the dataset is empty: nothing to train on")
+    places = range(step * count, (step + 1) * count)
+    orders = {
+        e: np.random.default_rng([seed, e]).permutation(len(dataset)) for e in {p // len(dataset) for p in places}
+    }
+    samples = [dataset[int(orders[p // len(dataset)][p % len(dataset)])] for p in places]
+    for sample in samples:
+        if sample.truth is None:
+            raise InputError(f"query {sample.query.id!r} has no truth: training needs masks to reward against")
+    return samples
+
+
+def pad(rows: "Sequence[torch.Tensor]") -> "tuple[torch.Tensor, torch.Tensor]":
+    """Ragged float[n] rows as [b s], zeros on the right, and bool[b s] where they are real."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    values = pad_sequence(list(rows), batch_first=True)
+    return values, torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+
+
+def sampled(rollout: Rollout) -> "torch.Tensor":
+    """float32[n]: the log-probs that the rollout's tokens were drawn with, every round in order."""
+    import torch
+
+    return torch.from_numpy(np.concatenate([turn.reply.logprobs for turn in rollout.turns]))
+
+
+def cut_off(rollout: Rollout, stops: Sequence[int]) -> bool:
+    """True when some reply ended at the length limit instead of by itself."""
+    ends = [t.reply.token_ids[-1] for t in rollout.turns if len(t.reply.token_ids)]
+    return any(int(end) not in stops for end in ends)
+
+
+def packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in micro-batches of at most `budget` tokens with padding, alike in length; at least one each."""
+    found: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if found and lengths[found[-1][0]] * (len(found[-1]) + 1) <= budget:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return found
+
+
+def figures(judged: Judged, policy: Any) -> dict[str, float]:
+    """What a log says of a step's rollouts: rewards, lengths, turns, failures by kind, groups without a spread."""
+    count = len(judged.rollouts)
+    row = {"reward": float(judged.totals.mean()), "reward_std": float(judged.totals.std(1).mean())}
+    for name in judged.rewards[0].values:
+        row[f"reward/{name}"] = float(np.mean([r.values[name] for r in judged.rewards]))
+    tokens = [sum(len(t.reply.token_ids) for t in r.turns) for r in judged.rollouts]
+    row |= {"tokens": float(np.mean(tokens)), "turns": float(np.mean([len(r.turns) for r in judged.rollouts]))}
+    row["entropy"] = -float(np.concatenate([t.reply.logprobs for r in judged.rollouts for t in r.turns]).mean())
+    row["cut_off"] = sum(cut_off(r, policy.stops) for r in judged.rollouts) / count
+    row["flat_groups"] = float((np.ptp(judged.totals, 1) == 0).mean())
+    row["absent"] = sum(r.answer.absent for r in judged.rollouts) / count
+    for kind in sorted({r.error for r in judged.rollouts if r.error is not None}):
+        row[f"failed/{kind}"] = sum(r.error == kind for r in judged.rollouts) / count
+    return row
