@@ -170,7 +170,8 @@ def test_no_target_wants_absent_exactly_when_it_is() -> None:
     absent, found = rollout(Answer()), two_rounds((0, "it", [FULL]))
     assert (value("no_target", absent, gone), value("no_target", absent, here)) == (1, 0)
     assert (value("no_target", found, gone), value("no_target", found, here)) == (0, 1)
-    for broken in (rollout(Answer(error="no_json")), rollout(Answer((Target(0, "it"),))), rollout()):
+    begun = Answer((Target(0, "it"),))
+    for broken in (rollout(Answer(error="no_json")), rollout(begun, Answer(error="no_box")), rollout(begun), rollout()):
         assert (value("no_target", broken, gone), value("no_target", broken, here)) == (0, 0)
 
 
