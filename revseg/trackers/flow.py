@@ -107,7 +107,7 @@ class FlowTracker:
         teams: list[list[Follower]] = []
         view: View | None = None
         for frame_id, frame in _stream(video, start, stop):
-            view = View(frame, view, scene)
+            view = View(frame, frame_id, view, scene)
             if frame_id == start:
                 teams = [[self._start(view, box) for box in p.boxes] for p in prompts]
             for prompt, team in zip(prompts, teams, strict=True):

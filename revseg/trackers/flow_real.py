@@ -6,12 +6,13 @@ the plate (a pixel that looks like the still background is not the target, unles
 there). Other movers keep a label of their own, so that a target that was lost is not taken for one of them.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from revseg.trackers.flow_scene import COLOUR_BINS, View
 
-_NO_MAP = np.empty(0, np.float32)
 _SURE = 0.98  # no pixel's chance is taken for more certain than this before the witnesses speak
 
 
@@ -24,14 +25,15 @@ class RealFollower:
         scale = np.tile([view.gray.shape[1] / view.size[1], view.gray.shape[0] / view.size[0]], 2)
         self._box = np.asarray(box, np.float64) * scale
         first = first_mask(view, self._box)
+        moving = _foreground(view)
+        self._mover = bool(moving[first].mean() > 0.5)
         self._chance = cv2.GaussianBlur(first.astype(np.float32), (0, 0), 1.0)
-        self._others = _foreground(view) * (1 - self._chance)
+        self._others = moving * (_outside(self._box, first.shape) > 0.05)
         self._area = float(first.sum())
-        self._still = view.to_plate(first & (_foreground(view) < 0.5))
+        self._still = view.to_plate(first & (moving < 0.5) & (not self._mover))
         self._target = histogram(view.bins, first.astype(np.float32))
         self._rest = histogram(view.bins, 1 - first.astype(np.float32))
-        self._filter = cv2.TrackerCSRT_create()  # pyright: ignore[reportAttributeAccessIssue]
-        self._filter.init(view.rgb, _xywh(self._box))
+        self._filter = _csrt(view, self._box)
         self._fresh = True
         self._lost = 0
 
@@ -41,60 +43,90 @@ class RealFollower:
 
         confidence = 0.9
         if not self._fresh:
-            confidence = self._follow(view) if not self._lost else self._search(view)
+            confidence = self._search(view) if self._lost else self._follow(view)
         self._fresh = False
         if self._lost:
             return np.zeros(view.size, bool), confidence
         return cv2.resize(self._chance, view.size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5, confidence
 
     def _follow(self, view: View) -> float:
+        """The next frame while the target is in sight."""
+        import cv2
+
+        carried, others = self._carry(view, self._chance), self._carry(view, self._others)
+        expected, agreed = self._expect(view, carried)
+        carried = 0.6 * carried + 0.4 * _moved(self._chance, self._box, expected)
+        moving = _foreground(view)
+        outside = _outside(expected, moving.shape)
+        known = cv2.blur((carried + others).clip(0, 1) * moving, (15, 15)) + 0.02
+        near = cv2.blur(carried * moving, (15, 15)) / known
+        prior = np.where((moving > 0.5) & (outside < 0.2), np.maximum(carried, 0.7 * near * (1 - others)), carried)
+        logit = _logit(prior) + self._witnesses(view, moving) - 8.0 * (outside - 0.1).clip(0)
+        chance = 1 / (1 + np.exp(-cv2.GaussianBlur(logit, (0, 0), 1.5)))
+        mask = _connected(chance > 0.5, carried)
+        if mask.sum() < 0.08 * self._area:
+            self._lost, self._others = 1, np.maximum(others, moving * (outside > 0.1))
+            return 0.3
+        self._chance = np.where(mask, chance, np.minimum(chance, 0.3)).astype(np.float32)
+        self._others = moving * (1 - self._chance) * np.maximum(others, outside > 0.1)
+        self._box = 0.5 * expected + 0.5 * tight_box(mask)
+        return float(np.clip(chance[mask].mean() * (0.4 + 0.5 * agreed), 0.05, 0.95))
+
+    def _carry(self, view: View, picture: np.ndarray) -> np.ndarray:
+        """A picture of the frame before, moved along with what it shows."""
         import cv2
 
         assert view.flow is not None
-        carried = cv2.remap(self._chance, view.flow, _NO_MAP, cv2.INTER_LINEAR)
-        others = cv2.remap(self._others, view.flow, _NO_MAP, cv2.INTER_LINEAR)
-        ok, xywh = self._filter.update(view.rgb)
-        if ok:
-            box = np.asarray([xywh[0], xywh[1], xywh[0] + xywh[2], xywh[1] + xywh[3]], np.float64)
-            carried = 0.5 * carried + 0.5 * _moved(self._chance, self._box, box)
-        else:
-            box = self._box
-        moving = _foreground(view)
-        near = cv2.blur(carried * moving, (15, 15)) / (
-            cv2.blur((carried + others).clip(0, 1) * moving, (15, 15)) + 0.05
-        )
-        prior = np.where(moving > 0.5, np.maximum(carried, 0.5 * near), carried)
-        logit = _logit(prior) + self._colour(view) + self._plate(view, moving)
-        chance = 1 / (1 + np.exp(-cv2.GaussianBlur(logit, (0, 0), 1.5)))
-        mask = _connected(chance > 0.5, carried)
-        self._chance = np.where(mask, chance, np.minimum(chance, 0.3)).astype(np.float32)
-        self._others = moving * (1 - self._chance)
-        area = float(mask.sum())
-        if area < 0.08 * self._area:
-            self._lost = 1
-            return 0.3
-        self._box = tight_box(mask) if not ok else box
-        return 0.5
+        return cv2.remap(picture, *view.flow, cv2.INTER_LINEAR)
+
+    def _expect(self, view: View, carried: np.ndarray) -> tuple[np.ndarray, float]:
+        """The target's box by the flow and by the correlation filter, and how far the two agree (IoU)."""
+        solid = carried > 0.5
+        by_flow = tight_box(solid) if solid.sum() > 4 else self._box
+        ok, (x, y, w, h) = self._filter.update(view.rgb)
+        by_filter = np.asarray([x, y, x + w, y + h], np.float64)
+        agreed = box_iou(by_flow, by_filter) if ok else 0.0
+        if agreed > 0.4:
+            return 0.5 * by_flow + 0.5 * by_filter, agreed
+        self._filter = _csrt(view, by_flow)
+        return by_flow, agreed
 
     def _search(self, view: View) -> float:
+        """The next frame while the target is out of sight: anything new that moves and has its colours is it."""
+        import cv2
+
+        moving = _foreground(view)
+        others = self._carry(view, self._others)
+        self._others = moving * np.maximum(others, (cv2.blur(others * moving, (9, 9)) > 0.3) * 0.9)
         self._lost += 1
-        return 0.3
+        likely = (moving > 0.5) & (self._others < 0.5)
+        likely = cv2.morphologyEx(likely.view(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(likely, connectivity=8)
+        best, found = 0.5, 0
+        for r in np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] > 0.2 * self._area) + 1:
+            colours = histogram(view.bins, (labels == r).astype(np.float32))
+            alike = float(np.minimum(colours, self._target).sum())
+            if alike > best:
+                best, found = alike, r
+        if not found:
+            return 0.5
+        mask = labels == found
+        self._chance = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
+        self._box, self._lost = tight_box(mask), 0
+        self._filter = _csrt(view, self._box)
+        return 0.4
 
-    def _colour(self, view: View) -> Float32[np.ndarray, "h w"]:
-        """Log-odds of the pixel's colour, target against the rest."""
-        ratio = np.log((self._target + 2e-5) / (self._rest + 2e-5)).clip(-2.0, 2.0)
-        return ratio.astype(np.float32)[view.bins]
-
-    def _plate(self, view: View, moving: np.ndarray) -> Float32[np.ndarray, "h w"]:
-        """Log-odds of what the plate says."""
+    def _witnesses(self, view: View, moving: np.ndarray) -> Float32[np.ndarray, "h w"]:
+        """Log-odds of what colour and plate say of each pixel."""
+        ratio = np.log((self._target + 2e-5) / (self._rest + 2e-5)).clip(-2.0, 2.0).astype(np.float32)[view.bins]
         if view.foreground is None:
-            return np.zeros_like(moving)
+            return ratio
         still = view.from_plate(self._still)
-        return ((1 - moving) * np.where(still > 0.5, 1.5, -3.0) + moving * 0.7).astype(np.float32)
+        return ratio * np.where(moving > 0.5, 0.6, 1.0) + (1 - moving) * np.where(still > 0.5, 1.5, -2.5) + moving
 
 
 def first_mask(view: View, box: np.ndarray) -> Bool[np.ndarray, "h w"]:
-    """The target within its box: what moves there, or where little moves what GrabCut finds, or an ellipse."""
+    """The target within its box, by colour, place and movement; GrabCut draws its outline where that holds up."""
     import cv2
 
     h, w = view.gray.shape
@@ -102,28 +134,40 @@ def first_mask(view: View, box: np.ndarray) -> Bool[np.ndarray, "h w"]:
     x2, y2 = np.maximum(np.ceil(box[2:]).astype(int).clip(0, (w, h)), (x1 + 2, y1 + 2))
     inside = np.zeros((h, w), bool)
     inside[y1:y2, x1:x2] = True
-    moving = (_foreground(view) > 0.5) & inside if view.foreground is not None else np.zeros((h, w), bool)
-    trimap = np.full((h, w), cv2.GC_BGD, np.uint8)
-    mover = moving.sum() > 0.2 * inside.sum()
-    ellipse = np.zeros((h, w), np.uint8)
-    centre, axes = ((x1 + x2) // 2, (y1 + y2) // 2), ((x2 - x1) // 2, (y2 - y1) // 2)
-    cv2.ellipse(ellipse, [int(c) for c in centre], [int(a) for a in axes], 0, 0, 360, 1, -1)
-    trimap[inside] = cv2.GC_PR_BGD if mover else cv2.GC_PR_FGD
-    trimap[inside & (ellipse == 0)] = cv2.GC_PR_BGD
-    trimap[moving] = cv2.GC_PR_FGD
-    cv2.setRNGSeed(0)
-    pad = int(0.3 * max(x2 - x1, y2 - y1)) + 4
+    pad = int(0.4 * max(x2 - x1, y2 - y1)) + 4
+    around = np.zeros((h, w), bool)
+    around[max(y1 - pad, 0) : y2 + pad, max(x1 - pad, 0) : x2 + pad] = True
+    away = np.hypot(
+        (np.arange(w)[None] - (x1 + x2) / 2) / (x2 - x1) * 2, (np.arange(h)[:, None] - (y1 + y2) / 2) / (y2 - y1) * 2
+    )
+    place = 1.2 - 1.8 * away**2  # log-odds by the distance from the middle, 1 at the middles of the sides
+    if view.foreground is not None:
+        mover = view.foreground[inside].mean() > 0.25
+        place = 0.6 * place + (5.0 * view.foreground - (3.5 if mover else 0.5))
+    mask = inside & (place > 0)
+    for _ in range(3):
+        colour = _log_ratio(view.bins, mask.astype(np.float32), (around & ~mask).astype(np.float32), 2.5)
+        mask = inside & (cv2.GaussianBlur((place + colour).astype(np.float32), (0, 0), 1.5) > 0)
+    if mask.sum() < 0.1 * inside.sum():
+        mask = inside & (away < 1)
+    trimap = np.where(mask, cv2.GC_PR_FGD, np.where(inside, cv2.GC_PR_BGD, cv2.GC_BGD)).astype(np.uint8)
     part = np.s_[max(y1 - pad, 0) : y2 + pad, max(x1 - pad, 0) : x2 + pad]
     cut = trimap[part].copy()
-    cv2.grabCut(
-        np.ascontiguousarray(view.rgb[part]), cut, (0, 0, 0, 0), np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK
-    )
-    mask = np.zeros((h, w), bool)
-    mask[part] = (cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)
-    mask |= cv2.morphologyEx(moving.view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)).astype(bool)
-    if mask.sum() < 0.2 * inside.sum():
-        mask |= ellipse.astype(bool)
-    return mask & inside
+    cv2.setRNGSeed(0)  # its k-means draws from OpenCV's own generator
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(view.rgb[part]), cut, (0, 0, 0, 0), *models, 2, cv2.GC_INIT_WITH_MASK)
+    drawn = np.zeros((h, w), bool)
+    drawn[part] = (cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)
+    if view.foreground is not None and view.foreground[mask].mean() > 0.5:  # a mover: what stands still is not of it
+        drawn = (drawn | mask) & cv2.dilate((view.foreground > 0.3).astype(np.uint8), np.ones((5, 5))).astype(bool)
+    both = np.count_nonzero(drawn & mask) / max(np.count_nonzero(drawn | mask), 1)
+    return drawn if both > 0.6 else mask
+
+
+def _log_ratio(bins: np.ndarray, on: np.ndarray, off: np.ndarray, limit: float) -> Float32[np.ndarray, "h w"]:
+    """Log-odds of each pixel's colour by the histograms of two weightings of the pixels."""
+    ratio = np.log((histogram(bins, on) + 2e-5) / (histogram(bins, off) + 2e-5)).clip(-limit, limit)
+    return ratio.astype(np.float32)[bins]
 
 
 def histogram(bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -151,6 +195,34 @@ def _logit(chance: np.ndarray) -> np.ndarray:
     return np.log(kept / (1 - kept))
 
 
+def _outside(box: np.ndarray, size: tuple[int, ...]) -> Float32[np.ndarray, "h w"]:
+    """How far each pixel is outside a box, in units of the box's width and height; 0 inside."""
+    x, y = np.arange(size[1], dtype=np.float32) + 0.5, np.arange(size[0], dtype=np.float32) + 0.5
+    side = np.maximum(box[2:] - box[:2], 8.0).astype(np.float32)
+    across = np.maximum(np.maximum(box[0] - x, x - box[2]), 0) / side[0]
+    down = np.maximum(np.maximum(box[1] - y, y - box[3]), 0) / side[1]
+    return np.maximum(across[None], down[:, None]).astype(np.float32)
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """IoU of two boxes in xyxy."""
+    side = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    both = float(side.clip(0).prod())
+    return both / max(float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both), 1e-9)
+
+
+def _csrt(view: View, box: np.ndarray) -> Any:
+    """OpenCV's correlation filter, started on a box."""
+    import cv2
+
+    h, w = view.gray.shape
+    x1, y1, x2, y2 = np.rint(box).astype(int).tolist()
+    x1, y1 = min(max(x1, 0), w - 4), min(max(y1, 0), h - 4)
+    found = cv2.TrackerCSRT_create()  # pyright: ignore[reportAttributeAccessIssue]
+    found.init(view.rgb, (x1, y1, max(min(x2, w) - x1, 4), max(min(y2, h) - y1, 4)))
+    return found
+
+
 def _moved(picture: np.ndarray, box: np.ndarray, to: np.ndarray) -> np.ndarray:
     """A picture shifted and scaled so that `box` comes to lie on `to`."""
     import cv2
@@ -171,8 +243,3 @@ def _connected(mask: Bool[np.ndarray, "h w"], expected: np.ndarray) -> Bool[np.n
     keep = (inside > 0.3 * areas) & (areas > 0.02 * areas[1:].max(initial=0))
     keep[0] = False
     return keep[labels]
-
-
-def _xywh(box: np.ndarray) -> tuple[int, int, int, int]:
-    x1, y1, x2, y2 = np.rint(box).astype(int).tolist()
-    return x1, y1, max(x2 - x1, 2), max(y2 - y1, 2)

@@ -5,7 +5,7 @@ frame differs from it, something has moved. A camera that moves too freely for t
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -19,60 +19,76 @@ _SAMPLES = 25  # frames behind a plate
 class Plate:
     """The still background of a video, at the working size, and how much each of its pixels flickers."""
 
-    def __init__(self, picture: UInt8[np.ndarray, "h w 3"], flicker: Float32[np.ndarray, "h w"]) -> None:
+    def __init__(
+        self,
+        picture: UInt8[np.ndarray, "h w 3"],
+        flicker: Float32[np.ndarray, "h w"],
+        motions: Mapping[int, np.ndarray],
+    ) -> None:
         import cv2
 
-        self._picture = picture
+        self._low = cv2.erode(picture, np.ones((3, 3), np.uint8))
+        self._high = cv2.dilate(picture, np.ones((3, 3), np.uint8))
         self._flicker = flicker
+        self._motions = motions
         self._gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        self._points = cv2.goodFeaturesToTrack(self._gray, 150, 0.01, 8)
+        self._points = cv2.goodFeaturesToTrack(self._gray, 300, 0.005, 6)
 
     @staticmethod
     def of(video: Video, width: int) -> "Plate | None":
         """The plate of a video; None when its frames cannot be laid over one another."""
         import cv2
 
-        ids = np.unique(np.linspace(0, len(video) - 1, _SAMPLES).astype(int))
-        frames = list(_small_frames(video, ids, width))
-        middle = frames[len(frames) // 2]
-        still = Plate(middle, np.zeros(middle.shape[:2], np.float32))
-        laid = []
-        for frame in frames:
-            motion = still.motion_to(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+        ids = np.unique(np.linspace(0, len(video) - 1, _SAMPLES).astype(int)).tolist()
+        frames = {i: small(video.read([i])[0], width) for i in ids}
+        middle = len(ids) // 2
+        picture = frames[ids[middle]]
+        flicker = np.zeros(picture.shape[:2], np.float32)
+        motions = {ids[middle]: np.eye(2, 3)}
+        anchor = Plate(picture, flicker, motions)  # outwards from the middle, each frame from the one next to it
+        for i in [*reversed(ids[:middle]), *ids[middle + 1 :]]:
+            motion = anchor.motion_to(cv2.cvtColor(frames[i], cv2.COLOR_RGB2GRAY), i)
             if motion is not None:
-                back = cv2.invertAffineTransform(motion)
-                laid.append(cv2.warpAffine(frame, back, middle.shape[1::-1], borderMode=cv2.BORDER_REPLICATE))
-        if len(laid) < 0.7 * len(frames) or len(laid) < 5:
+                motions[i] = motion
+        if len(motions) < max(5, 0.7 * len(ids)):
             return None
+        backs = {i: cv2.invertAffineTransform(motion) for i, motion in motions.items()}
+        size = picture.shape[1::-1]
+        laid = [cv2.warpAffine(frames[i], back, size, borderMode=cv2.BORDER_REPLICATE) for i, back in backs.items()]
         stack = np.stack(laid)
         picture = np.median(stack, axis=0)
         flicker = np.median(np.abs(stack - picture).max(-1), axis=0)
-        return Plate(picture.astype(np.uint8), flicker.astype(np.float32))
+        return Plate(picture.astype(np.uint8), flicker.astype(np.float32), motions)
 
-    def motion_to(self, gray: UInt8[np.ndarray, "h w"]) -> np.ndarray | None:
+    def motion_to(self, gray: UInt8[np.ndarray, "h w"], frame_id: int) -> np.ndarray | None:
         """float[2 3]: where the plate's pixels are on a frame (shift, turn and zoom); None when that is not found."""
         import cv2
 
         if self._points is None or len(self._points) < 12:
             return None
-        moved, found, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, self._points, np.empty_like(self._points))
+        near = self._motions[min(self._motions, key=lambda i: abs(i - frame_id))]
+        guess = cv2.transform(self._points, near).astype(np.float32)
+        moved, found, _ = cv2.calcOpticalFlowPyrLK(
+            self._gray, gray, self._points, guess, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+        )
         ok = found.ravel() == 1
         if np.count_nonzero(ok) < 12:
             return None
-        cv2.setRNGSeed(0)
-        motion, inliers = cv2.estimateAffinePartial2D(self._points[ok], moved[ok], ransacReprojThreshold=1.5)
-        if motion is None or inliers.sum() < 0.35 * len(self._points):
-            return None
-        return motion
+        cv2.setRNGSeed(0)  # RANSAC draws from OpenCV's own generator
+        motion, inliers = cv2.estimateAffinePartial2D(self._points[ok], moved[ok], ransacReprojThreshold=2.0)
+        return motion if motion is not None and inliers.sum() > 0.25 * len(self._points) else None
 
-    def seen_from(self, motion: np.ndarray) -> tuple[UInt8[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
-        """Picture and flicker as the camera of a frame would show them; flicker is huge where the plate has nothing."""
+    def difference(self, rgb: UInt8[np.ndarray, "h w 3"], motion: np.ndarray) -> Float32[np.ndarray, "h w"]:
+        """How far a frame's pixels, 0 to 255, are from all plate pixels next to them, beyond the usual flicker."""
         import cv2
 
         size = self._gray.shape[::-1]
-        picture = cv2.warpAffine(self._picture, motion, size, borderMode=cv2.BORDER_REPLICATE)
-        flicker = cv2.warpAffine(self._flicker, motion, size, borderMode=cv2.BORDER_CONSTANT, borderValue=255)
-        return picture, flicker
+        low = cv2.warpAffine(self._low, motion, size, borderMode=cv2.BORDER_REPLICATE)
+        high = cv2.warpAffine(self._high, motion, size, borderMode=cv2.BORDER_REPLICATE)
+        flicker = cv2.warpAffine(self._flicker, motion, size, borderMode=cv2.BORDER_CONSTANT, borderValue=40)
+        smooth = cv2.GaussianBlur(rgb, (0, 0), 0.8)
+        outside = cv2.max(cv2.subtract(smooth, high), cv2.subtract(low, smooth))
+        return outside.max(-1).astype(np.float32) - 1.5 * np.minimum(flicker, 40)
 
 
 class Scene:
@@ -90,8 +106,9 @@ class Scene:
 class View:
     """One frame at the working size, with its relation to the frame before and to the plate, worked out when asked."""
 
-    def __init__(self, frame: UInt8[np.ndarray, "H W 3"], before: "View | None", scene: Scene) -> None:
+    def __init__(self, frame: UInt8[np.ndarray, "H W 3"], frame_id: int, before: "View | None", scene: Scene) -> None:
         self.frame = frame
+        self.frame_id = frame_id
         self.size = frame.shape[:2]
         self._before = before
         self._scene = scene
@@ -116,24 +133,19 @@ class View:
     @functools.cached_property
     def motion(self) -> np.ndarray | None:
         """float[2 3]: where the plate's pixels are on this frame; None without a plate."""
-        return self._scene.plate.motion_to(self.gray) if self._scene.plate else None
+        return self._scene.plate.motion_to(self.gray, self.frame_id) if self._scene.plate else None
 
     @functools.cached_property
     def foreground(self) -> Float32[np.ndarray, "h w"] | None:
         """In [0, 1]: how sure it is that a pixel is not the still background; None without a plate."""
-        import cv2
-
         if self._scene.plate is None or self.motion is None:
             return None
-        picture, flicker = self._scene.plate.seen_from(self.motion)
-        one, other = cv2.GaussianBlur(self.rgb, (0, 0), 1.0), cv2.GaussianBlur(picture, (0, 0), 1.0)
-        difference = cv2.absdiff(one, other).astype(np.float32).max(-1)
-        excess = (difference - 2.0 * np.minimum(flicker, 100.0) - 12.0) / 12.0
+        excess = (self._scene.plate.difference(self.rgb, self.motion) - 14.0) / 4.0
         return (1 / (1 + np.exp(-excess))).astype(np.float32)
 
     @functools.cached_property
-    def flow(self) -> Float32[np.ndarray, "h w 2"] | None:
-        """x, y: where each pixel was on the frame before."""
+    def flow(self) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]] | None:
+        """x and y of where each pixel was on the frame before; None on a first frame."""
         import cv2
 
         if self._before is None:
@@ -141,9 +153,7 @@ class View:
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)  # pyright: ignore[reportAttributeAccessIssue]
         flow = dis.calc(self.gray, self._before.gray, None)
         h, w = self.gray.shape
-        flow[..., 0] += np.arange(w, dtype=np.float32)
-        flow[..., 1] += np.arange(h, dtype=np.float32)[:, None]
-        return flow
+        return flow[..., 0] + np.arange(w, dtype=np.float32), flow[..., 1] + np.arange(h, dtype=np.float32)[:, None]
 
     def to_plate(self, mask: np.ndarray) -> Float32[np.ndarray, "h w"]:
         """A mask of this frame in the plate's coordinates."""
@@ -177,8 +187,3 @@ def colour_bins(rgb: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.int32)
     chroma = np.clip((lab[..., 1:] - 64) >> 3, 0, 15)
     return (lab[..., 0] >> 4) * 256 + chroma[..., 0] * 16 + chroma[..., 1]
-
-
-def _small_frames(video: Video, ids: np.ndarray, width: int) -> Iterator[np.ndarray]:
-    for i in ids:
-        yield small(video.read([int(i)])[0], width)
