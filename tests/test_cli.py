@@ -120,7 +120,7 @@ def test_absent_is_an_answer_and_an_unreadable_reply_is_not(clip: Path, tmp_path
         (["segment", "none.mp4", "x", "--out", "o"], 3, "none.mp4"),
         (["segment", "{clip}", "x", "--out", "o", "--box", "1,2,3"], 3, "x1,y1,x2,y2"),
         (["segment", "{clip}", "x", "--out", "o", "--box", "1,2,99,3"], 3, "64x48"),
-        (["segment", "{clip}", "x", "--out", "o", "--box", "1,2,3,4", "--keyframe", "20"], 3, "0..19"),
+        (["segment", "{clip}", "x", "--out", "o", "--box", "1,2,3,4", "--keyframe", "20"], 3, "--keyframe in 0..19"),
         (["segment", "{clip}", " ", "--out", "o", "--policy", "random"], 3, "query is empty"),
         (["segment", "{clip}", "x", "--out", "o", "--policy", "randm"], 2, "random"),
         (["segment", "{clip}", "x", "--out", "o", "--policy", "random", "--tracker", "fil_box"], 2, "fill_box"),
@@ -153,6 +153,15 @@ def test_results_are_replaced_only_when_asked(clip: Path, tmp_path: Path):
     assert boxes_of(tmp_path / "o", 0) == [[8, 6, 40, 30]]
     assert run(*command, "0,0,10,10", "--overwrite").exit_code == 0
     assert boxes_of(tmp_path / "o", 0) == [[0, 0, 10, 10]]
+
+
+def test_a_taken_folder_is_refused_before_the_work(clip: Path, tmp_path: Path):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "mine.txt").write_text("x")
+    (tmp_path / "never.py").write_text("class Never:\n    def __init__(self):\n        raise SystemExit('was built')\n")
+    done = run("segment", clip, "x", "--out", tmp_path / "o", "--policy", f"{tmp_path}/never.py:Never")
+    assert done.exit_code == 3
+    assert "exists" in done.stderr
 
 
 def test_the_list_names_every_part_with_its_options():

@@ -68,7 +68,7 @@ def segmented(*replies: str, tracker: str = "fill_box") -> tuple[Segmentation, V
 
 
 GOOD = (
-    '<think>It is <b>red</b> & moves</think><answer>[{"frame_idx": 3, "object description": "a red square"}]</answer>',
+    '<think>It is <b>red</b></think><answer>[{"frame_idx": 3, "object description": "a <u>red</u> square"}]</answer>',
     '[{"bbox_2d": [105, 140, 315, 420]}]',
 )
 
@@ -77,8 +77,16 @@ def test_the_page_tells_the_whole_chain():
     result, video, truth = segmented(*GOOD)
     html = reasoning_page(result, video, truth=truth, scores={"J&F": 0.93})
     page = Page(html)
-    for words in ("the square that leaves", "It is <b>red</b> & moves", "a red square", "0.93", "found", "3 · key"):
+    for words in (
+        "the square that leaves",
+        "It is <b>red</b>",
+        "a <u>red</u> square",
+        "0.93",
+        "found",
+        "3 · key",
+    ):
         assert words in page.text
+    assert "u" not in page.seen
     assert page.seen.count("img") == 16 + 1 + 8  # the frames it saw, the keyframe with its box, masks over time
     place = re.search(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)" style', html)
     assert place is not None
