@@ -2,7 +2,7 @@
 
 A *spec* is one of
 
-- `"name"` or `"name:option=1,other=x"`: a registered part with options (values are JSON, `True/False/None`, or text);
+- `"name"` or `"name:option=1,other=x"`: a registered part with options (values are JSON, Python literals, or text);
 - `"path/to/file.py:name"` or `"package.module:name"`, options after a second colon: anything importable;
 - `{"name": ..., "option": 1}`: the same as a mapping;
 - the part itself.
@@ -10,6 +10,7 @@ A *spec* is one of
 A class is constructed with the options; a function gets its keyword-only options bound.
 """
 
+import ast
 import difflib
 import functools
 import importlib
@@ -45,6 +46,8 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = item.partition("=")
         if not equals or not key.strip().isidentifier():
             raise SpecError(f"cannot read the spec {text!r}: expected name:option=value,..., got {item!r}")
+        if key.strip() in options:
+            raise SpecError(f"cannot read the spec {text!r}: {key.strip()} is given twice")
         options[key.strip()] = _value(value.strip())
     if not name.strip():
         raise SpecError(f"cannot read the spec {text!r}: the name is missing")
@@ -65,6 +68,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self.home = home
         self._parts: dict[str, Any] = {}
+        self._loaded: set[str] = set()  # names whose entry point was loaded
 
     def register(self, name: str) -> Callable[[P], P]:
         """A decorator that adds a part and returns it unchanged. A name that is taken by another part raises."""
@@ -73,7 +77,7 @@ class Registry(Generic[T]):
 
         def add(part: P) -> P:
             held = self._parts.get(name)
-            if held is not None and _origin(held) != _origin(part):
+            if held is not None and held is not part and not _same_source(held, part):
                 raise SpecError(f"{self.kind} {name!r} is taken by {_origin(held)}; choose another name")
             self._parts[name] = part
             return part
@@ -83,16 +87,19 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All names, sorted. Reads the plug-ins' metadata and imports none of them."""
         importlib.import_module(self.home)
-        return sorted({*self._parts, *self._entry_points()})
+        return sorted({*self._parts, *(entry.name for entry in self._entry_points())})
 
     def get(self, name: str) -> Any:
-        """The registered part, unbuilt. Imports only the one asked for."""
+        """The registered part, unbuilt. Imports only the one asked for. SpecError when two packages claim the name."""
         importlib.import_module(self.home)
+        if name not in self._loaded:
+            claims = {entry.value: entry for entry in self._entry_points() if entry.name == name}
+            for entry in claims.values():
+                self.register(name)(entry.load())
+            self._loaded.add(name)
         if name not in self._parts:
-            entry = self._entry_points().get(name)
-            if entry is None:
-                raise SpecError(_unknown(self.kind, name, self.names()))
-            self.register(name)(entry.load())
+            self._loaded.discard(name)
+            raise SpecError(_unknown(self.kind, name, self.names()))
         return self._parts[name]
 
     def build(self, spec: Any) -> T:
@@ -106,11 +113,14 @@ class Registry(Generic[T]):
                 raise SpecError(f'{self.kind} spec {dict(spec)!r}: expected a "name"')
         else:
             return spec
-        part = _load(name) if ":" in name else self.get(name)
+        source, colon, rest = name.partition(":")
+        if colon and source in self.names():
+            raise SpecError(f"cannot read the {self.kind} spec {name!r}: expected {source}:option=value, got {rest!r}")
+        part = _load(name) if colon else self.get(name)
         return _construct(self.kind, name, part, options)
 
-    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
-        return {e.name: e for e in importlib.metadata.entry_points(group=f"revseg.{self.kind}")}
+    def _entry_points(self) -> importlib.metadata.EntryPoints:
+        return importlib.metadata.entry_points(group=f"revseg.{self.kind}")
 
 
 def options_of(part: Any) -> dict[str, inspect.Parameter]:
@@ -140,7 +150,7 @@ def spec_of(part: Any) -> Any:
         return part
     if isinstance(part, Mapping):
         return dict(part)
-    if isinstance(part, functools.partial):
+    if isinstance(part, functools.partial) and not part.args:
         return {"name": spec_of(part.func), **part.keywords}
     path = _origin(part)
     found = sys.modules.get(path.partition(":")[0])
@@ -224,6 +234,12 @@ def _origin(part: Any) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
+def _same_source(one: Any, other: Any) -> bool:
+    """True for one definition run twice, as in a notebook; two lambdas or two objects of a class are never the same."""
+    named = all(hasattr(part, "__qualname__") and "<lambda>" not in part.__qualname__ for part in (one, other))
+    return named and _origin(one) == _origin(other)
+
+
 def _unknown(what: str, name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -235,11 +251,14 @@ def _is_option(text: str) -> bool:
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside quotes and brackets."""
-    items, depth, quote, start = [], 0, "", 0
+    """At commas outside quotes and brackets. A backslash escapes in double quotes (JSON), not in single ones."""
+    items, depth, quote, start, escaped = [], 0, "", 0, False
     for i, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote and text[i - 1] != "\\" else quote
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = char == "\\" and quote == '"'
+            quote = "" if char == quote else quote
         elif char in "\"'" and (i == 0 or text[i - 1] in "=[,({: "):
             quote = char
         elif char in "[{(":
@@ -260,6 +279,12 @@ def _value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
+        pass
+    if not text.startswith(("[", "{", "(")):
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
         return text
 
 

@@ -1,0 +1,1 @@
+"""Parts for revseg, found by their entry points."""
