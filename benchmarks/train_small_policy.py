@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/small")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--boxes-first", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
@@ -57,7 +58,15 @@ def main() -> None:
     processor.save_pretrained(start)
     policy = QwenPolicy(start)
     config = SFTConfig(
-        steps=args.steps, batch=args.batch, rounds=ROUNDS, single_round=SINGLE, single=0.15, extra=3, seed=args.seed
+        steps=args.steps,
+        batch=args.batch,
+        muon_lr=0.02,
+        rounds=ROUNDS,
+        single_round=SINGLE,
+        single=0.15,
+        extra=3,
+        boxes_first=args.boxes_first,
+        seed=args.seed,
     )
     dataset = Shapes(size=10_000_000, split="train")
     count = sum(p.numel() for p in model.parameters())

@@ -151,13 +151,17 @@ class ReVSeg:
         video, query = as_video(video), as_query(query)
         with waiting("asking the policy", show=progress):
             rollout = self.rollout(video, query, truth)
-        masks = MaskTrack.empty(video.size, range(len(video)))
-        if rollout.groundings:
-            _tell(self.built_tracker, query, truth)
-            with reading(video, "tracking", show=progress) as watched:
-                masks = self.built_tracker(watched, rollout.groundings)
+        _tell(self.built_tracker, query, truth)
+        with reading(video, "tracking", show=progress) as watched:
+            masks = self.track(watched, rollout)
         rewards = None if truth is None else self.score(rollout, truth)
         return Segmentation(rollout, masks, rewards, self.resolved().to_dict())
+
+    def track(self, video: Video, rollout: Rollout) -> MaskTrack:
+        """Masks on every frame of the source; empty ones, without running the tracker, where nothing was grounded."""
+        if not rollout.groundings:
+            return MaskTrack.empty(video.size, range(len(video)))
+        return self.built_tracker(video, rollout.groundings)
 
     def score(self, rollout: Rollout, truth: MaskTrack) -> RewardBreakdown:
         """The rewards of a rollout against the truth of its video, under this model's weights."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from revseg.masks import MaskTrack
-from revseg.types import Answer, Clip, Message, Prompt, Reply, Rollout, Sample, Target, Turn
+from revseg.types import Answer, Clip, Message, Prompt, Query, Reply, Rollout, Sample, Target, Turn
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,20 @@ class Expert:
         if targets:
             rollout = self._box_round(rollout, rollout, targets)
         for target in self._others(others, clip, rng, extra):
-            asked = Answer((Target(target.keyframe, target.description),))
-            rollout = self._box_round(
-                rollout, Rollout(clip, sample.query, 2, (Turn(prompt, Reply(""), asked),)), [target]
-            )
+            rollout = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
         return rollout
+
+    def boxes(self, sample: Sample, clip: Clip, rng: np.random.Generator, others: MaskTrack, count: int) -> Rollout:
+        """Only box rounds, `count` of them about any objects of the scene, without the clip before them: cheap."""
+        rollout = Rollout(clip, sample.query, count)
+        for target in self._others(others, clip, rng, count):
+            rollout = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
+        return rollout
+
+    def _asked(self, clip: Clip, query: Query, target: Target) -> Rollout:
+        """A conversation in which round 1 has just named the target."""
+        asked = Answer((Target(target.keyframe, target.description),))
+        return Rollout(clip, query, 2, (Turn(Message("user", (query.text,)), Reply(""), asked),))
 
     def _box_round(self, rollout: Rollout, state: Rollout, targets: Sequence[Target]) -> Rollout:
         prompt = self.prompts[1](state)

@@ -20,7 +20,8 @@ from revseg.types import Dataset, Rollout, Sample
 @dataclass(frozen=True)
 class SFTConfig:
     """A run of `steps` batches. `single` is the share of conversations held in one round instead of two; `extra` box
-    rounds about any object of the scene follow each two-round one, because they cost little beside its clip."""
+    rounds about any object of the scene follow each two-round one, because they cost little beside its clip. The
+    first `boxes_first` batches hold box rounds alone: finding things is learnt before telling which is meant."""
 
     steps: int = 2000
     batch: int = 32
@@ -31,6 +32,7 @@ class SFTConfig:
     single_round: Sequence[str] = ("keyframe_and_box", "keyframe_and_box_json")
     single: float = 0.0
     extra: int = 0
+    boxes_first: int = 0
     sampler: str = "uniform"
     num_frames: int = 16
     seed: int = 0
@@ -100,6 +102,9 @@ def batch(
     for index in rng.integers(len(dataset), size=config.batch).tolist():
         sample = dataset[index]
         clip = sampler(sample.video, sample.query, config.num_frames)
+        if step < config.boxes_first and others is not None:
+            rollouts.append(experts[0].boxes(sample, clip, rng, others(sample), config.extra + 1))
+            continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None
         rollouts.append(experts[alone].conversation(sample, clip, rng, scene, config.extra))

@@ -69,7 +69,11 @@ def build_model(
     vision_depth: int = 3,
     seed: int = 0,
 ) -> Any:
-    """A randomly initialised Qwen2_5_VLForConditionalGeneration, float32, for that processor's vocabulary."""
+    """A randomly initialised Qwen2_5_VLForConditionalGeneration, float32, for that processor's vocabulary.
+
+    The rotary bases are small (20 and 10, not a million and 10,000): on a grid of four by four tokens the slow
+    frequencies that the released models give to height and width would tell no two places apart.
+    """
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -85,7 +89,7 @@ def build_model(
             "num_attention_heads": heads,
             "num_key_value_heads": heads,
             "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": section},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 20.0, "mrope_section": section},
             "bos_token_id": None,
             "eos_token_id": ids("<|im_end|>"),
             "pad_token_id": ids("<|endoftext|>"),
@@ -99,6 +103,7 @@ def build_model(
             "out_hidden_size": hidden,
             "tokens_per_second": 2,
             "window_size": 112,
+            "rope_parameters": {"rope_type": "axial", "rope_theta": 10.0},
             "fullatt_block_indexes": list(range(vision_depth)),
         },
         image_token_id=ids("<|image_pad|>"),
