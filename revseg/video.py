@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -71,16 +72,22 @@ class Video:
             yield from zip(part, self.read(part), strict=True)
 
     @staticmethod
-    def open(source: "str | Path | np.ndarray | Video", *, fps: float | None = None) -> "Video":
+    def open(
+        source: "str | Path | np.ndarray | Video", *, fps: float | None = None, backend: str = "av"
+    ) -> "Video":
         """A video file, a picture, a folder of numbered JPEG or PNG frames, or an array uint8[t h w 3] (RGB).
 
         Frame i of a file is the i-th one shown, turned as its metadata asks. A folder's frames are taken in the order
         of the numbers in their names, so that 9.jpg comes before 10.jpg; index i is the i-th file, whatever its number.
-        `fps` overrides the rate, which folders and arrays do not know: 24 unless given.
+        `fps` overrides the rate, which folders and arrays do not know: 24 unless given. `backend` decodes files: "av"
+        (frame-exact on every file that was tried) or "decord" (what most of the field reads with; exact where groups
+        of pictures are closed).
 
         Raises VideoError, naming the source, for what is missing, empty, or cannot be read as a video; InputError for
         an array of another shape or type.
         """
+        if backend not in ("av", "decord"):
+            raise InputError(f'expected backend "av" or "decord", got {backend!r}')
         if fps is not None and not 0 < fps < float("inf"):
             raise InputError(f"expected fps above 0, got {fps}")
         if isinstance(source, Video):
@@ -92,10 +99,18 @@ class Video:
             return _open_folder(path, fps or FOLDER_FPS)
         if not path.is_file():
             raise VideoError(f"{path}: no such file or folder; expected a video file or a folder of JPEG or PNG frames")
-        from revseg.video_file import FileReader
-
-        reader = FileReader.open(str(path))
+        reader = _file_reader(str(path), backend)
         return Video(path.stem, reader.size, fps or reader.fps, len(reader), reader)
+
+
+def _file_reader(path: str, backend: str) -> Any:
+    if backend == "decord":
+        from revseg.video_decord import DecordReader
+
+        return DecordReader(path)
+    from revseg.video_file import FileReader
+
+    return FileReader.open(path)
 
 
 @dataclass(frozen=True, eq=False)
