@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -284,6 +285,7 @@ def test_concurrency_is_reached_and_not_exceeded(server: Server, concurrency: in
 
     def answer(body: dict[str, Any]) -> str:
         together.wait(20)  # returns only once that many requests are there
+        time.sleep(0.1)  # one request too many would arrive now
         return "x"
 
     server.answer = answer
