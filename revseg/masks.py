@@ -118,7 +118,8 @@ class MaskTrack:
     def areas(self) -> Float64[np.ndarray, " t"]:
         """Pixels of the union on each frame."""
         one = self.union()
-        return np.asarray(coco.area([one.rle(0, i) for i in range(len(one))]), np.float64).reshape(-1)
+        # one at a time: given a list of 256 or more, pycocotools overflows under NumPy 2
+        return np.asarray([coco.area(one.rle(0, i)) for i in range(len(one))], np.float64)
 
     @property
     def visible(self) -> Bool[np.ndarray, " t"]:

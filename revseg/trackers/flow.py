@@ -8,7 +8,7 @@ the still background (`flow_real`). A follower that has lost its target says so:
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
@@ -25,6 +25,7 @@ from revseg.video import Video
 _CHUNK_BYTES = 32_000_000  # frames held at once while streaming
 
 
+@runtime_checkable
 class Follower(Protocol):
     """Follows one instance, frame by frame in one direction of time."""
 

@@ -105,7 +105,7 @@ class Blob:
         """Takes in the region it was seen in; True when that is all of it. `whole`: no other blob is in the region."""
         form, centre = _cut(seen)
         alike = likeness(form, self.form) > 0.9 and 0.9 < form.sum() / self.area < 1.1
-        full = whole and (self.hidden < 0.02 or alike)
+        full = bool(whole and (self.hidden < 0.02 or alike))
         if (whole and self.hidden < 0.02) or (whole and form.sum() > 1.1 * self.area):
             self.form, self.centre = form, centre
         moved = (self.centre - before) / (self.lost + 1)

@@ -34,6 +34,7 @@ class RealFollower:
         self._target = histogram(view.bins, first.astype(np.float32))
         self._rest = histogram(view.bins, 1 - first.astype(np.float32))
         self._filter = _csrt(view, self._box)
+        self._rigid = 0.7  # how well the filter's boxes have agreed with the mask's so far: high for a ball
         self._fresh = True
         self._lost = 0
 
@@ -63,7 +64,7 @@ class RealFollower:
         prior = np.where((moving > 0.5) & (outside < 0.2), np.maximum(carried, 0.7 * near * (1 - others)), carried)
         logit = _logit(prior) + self._witnesses(view, moving) - 8.0 * (outside - 0.1).clip(0)
         chance = 1 / (1 + np.exp(-cv2.GaussianBlur(logit, (0, 0), 1.5)))
-        mask = _connected(chance > 0.5, carried)
+        mask = _connected(chance > 0.5, prior)
         if mask.sum() < 0.08 * self._area:
             self._lost, self._others = 1, np.maximum(others, moving * (outside > 0.1))
             return 0.3
@@ -86,10 +87,18 @@ class RealFollower:
         ok, (x, y, w, h) = self._filter.update(view.rgb)
         by_filter = np.asarray([x, y, x + w, y + h], np.float64)
         agreed = box_iou(by_flow, by_filter) if ok else 0.0
-        if agreed > 0.4:
-            return 0.5 * by_flow + 0.5 * by_filter, agreed
+        if agreed > 0.4 or (ok and self._looks(view, by_filter) > self._looks(view, by_flow) + 0.1):
+            share = float(np.clip(self._rigid, 0.3, 0.9)) if agreed > 0.4 else 1.0
+            self._rigid = 0.95 * self._rigid + 0.05 * agreed
+            return (1 - share) * by_flow + share * by_filter, agreed
         self._filter = _csrt(view, by_flow)
+        self._rigid *= 0.8
         return by_flow, agreed
+
+    def _looks(self, view: View, box: np.ndarray) -> float:
+        """How much a box looks like the target, in [0, 1]: the histogram of what moves in it against the target's."""
+        inside = (_outside(box, view.gray.shape) == 0) * (_foreground(view) + 0.1)
+        return float(np.minimum(histogram(view.bins, inside), self._target).sum())
 
     def _search(self, view: View) -> float:
         """The next frame while the target is out of sight: anything new that moves and has its colours is it."""
@@ -121,8 +130,8 @@ class RealFollower:
         ratio = np.log((self._target + 2e-5) / (self._rest + 2e-5)).clip(-2.0, 2.0).astype(np.float32)[view.bins]
         if view.foreground is None:
             return ratio
-        still = view.from_plate(self._still)
-        return ratio * np.where(moving > 0.5, 0.6, 1.0) + (1 - moving) * np.where(still > 0.5, 1.5, -2.5) + moving
+        plate = (1 - moving) * np.where(view.from_plate(self._still) > 0.5, 1.5, -2.5) + moving
+        return (ratio * np.where(moving > 0.5, 0.6, 1.0) + plate).astype(np.float32)
 
 
 def first_mask(view: View, box: np.ndarray) -> Bool[np.ndarray, "h w"]:
