@@ -208,6 +208,16 @@ def test_the_demo_leaves_everything_to_look_at(tmp_path: Path):
     assert "mine.txt" in refused.stderr
 
 
+def test_the_demo_leaves_other_results_alone(clip: Path, tmp_path: Path):
+    assert (
+        run("segment", clip, "x", "--out", tmp_path / "o", "--tracker", "fill_box", "--box", "8,6,40,30").exit_code == 0
+    )
+    refused = run("demo", "--out", tmp_path / "o", "--policy", "oracle", "--tracker", "oracle")
+    assert refused.exit_code == 3
+    assert "exists" in refused.stderr
+    assert boxes_of(tmp_path / "o", 0) == [[8, 6, 40, 30]]
+
+
 def test_the_installed_command(clip: Path, tmp_path: Path):
     command = [sys.executable, "-c", "from revseg.cli import main; main()"]
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
