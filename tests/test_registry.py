@@ -179,7 +179,7 @@ def test_what_a_record_holds():
     bound = spec_of(functools.partial(spatial, threshold=0.7))
     assert bound == {"name": "revseg.rewards.spatial:spatial", "threshold": 0.7}
     assert revseg.build("reward", bound).keywords == {"threshold": 0.7}
-    for unnamed in (lambda: 0, Part(), functools.partial(part, 1)):
+    for unnamed in (lambda: 0, Part(), functools.partial(part, 1)):  # pyright: ignore[reportCallIssue]
         record = spec_of(unnamed)
         assert set(record) == {"object"}
         with pytest.raises(SpecError, match="name"):

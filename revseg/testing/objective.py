@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from revseg.errors import InputError
 from revseg.registry import build
 from revseg.testing.running import expect
 from revseg.types import Objective
@@ -49,6 +50,12 @@ def _prove_loss(name: Any, objective: Objective, draw: "torch.Generator", on_pol
     advantages = torch.tensor([1.0, -1.0, 0.5, -0.5])
     mask = torch.arange(6) < torch.tensor([[6], [4], [3], [1]])
     what = f"{name!r}, {'on' if on_policy else 'off'} policy, {'with' if with_ref else 'without'} a reference"
+
+    if ref is None:
+        try:
+            objective.loss(new, old, None, advantages, mask)
+        except InputError:
+            return
 
     def evaluate(hidden: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and gradient with this log-prob under the mask."""
