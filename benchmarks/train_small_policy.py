@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/small")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--boxes-first", type=int, default=600)
+    parser.add_argument("--boxes-first", type=int, default=700)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
@@ -64,7 +64,7 @@ def main() -> None:
         rounds=ROUNDS,
         single_round=SINGLE,
         single=0.15,
-        extra=3,
+        extra=2,
         boxes_first=args.boxes_first,
         seed=args.seed,
     )

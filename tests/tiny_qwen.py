@@ -12,15 +12,21 @@ TEXT = [
 ] * 20
 
 
-def save_tiny_qwen(folder: Path | str, *, seed: int = 0, defaults: dict[str, object] | None = None) -> str:
+def save_tiny_qwen(
+    folder: Path | str, *, seed: int = 0, defaults: dict[str, object] | None = None, stops: bool = True
+) -> str:
     """Saves model and processor into `folder`, with a revseg.json when `defaults` are given.
 
-    A fifth of all tokens end a reply (a generation config may name several), so that random replies are of uneven
-    lengths.
+    With `stops`, a fifth of all tokens end a reply (a generation config may name several), so that random replies are
+    of uneven lengths.
     """
     processor = build_processor(TEXT, size=112)
     model = build_model(processor, hidden=64, layers=2, heads=2, vision_hidden=64, vision_depth=2, seed=seed)
-    model.generation_config.eos_token_id = [processor.tokenizer.eos_token_id, *range(10, len(processor.tokenizer), 5)]
+    if stops:
+        model.generation_config.eos_token_id = [
+            processor.tokenizer.eos_token_id,
+            *range(10, len(processor.tokenizer), 5),
+        ]
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     if defaults is not None:

@@ -21,7 +21,8 @@ from revseg.types import Dataset, Rollout, Sample
 class SFTConfig:
     """A run of `steps` batches. `single` is the share of conversations held in one round instead of two; `extra` box
     rounds about any object of the scene follow each two-round one, because they cost little beside its clip. The
-    first `boxes_first` batches hold box rounds alone: finding things is learnt before telling which is meant."""
+    first `boxes_first` batches hold box rounds alone, twice as many: finding things is learnt before telling which is
+    meant."""
 
     steps: int = 2000
     batch: int = 32
@@ -99,11 +100,12 @@ def batch(
     plans = [[prompt for prompt, _ in config.rounds], [config.single_round[0]]]
     experts = [Expert(tuple(build("prompt", p) for p in plan), lambda text: _tokens(policy, text)) for plan in plans]
     rollouts = []
-    for index in rng.integers(len(dataset), size=config.batch).tolist():
+    first = step < config.boxes_first and others is not None
+    for index in rng.integers(len(dataset), size=config.batch * (2 if first else 1)).tolist():
         sample = dataset[index]
         clip = sampler(sample.video, sample.query, config.num_frames)
-        if step < config.boxes_first and others is not None:
-            rollouts.append(experts[0].boxes(sample, clip, rng, others(sample), config.extra + 1))
+        if first and others is not None:
+            rollouts.append(experts[0].boxes(sample, clip, rng, others(sample), 1))
             continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None

@@ -71,15 +71,17 @@ def build_model(
 ) -> Any:
     """A randomly initialised Qwen2_5_VLForConditionalGeneration, float32, for that processor's vocabulary.
 
-    The rotary bases are small (20 and 10, not a million and 10,000): on a grid of four by four tokens the slow
-    frequencies that the released models give to height and width would tell no two places apart.
+    The rotary bases are small (100 and 10, not a million and 10,000) because its grids and texts are. `hidden` per
+    head has to be a multiple of 32.
     """
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     ids = processor.tokenizer.convert_tokens_to_ids
     half = hidden // heads // 2
-    section = [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8]  # the released models' 16:24:24
+    # time, height and width take turns from fast to slow: the released models' one run each would leave width only
+    # frequencies too slow to tell the columns of a small grid apart
+    section = [half // 16 * n for n in (1, 2, 2, 1, 2, 2, 1, 2, 3)]
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(processor.tokenizer),
@@ -89,7 +91,7 @@ def build_model(
             "num_attention_heads": heads,
             "num_key_value_heads": heads,
             "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 20.0, "mrope_section": section},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": section},
             "bos_token_id": None,
             "eos_token_id": ids("<|im_end|>"),
             "pad_token_id": ids("<|endoftext|>"),
