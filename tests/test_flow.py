@@ -233,7 +233,7 @@ def test_streams_in_bounded_pieces():
         pieces.append(len(ids))
         return short.read(ids % 10)
 
-    track = FlowTracker()(Video("long", (80, 120), 10.0, 300, reader), [prompt(150, (30, 20, 46, 36))])
+    track = FlowTracker()(Video("long", (80, 120), 10.0, 130, reader), [prompt(60, (30, 20, 46, 36))])
     assert track.visible.all()
     assert max(pieces) <= 64
 

@@ -99,7 +99,8 @@ class Blob:
         there = _window(of_colour, corner, (a, b)) & self.form
         bare = _window(background, corner, (a, b)) & self.form
         self.hidden = 1.0 - float(np.count_nonzero(there | bare) / self.area)
-        return float(np.count_nonzero(there) / self.area)
+        # a form that lies on more background than colour is not there, whatever bit of another thing it touches
+        return float(np.count_nonzero(there) / self.area) if there.sum() > bare.sum() else 0.0
 
     def see(self, seen: Bool[np.ndarray, "h w"], before: np.ndarray, whole: bool) -> bool:
         """Takes in the region it was seen in; True when that is all of it. `whole`: no other blob is in the region."""
@@ -156,19 +157,27 @@ class FlatFollower:
         areas = stats[:, cv2.CC_STAT_AREA]
         blobs = [self._target, *self._others]
         before = [b.centre for b in blobs]
+        hidden = [b.hidden for b in blobs]
         background = _background(frame) & ~of_colour
         cover = [b.align(of_colour, background) if b.lost < 8 else 0.0 for b in blobs]
         seen, shared = _share_out(blobs, cover, labels, areas)
         free = [r for r in range(1, count) if areas[r] >= min(4, self._target.area)]
         free = [r for r in free if not any(s[labels == r].any() for s in seen)]
         self._find_again(blobs, seen, labels, free)
+        arrived = []
+        for i, blob in enumerate(blobs):
+            if hidden[i] < 0.05 and cover[i] > 0.9 and i not in shared:
+                arrived += _arrivals(blob, seen[i])
+                shared |= {i} if arrived else set()
+            elif blob.hidden > 0.02 and seen[i].any():
+                before[i] = before[i] + _emerge(blob, seen[i], labels, free)
         full = False
         for i, blob in enumerate(blobs):
             if seen[i].any():
                 full |= blob.see(seen[i], before[i], i not in shared) and i == 0
             else:
                 blob.miss(before[i])
-        self._others += [Blob(*_cut(labels == r), np.zeros(2)) for r in free]
+        self._others += [Blob(*_cut(new), np.zeros(2)) for new in [*arrived, *(labels == r for r in free)]]
         return seen[0], self._confidence(bool(seen[0].any()), full, 0 in shared, bool(free))
 
     def _confidence(self, visible: bool, full: bool, divided: bool, doubtful: bool) -> float:
@@ -197,12 +206,43 @@ class FlatFollower:
                 free.remove(r)
 
 
+def _arrivals(blob: Blob, seen: Bool[np.ndarray, "h w"]) -> list[np.ndarray]:
+    """Takes off `seen`, in place, what is suddenly there beside a thing in full sight: another one that touches it."""
+    if np.count_nonzero(seen) < 1.3 * blob.area:
+        return []
+    new = seen & ~_grown(_paste(blob.form, blob.centre, seen.shape), 2)
+    if np.count_nonzero(new) < max(0.2 * blob.area, 4):
+        return []
+    seen &= ~new
+    return [new]
+
+
+def _emerge(
+    blob: Blob, seen: Bool[np.ndarray, "h w"], labels: np.ndarray, free: list[int]
+) -> Float64[np.ndarray, " 2"]:
+    """Adds to a thing that is partly hidden, in place, regions that come out near it; how far that moves its middle."""
+    place = _paste(blob.form, blob.centre, seen.shape)
+    near = _grown(place, 2 + int(0.35 * blob.extent))
+    for r in [r for r in free if np.count_nonzero(near & (labels == r)) > 0.8 * np.count_nonzero(labels == r)]:
+        free.remove(r)
+        seen |= labels == r
+    if not (seen & ~place).any():
+        return np.zeros(2)
+    old = blob.centre
+    blob.form, blob.centre = _cut(place | seen)
+    return blob.centre - old
+
+
+def _grown(mask: Bool[np.ndarray, "h w"], margin: int) -> Bool[np.ndarray, "h w"]:
+    import cv2
+
+    return cv2.dilate(mask.view(np.uint8), np.ones((2 * margin + 1,) * 2, np.uint8)).astype(bool)
+
+
 def _share_out(
     blobs: list[Blob], cover: list[float], labels: np.ndarray, areas: np.ndarray
 ) -> tuple[list[np.ndarray], set[int]]:
     """What each blob shows, by where it was aligned, and which blobs had to divide a region with another."""
-    import cv2
-
     size = labels.shape
     places = [_paste(b.form, b.centre, size) for b in blobs]
     claims: list[list[int]] = [[] for _ in areas]
@@ -210,8 +250,7 @@ def _share_out(
         if not cover[i]:
             continue
         margin = 1 + int(0.06 * blob.extent)
-        grown = cv2.dilate(place.view(np.uint8), np.ones((2 * margin + 1,) * 2, np.uint8)).astype(bool)
-        overlap = np.bincount(labels[grown], minlength=len(areas))
+        overlap = np.bincount(labels[_grown(place, margin)], minlength=len(areas))
         for r in np.flatnonzero(overlap[1:]) + 1:
             if overlap[r] >= 0.5 * areas[r] or overlap[r] >= 0.5 * blob.area:
                 claims[r].append(i)

@@ -63,7 +63,7 @@ class RealFollower:
         near = cv2.blur(carried * moving, (15, 15)) / known
         prior = np.where((moving > 0.5) & (outside < 0.2), np.maximum(carried, 0.7 * near * (1 - others)), carried)
         logit = _logit(prior) + self._witnesses(view, moving) - 8.0 * (outside - 0.1).clip(0)
-        chance = 1 / (1 + np.exp(-cv2.GaussianBlur(logit, (0, 0), 1.5)))
+        chance = 1 / (1 + np.exp(-cv2.GaussianBlur(logit, (0, 0), 1.5).clip(-30, 30)))
         mask = _connected(chance > 0.5, prior)
         if mask.sum() < 0.08 * self._area:
             self._lost, self._others = 1, np.maximum(others, moving * (outside > 0.1))
@@ -87,7 +87,8 @@ class RealFollower:
         ok, (x, y, w, h) = self._filter.update(view.rgb)
         by_filter = np.asarray([x, y, x + w, y + h], np.float64)
         agreed = box_iou(by_flow, by_filter) if ok else 0.0
-        if agreed > 0.4 or (ok and self._looks(view, by_filter) > self._looks(view, by_flow) + 0.1):
+        doubt = 0.6 * (0.6 - self._rigid)  # what followed the filter's box so far has to look better elsewhere by less
+        if agreed > 0.4 or (ok and self._looks(view, by_filter) > self._looks(view, by_flow) + doubt):
             share = float(np.clip(self._rigid, 0.3, 0.9)) if agreed > 0.4 else 1.0
             self._rigid = 0.95 * self._rigid + 0.05 * agreed
             return (1 - share) * by_flow + share * by_filter, agreed

@@ -141,7 +141,7 @@ class View:
         if self._scene.plate is None or self.motion is None:
             return None
         excess = (self._scene.plate.difference(self.rgb, self.motion) - 14.0) / 4.0
-        return (1 / (1 + np.exp(-excess))).astype(np.float32)
+        return (1 / (1 + np.exp(-excess.clip(-30, 30)))).astype(np.float32)
 
     @functools.cached_property
     def flow(self) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]] | None:
