@@ -1,0 +1,99 @@
+"""Expert conversations are right by the library's own parsers and rewards; imitating them lowers the loss."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_qwen import save_tiny_qwen
+
+from revseg.datasets.shapes import Shapes
+from revseg.registry import build
+from revseg.rewards import score
+from revseg.rollout.qwen import QwenPolicy
+from revseg.training.expert import Expert
+from revseg.training.sft import SFTConfig, sft
+from revseg.types import Rollout, Turn
+
+TWO = (("keyframe_terse:size=56", "keyframe_json"), ("box_terse:size=112", "box_json"))
+ONE = (("keyframe_and_box_terse:size=112", "keyframe_and_box_json"),)
+
+
+def parsed(rollout: Rollout, rounds: tuple[tuple[str, str], ...]) -> Rollout:
+    """The expert's words read again by the parsers, as a policy's are."""
+    turns = []
+    for turn, (_, parser) in zip(rollout.turns, rounds, strict=False):
+        shown = turn.prompt.clips[-1]
+        turns.append(Turn(turn.prompt, turn.reply, build("parser", parser)(turn.reply.text, shown)))
+    return Rollout(rollout.clip, rollout.query, len(rounds), tuple(turns))
+
+
+@pytest.mark.parametrize("rounds", [TWO, ONE], ids=["two", "one"])
+def test_the_expert_is_right(rounds: tuple[tuple[str, str], ...]) -> None:
+    prompts = tuple(build("prompt", prompt) for prompt, _ in rounds)
+    expert = Expert(prompts, lambda text: [1])
+    for sample in Shapes(size=40, seed=3):
+        clip = build("sampler", "uniform")(sample.video, sample.query, 8)
+        rollout = parsed(expert.conversation(sample, clip, np.random.default_rng(0)), rounds)
+        assert rollout.error is None
+        assert sample.truth is not None
+        values = score(rollout, sample.truth).values
+        assert values["format"] == 1.0
+        assert values["spatial"] == 1.0, rollout.turns[-1].reply.text
+        if sample.meta["kind"] not in ("absent", "several"):
+            assert rollout.answer.targets[0].description == sample.meta["descriptions"][0]
+
+
+def test_keyframes_show_enough_of_the_target() -> None:
+    """At least the asked share of the largest box area, whichever of the good frames is drawn."""
+    expert = Expert((build("prompt", "keyframe_terse:size=56"),), lambda text: [1], visible=0.6)
+    for seed, sample in enumerate(Shapes(size=20, kinds=["motion"])):
+        clip = build("sampler", "uniform")(sample.video, sample.query, 16)
+        rollout = expert.conversation(sample, clip, np.random.default_rng(seed))
+        keyframe = rollout.answer.targets[0].keyframe
+        assert sample.truth is not None
+        assert keyframe is not None
+        x1, y1, x2, y2 = sample.truth.union().at(clip.frame_ids).boxes.T
+        areas = (x2 - x1) * (y2 - y1)
+        assert areas[keyframe] >= 0.6 * areas.max()
+
+
+CONFIG = SFTConfig(
+    steps=8,
+    batch=4,
+    muon_lr=0.02,
+    warmup=2,
+    rounds=TWO,
+    single_round=ONE[0],
+    single=0.25,
+    num_frames=4,
+    save_every=4,
+    bf16=False,
+)
+
+
+def run(folder: Path, start: str, stop_after: int | None = None) -> QwenPolicy:
+    policy = QwenPolicy(start)
+
+    def report(row: dict[str, float]) -> None:
+        if row["step"] == stop_after:
+            raise KeyboardInterrupt
+
+    sft(policy, Shapes(size=64), folder, CONFIG, report=report)
+    return policy
+
+
+def test_learns_and_a_stopped_run_ends_the_same(tmp_path: Path) -> None:
+    start = save_tiny_qwen(tmp_path / "start", stops=False)
+    whole = run(tmp_path / "whole", start)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", start, stop_after=5)
+    resumed = run(tmp_path / "cut", start)
+    for (name, a), (_, b) in zip(whole.model.named_parameters(), resumed.model.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
+    saved = QwenPolicy(str(tmp_path / "whole"))
+    assert saved.defaults["num_frames"] == 4
+    assert [list(pair) for pair in saved.defaults["rounds"]] == [list(pair) for pair in TWO]
