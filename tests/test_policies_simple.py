@@ -193,3 +193,9 @@ def test_scripted_without_a_line():
         hold(build("policy", {"name": "scripted", "replies": [keyframe]}), [start()], TWO)
     with pytest.raises(PartError, match="no script for query 'q'"):
         hold(build("policy", {"name": "scripted", "replies": {"other": []}}), [start()], TWO)
+
+
+def test_scripted_wants_a_list():
+    with pytest.raises(InputError, match="a list of replies"):
+        build("policy", "scripted:replies=hello")
+    assert build("policy", "scripted:replies=['a', 'b']").replies == ["a", "b"]

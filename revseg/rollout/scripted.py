@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from revseg.errors import PartError
+from revseg.errors import InputError, PartError
 from revseg.registry import register
 from revseg.types import Message, Reply, Rollout, Sampling
 
@@ -15,6 +15,8 @@ class Scripted:
     """
 
     def __init__(self, replies: Sequence[str] | Mapping[str, Sequence[str]] | Callable[[Rollout], str]) -> None:
+        if isinstance(replies, str):
+            raise InputError(f"expected a list of replies, one a round, got the text {replies!r}")
         self.replies = replies
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
