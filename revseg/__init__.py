@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "TrainConfig": "revseg.training.config",
     "train": "revseg.training.grpo",
+    "evaluate": "revseg.evaluation.evaluate",
     "ReVSeg": "revseg.pipeline",
     "Segmentation": "revseg.pipeline",
     "Video": "revseg.video",
@@ -32,13 +33,25 @@ _PUBLIC = {
     "register": "revseg.registry",
     "names": "revseg.registry",
 }
-_MODULES = ("datasets", "errors", "grounding", "masks", "metrics", "objectives", "rewards", "rollout", "testing")
+_MODULES = (
+    "datasets",
+    "errors",
+    "evaluation",
+    "grounding",
+    "masks",
+    "metrics",
+    "objectives",
+    "rewards",
+    "rollout",
+    "testing",
+)
 _MODULES += ("trackers", "training", "types", "video")
 
 __all__ = [*_PUBLIC, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from revseg.errors import RevsegError as RevsegError
+    from revseg.evaluation.evaluate import evaluate as evaluate
     from revseg.masks import MaskTrack as MaskTrack
     from revseg.pipeline import ReVSeg as ReVSeg
     from revseg.pipeline import Segmentation as Segmentation

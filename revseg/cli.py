@@ -16,8 +16,10 @@ from typing import Annotated, Any
 import typer
 
 from revseg import __version__
+from revseg.cli_evaluate import register_commands as register_evaluation
 from revseg.cli_list import describe, listing
 from revseg.cli_prompts import given
+from revseg.cli_train import register_command as register_training
 from revseg.errors import PartError, RevsegError, SpecError
 
 BUG, USAGE, BAD_INPUT, UNREADABLE_REPLY = 1, 2, 3, 4
@@ -165,3 +167,7 @@ def _clean_errors() -> Iterator[None]:
 
 def _at_terminal() -> bool:
     return sys.stderr.isatty()
+
+
+register_evaluation(app, _clean_errors)
+register_training(app, _clean_errors)

@@ -1,1 +1,13 @@
-"""."""
+"""Evaluation: `evaluate` writes results, everything else (scores, comparisons, submissions) is computed from them."""
+
+from revseg.evaluation.evaluate import evaluate as evaluate
+from revseg.evaluation.results import Results as Results
+from revseg.evaluation.results import Row as Row
+from revseg.evaluation.scores import PROTOCOLS as PROTOCOLS
+from revseg.evaluation.scores import Comparison as Comparison
+from revseg.evaluation.scores import QueryScore as QueryScore
+from revseg.evaluation.scores import Scores as Scores
+from revseg.evaluation.scores import compare as compare
+from revseg.evaluation.scores import score as score
+from revseg.evaluation.submissions import check_submission as check_submission
+from revseg.evaluation.submissions import write_submission as write_submission

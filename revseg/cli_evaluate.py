@@ -1,0 +1,143 @@
+"""The commands that measure: evaluate, score, compare, submit. Thin: each is one call into `revseg.evaluation`."""
+
+import functools
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from revseg.errors import SpecError
+from revseg.registry import parse_spec
+
+Guard = Callable[[], AbstractContextManager[None]]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Protocol = Annotated[str | None, typer.Option(help="How to score. Default: as the dataset does, else generic.")]
+Missing = Annotated[str, typer.Option(help="What a missing prediction is worth: zero, skip (left out) or error.")]
+CRASHED = 1
+
+
+def register_commands(app: typer.Typer, guard: Guard) -> None:
+    """Adds the commands; `guard` turns a user's error into one line and an exit code."""
+    for command in (evaluate, score, compare, submit):
+        app.command(command.__name__)(_guarded(command, guard))
+
+
+def evaluate(
+    dataset: Annotated[str, typer.Argument(help="A dataset, such as mevis or 'shapes:size=32'; see `revseg list`.")],
+    out: Annotated[Path, typer.Option(help="The results file to write, such as results.jsonl.")],
+    root: Annotated[Path | None, typer.Option(help="Where the dataset lies, for those that are on disk.")] = None,
+    policy: Annotated[str, typer.Option(help="The part that answers.")] = "qwen",
+    tracker: Annotated[str, typer.Option(help="The part that follows.")] = "flow",
+    sampler: Annotated[str | None, typer.Option(help="How frames are chosen. Default: what the policy knows.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="How many frames the policy sees.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Only the first samples.")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Continue the file, or start over.")] = True,
+    retry: Annotated[bool, typer.Option("--retry", help="Try samples that crashed again.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; under torchrun leave it at 1.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Samples asked about at a time.")] = 1,
+    allow_crashes: Annotated[
+        bool, typer.Option("--allow-crashes", help="End with 0 even when samples crashed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Runs a model on a dataset and writes one row per query. Interrupted and run again, it continues.
+
+    Ends with 1 when a sample crashed: its row holds the error.
+    """
+    from revseg.evaluation import evaluate as run
+    from revseg.pipeline import ReVSeg
+
+    model = ReVSeg(policy=policy, tracker=tracker, sampler=sampler, num_frames=frames)
+    results = run(
+        model, _dataset(dataset, root), out, limit=limit, resume=resume, workers=workers, batch=batch, retry=retry
+    )
+    summary = results.summary()
+    _print(summary if as_json else f"{out}: {_told(summary)}")
+    if summary["crashed"] and not allow_crashes:
+        raise typer.Exit(CRASHED)
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="A results file.")],
+    protocol: Protocol = None,
+    missing: Missing = "zero",
+    robustness: Annotated[str | None, typer.Option(help="For revos: paper, legacy_01 or legacy_255.")] = None,
+    rounding: Annotated[bool, typer.Option("--rounding/--no-rounding", help="For revos: as the official code.")] = True,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the table by type as CSV.")] = False,
+    queries: Annotated[Path | None, typer.Option(help="Write the table of single queries as CSV here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that table.")] = False,
+) -> None:
+    """Scores a results file: J, F, J&F and what else its benchmark defines, with 95% intervals."""
+    from revseg import output
+    from revseg.evaluation import Results
+    from revseg.evaluation import score as run
+
+    options: dict[str, Any] = {} if robustness is None else {"robustness": robustness}
+    if not rounding:
+        options["rounding"] = False
+    kind: Any = missing
+    scores = run(Results.open(file), protocol, missing=kind, **options)
+    if queries is not None:
+        output.write_text(queries, scores.query_csv(), overwrite=overwrite)
+    _print(scores.to_dict() if as_json else scores.group_csv().rstrip("\n") if as_csv else scores.text())
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="The results file of one run.")],
+    b: Annotated[Path, typer.Argument(help="The other's.")],
+    protocol: Protocol = None,
+    missing: Missing = "zero",
+    as_json: AsJson = False,
+) -> None:
+    """Compares two runs query by query: B minus A, with 95% intervals, and how many queries got better or worse."""
+    from revseg.evaluation import Results
+    from revseg.evaluation import compare as run
+
+    kind: Any = missing
+    found = run(Results.open(a), Results.open(b), protocol, missing=kind)
+    _print(found.to_dict() if as_json else found.text())
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="A finished results file.")],
+    format: Annotated[str, typer.Option("--format", help="mevis or ref_youtube_vos.")],
+    out: Annotated[Path, typer.Option(help="The zip archive to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an archive that is there.")] = False,
+) -> None:
+    """Writes the archive that a benchmark's server takes, and checks it."""
+    from revseg.evaluation import Results, write_submission
+
+    path = write_submission(Results.open(file), out, format, overwrite=overwrite)
+    _print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, checked")
+
+
+def _dataset(spec: str, root: Path | None) -> Any:
+    if root is None:
+        return spec
+    name, options = parse_spec(spec)
+    if "root" in options:
+        raise SpecError(f"the root is given twice: in {spec!r} and as --root {root}")
+    return {"name": name, "root": str(root), **options}
+
+
+def _told(summary: dict[str, Any]) -> str:
+    parts = [f"{summary['rows']} of {summary['samples']} rows"]
+    parts += [f"{times} x {kind}" for kind, times in summary["failures"].items()]
+    return ", ".join(parts)
+
+
+def _print(found: Any) -> None:
+    typer.echo(found if isinstance(found, str) else json.dumps(found, indent=2, default=str))
+
+
+def _guarded(command: Callable[..., None], guard: Guard) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        with guard():
+            command(*arguments, **options)
+
+    return run

@@ -1,0 +1,185 @@
+"""`evaluate`: a model on a dataset, into a results file. Parallel, and resumable after any interruption."""
+
+import os
+import sys
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from revseg.errors import InputError, OutputError, RevsegError
+from revseg.evaluation.header import make_header
+from revseg.evaluation.results import Results, merge, shards
+from revseg.evaluation.rows import build_parts, make_rows
+from revseg.evaluation.shard import append, check_same_run, shard
+from revseg.pipeline import ReVSeg
+from revseg.progress import tracked
+from revseg.registry import build
+from revseg.types import Dataset
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every worker is told."""
+
+    model: ReVSeg
+    dataset: Any
+    out: Path
+    limit: int | None
+    batch: int
+    retry: bool
+    progress: bool
+
+
+def evaluate(
+    model: ReVSeg,
+    dataset: Any,
+    out: str | Path,
+    *,
+    limit: int | None = None,
+    resume: bool = True,
+    workers: int = 1,
+    batch: int = 1,
+    retry: bool = False,
+    progress: bool = True,
+) -> Results:
+    """Runs the model on every sample and writes one row each; see `Results` for the format.
+
+    `dataset` is a spec or a `Dataset`. Killed at any moment and called again, it continues and ends with the same
+    file (but for the timings); `resume=False` starts over. Rows of crashed samples stay, unless `retry`. A `limit`
+    can be raised later. The model has to be the same: InputError says what differs.
+
+    `workers` processes share the samples, each with its own copy of the model (torch's threads are split among them,
+    GPUs dealt round); under torchrun, or in any job that sets RANK and WORLD_SIZE, each process takes its part, and
+    the last one to finish merges them. Worker i always takes the samples i, i + workers, ..., so no row is written
+    twice. With several workers the model and the dataset have to be picklable, which specs always are, and a script
+    needs `if __name__ == "__main__":`.
+
+    A sample that crashes is a row with its error; `results.summary()` counts them. Raises SpecError for a part that
+    does not exist, OutputError when `out` cannot be written or another process is writing it.
+    """
+    if workers < 1 or batch < 1 or (limit is not None and limit < 0):
+        raise InputError(
+            f"expected workers and batch of 1 or more and no negative limit; got {workers}, {batch}, {limit}"
+        )
+    path = Path(out).resolve()
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; expected the name of a file")
+    rank, world = _place_in_job() if workers == 1 else (0, workers)
+    if retry and workers == 1 and world > 1:
+        raise InputError("with several ranks crashed samples cannot be tried again safely: use one, or workers=N")
+    if not resume:
+        _start_over(path, world if workers == 1 else 1)
+    job = _Job(model, dataset, path, limit, batch, retry, progress and sys.stderr.isatty())
+    if workers == 1:
+        _work(job, rank, world)
+    else:
+        _spawn(job, workers)
+    return merge(path)
+
+
+def _work(job: _Job, rank: int, world: int) -> None:
+    """All rows of one worker that are not there yet."""
+    data: Dataset = build("dataset", job.dataset)
+    samples = len(data) if job.limit is None else min(job.limit, len(data))
+    header = make_header(job.model, job.dataset, data, samples)
+    done: set[int] = set()
+    if job.out.exists() or shards(job.out):
+        try:
+            results = Results.open(job.out)
+        except InputError:
+            if job.out.exists() or world == 1:
+                raise
+            results = None  # another worker has not written its header yet
+        if results is not None:
+            check_same_run(results, header)
+            done = {row.index for row in results if not row.crashed} if job.retry else set(results.places)
+            if results.finished and results.samples == samples and not job.retry:
+                return
+    todo = [index for index in range(rank, samples, world) if index not in done]
+    if todo or (rank == 0 and not samples):
+        build_parts(job.model)
+        with shard(job.out, rank, header) as file:
+            rows = make_rows(job.model, data, todo, job.batch)
+            for row in tracked(rows, "evaluating", len(todo), show=job.progress and world == 1):
+                append(file, row)
+
+
+def _start_over(path: Path, world: int) -> None:
+    held = [p for p in (path, *shards(path)) if p.exists()]
+    if held and world > 1:
+        raise InputError(
+            f"{path} exists: with several ranks nobody can start over safely; remove it and its shards first"
+        )
+    if path.exists():
+        Results.open(path)  # InputError: not ours to replace
+    for file in held:
+        file.unlink()
+
+
+def _place_in_job() -> tuple[int, int]:
+    """(rank, world) as torchrun and SLURM scripts give them."""
+    try:
+        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    except ValueError as error:
+        raise InputError(f"expected numbers in RANK and WORLD_SIZE: {error}") from error
+    if not 0 <= rank < world:
+        raise InputError(f"expected RANK in 0..WORLD_SIZE-1, got {rank} of {world}")
+    if world > 1:
+        _own_gpu(int(os.environ.get("LOCAL_RANK", rank)))
+    return rank, world
+
+
+def _spawn(job: _Job, workers: int) -> None:
+    """One process a worker, each in a pool of its own, so that one that is killed takes no other with it."""
+    specs = {field.name: getattr(job.model, field.name) for field in fields(ReVSeg)}
+    plain = _Job(ReVSeg(**specs), job.dataset, job.out, job.limit, job.batch, job.retry, False)  # without built parts
+    pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(workers)]
+    try:
+        pending = {pool.submit(_child, plain, rank, workers): rank for rank, pool in enumerate(pools)}
+        _join(pending, job)
+    finally:
+        for pool in pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _join(pending: dict[Future[None], int], job: _Job) -> None:
+    errors: list[tuple[int, BaseException]] = []
+    left = set(pending)
+    while left:
+        done, left = wait(left, timeout=2.0 if job.progress else None, return_when=FIRST_COMPLETED)
+        errors += [(pending[future], error) for future in done if (error := future.exception()) is not None]
+        if job.progress:
+            size = sum(p.stat().st_size for p in shards(job.out)) / 2**20
+            print(f"\r{len(left)} workers at it, {size:.1f} MiB of rows", end="" if left else "\n", file=sys.stderr)
+    for rank, error in errors:
+        if isinstance(error, BrokenProcessPool):
+            raise RevsegError(
+                f"worker {rank} was killed (out of memory?); the rows written are kept: run again to continue"
+            ) from error
+        if not isinstance(error, RevsegError) and "pickle" in f"{error!r}".lower():
+            raise InputError(
+                f"the model or dataset cannot be sent to other processes ({error}): name its parts by specs, or "
+                "use workers=1"
+            ) from error
+        raise error
+
+
+def _child(job: _Job, rank: int, world: int) -> None:
+    share = max(1, (os.cpu_count() or 1) // world)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(name, str(share))  # before torch and OpenCV are loaded
+    _own_gpu(rank)
+    _work(job, rank, world)
+
+
+def _own_gpu(local_rank: int) -> None:
+    """Makes "cuda" mean this worker's GPU. Loads torch only where there is one."""
+    if not Path("/proc/driver/nvidia").exists():
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())

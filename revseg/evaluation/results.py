@@ -1,0 +1,235 @@
+"""Results on disk: JSON lines, one row per (video, query), from which everything else is computed.
+
+The first line is the *header*: the model's full spec, the dataset's spec, the number of samples, the versions. Each
+other line is a row (see `Row`). While an evaluation runs, its rows lie in *shards* beside the file, one per worker,
+`FILE.shard-0000` and so on, each a file of the same format. Once every row is there they are merged into FILE, in the
+dataset's order whatever the number of workers, and the shards go.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from revseg import output
+from revseg.errors import InputError
+from revseg.masks import MaskTrack
+
+FORMAT, VERSION = "revseg-results", 1
+_HEAD = re.compile(rb'\{"index": (\d+), "failure": (null|")(crash:)?')
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One (video, query), as its JSON object `data`.
+
+    Keys: "index" (in the dataset), "failure" (None, "round 1: no_json", or "crash:ValueError" when our code broke),
+    "detail" (of the failure), "video" (id, size, fps, frames), "query" (id, text), "status", "frame_ids" (that the
+    policy saw), "rounds" (prompt, reply, answer with its error and form), "planned_rounds", "groundings", "objects",
+    "visible_frames", "rewards", "masks" and "truth" (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in
+    seconds; all that differs between two runs of the same model). A crash leaves None for what it prevented.
+    """
+
+    data: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Row({self.index}, {self.video!r}, {self.query!r}, {self.failure or self.data.get('status')})"
+
+    @property
+    def index(self) -> int:
+        return int(self.data["index"])
+
+    @property
+    def failure(self) -> str | None:
+        return self.data.get("failure")
+
+    @property
+    def crashed(self) -> bool:
+        """True when our code broke on this sample; a reply that did not parse is no crash."""
+        return (self.failure or "").startswith("crash:")
+
+    @property
+    def video(self) -> str | None:
+        """The video's id; None when the sample could not even be loaded."""
+        return (self.data.get("video") or {}).get("id")
+
+    @property
+    def query(self) -> str | None:
+        return (self.data.get("query") or {}).get("id")
+
+    @property
+    def text(self) -> str:
+        return (self.data.get("query") or {}).get("text", "")
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        return self.data.get("meta") or {}
+
+    @property
+    def masks(self) -> MaskTrack | None:
+        """The prediction on every frame; None after a crash that prevented it."""
+        return _track(self.data.get("masks"))
+
+    @property
+    def truth(self) -> MaskTrack | None:
+        return _track(self.data.get("truth"))
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A results file, finished or not. Iterating reads row by row, in the dataset's order, and holds one at a time."""
+
+    path: Path
+    header: Mapping[str, Any]
+    places: Mapping[int, tuple[Path, int]]  # where each row starts, by index, in order
+
+    @staticmethod
+    def open(path: str | Path) -> "Results":
+        """Reads where the rows are, not the rows. A torn last line (a killed process) does not count.
+
+        Raises InputError when there is neither the file nor a shard of it, or something that is not such a file.
+        """
+        path = Path(path)
+        for _ in range(3):  # again when another process merged the shards meanwhile
+            try:
+                return _open(path)
+            except FileNotFoundError:
+                continue
+        raise InputError(f"{path}: no such results file; `revseg evaluate` writes one")
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.path)!r}, {len(self)} of {self.samples} rows)"
+
+    def __iter__(self) -> Iterator[Row]:
+        for line in self.lines():
+            yield Row(json.loads(line))
+
+    def lines(self) -> Iterator[bytes]:
+        """The rows as they are on disk, each with its newline."""
+        files: dict[Path, Any] = {}
+        try:
+            for place, start in self.places.values():
+                if place not in files:
+                    files[place] = place.open("rb")
+                files[place].seek(start)
+                yield files[place].readline()
+        finally:
+            for file in files.values():
+                file.close()
+
+    @property
+    def samples(self) -> int:
+        """How many rows the evaluation is to have."""
+        return int(self.header["samples"])
+
+    @property
+    def finished(self) -> bool:
+        return len(self) == self.samples
+
+    def summary(self) -> dict[str, Any]:
+        """Plain JSON: samples, rows, finished, and how often each failure occurred; reads all rows."""
+        failures = Counter(row.failure for row in self if row.failure)
+        crashed = sum(n for kind, n in failures.items() if kind.startswith("crash:"))
+        counts = {"samples": self.samples, "rows": len(self), "finished": self.finished, "crashed": crashed}
+        return {**counts, "failures": dict(failures.most_common())}
+
+
+def shards(path: Path) -> list[Path]:
+    """The shards beside a results file."""
+    return sorted(
+        p for p in path.parent.glob("*.shard-*") if re.fullmatch(rf"{re.escape(path.name)}\.shard-\d+", p.name)
+    )
+
+
+def merge(path: Path) -> Results:
+    """Shards that together hold every row become the file; fewer stay as they are.
+
+    Any number of processes may call it at any time: the file is replaced in one step, and with the same content.
+    """
+    results = Results.open(path)
+    if not results.finished or not shards(path):
+        return results
+    try:
+        with output.fresh_file(path, overwrite=True) as part, part.open("xb") as file:
+            file.write(to_line(results.header))
+            for line in results.lines():
+                file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileNotFoundError:  # another process was first
+        return Results.open(path)
+    for shard in shards(path):
+        shard.unlink(missing_ok=True)
+    return Results.open(path)
+
+
+def to_line(data: Mapping[str, Any]) -> bytes:
+    """One line of a results file. ASCII, so that no reply of a model can break it."""
+    return json.dumps(data, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def _open(path: Path) -> Results:
+    files = [*([path] if path.exists() else []), *shards(path)]
+    if not files:
+        raise FileNotFoundError(path)
+    headers: list[dict[str, Any]] = []
+    found: dict[int, tuple[bool, Path, int]] = {}
+    for file in files:
+        for start, line in _complete_lines(file):
+            head = _HEAD.match(line)
+            if head:
+                index, crashed = int(head[1]), head[3] is not None
+            else:
+                data = _parsed(line, file)
+                if data.get("format") == FORMAT:
+                    headers.append(data)
+                    continue
+                if not headers or not isinstance(data.get("index"), int):
+                    raise InputError(f"{file}: expected a results file of revseg: a header, then rows with an index")
+                index, crashed = data["index"], Row(data).crashed
+            if index not in found or (found[index][0] and not crashed):  # a sample that was tried again
+                found[index] = (crashed, file, start)
+    if not headers:
+        if path.exists():
+            raise InputError(
+                f"{path}: expected a results file of revseg, got {path.stat().st_size} bytes without a header"
+            )
+        raise FileNotFoundError(path)
+    largest = max(headers, key=lambda header: header.get("samples", 0))
+    return Results(path, _checked(largest, path), {i: found[i][1:] for i in sorted(found)})
+
+
+def _complete_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    start = 0
+    with file.open("rb") as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield start, line
+            start += len(line)
+
+
+def _parsed(line: bytes, file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{file}: expected one JSON object a line, got {line[:60]!r}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{file}: expected one JSON object a line, got {line[:60]!r}")
+    return data
+
+
+def _checked(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    if header.get("version") != VERSION or not isinstance(header.get("samples"), int):
+        raise InputError(f"{path}: expected version {VERSION} of the format, got {header.get('version')!r}")
+    return header
+
+
+def _track(data: Mapping[str, Any] | None) -> MaskTrack | None:
+    return None if data is None else MaskTrack.from_dict(data)

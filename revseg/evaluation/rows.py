@@ -1,0 +1,140 @@
+"""From samples to rows. A crash in one sample is a row that holds its error, never a lost run."""
+
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from revseg.errors import PartError
+from revseg.masks import MaskTrack
+from revseg.pipeline import ReVSeg, Segmentation
+from revseg.registry import build, registry
+from revseg.report.saving import reasoning_record
+from revseg.rewards import resolve_weights
+from revseg.types import Dataset, Rollout, Sample
+
+Timings = dict[str, float]
+
+
+def build_parts(model: ReVSeg) -> None:
+    """Builds every part, so that a wrong spec is an error at once and not a crash in each row."""
+    assert model.built_policy is not None
+    assert model.built_tracker is not None
+    assert model.built_rounds
+    build("sampler", model.resolved().sampler)
+    for reward in resolve_weights(model.rewards):
+        registry("reward").build(reward)
+
+
+def make_rows(model: ReVSeg, data: Dataset, indices: Sequence[int], batch: int = 1) -> Iterator[dict[str, Any]]:
+    """One row for each index, in order; `batch` samples are asked about at a time."""
+    for start in range(0, len(indices), batch):
+        yield from _batch(model, data, indices[start : start + batch])
+
+
+def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[str, Any]]:
+    rows: dict[int, dict[str, Any]] = {}
+    loaded: dict[int, tuple[Sample, Timings]] = {}
+    for index in indices:
+        began = time.perf_counter()
+        try:
+            loaded[index] = (data[index], {"load": time.perf_counter() - began})
+        except Exception as error:
+            rows[index] = _row(index, error=error)
+    for index, (rollout, seconds) in _rollouts(model, {i: s for i, (s, _) in loaded.items()}).items():
+        sample, timings = loaded[index]
+        timings["rollout"] = seconds
+        rows[index] = _finish(model, index, sample, rollout, timings)
+    return [rows[index] for index in indices]
+
+
+def _rollouts(model: ReVSeg, samples: Mapping[int, Sample]) -> dict[int, tuple[Rollout | Exception, float]]:
+    """Per index the conversation, or what broke it; after a failure of the batch each is asked alone."""
+    if not samples:
+        return {}
+    began = time.perf_counter()
+    try:
+        groups = model.rollouts(list(samples.values()))
+    except Exception as error:
+        if len(samples) == 1:
+            return {index: (error, time.perf_counter() - began) for index in samples}
+        return {i: found for index in samples for i, found in _rollouts(model, {index: samples[index]}).items()}
+    seconds = (time.perf_counter() - began) / len(samples)
+    return {index: (group[0], seconds) for index, group in zip(samples, groups, strict=True)}
+
+
+def _finish(
+    model: ReVSeg, index: int, sample: Sample, rollout: Rollout | Exception, timings: Timings
+) -> dict[str, Any]:
+    if isinstance(rollout, Exception):
+        return _row(index, sample, timings=timings, error=rollout)
+    masks = rewards = None
+    try:
+        began = time.perf_counter()
+        masks = _masks(model, sample, rollout)
+        timings["track"] = time.perf_counter() - began
+        began = time.perf_counter()
+        rewards = None if sample.truth is None else model.score(rollout, sample.truth)
+        timings["score"] = time.perf_counter() - began
+    except Exception as error:
+        empty = MaskTrack.empty(sample.video.size, [])
+        result = Segmentation(rollout, empty if masks is None else masks)
+        return _row(index, sample, result, masks, timings, error)
+    return _row(index, sample, Segmentation(rollout, masks, rewards), masks, timings)
+
+
+def _masks(model: ReVSeg, sample: Sample, rollout: Rollout) -> MaskTrack:
+    tracker: Any = model.built_tracker
+    if sample.truth is not None and hasattr(tracker, "tell"):
+        tracker.tell(sample.query, sample.truth)
+    masks = model.track(sample.video, rollout)
+    wanted = (sample.video.size, list(range(len(sample.video))))
+    if (masks.size, masks.frame_ids.tolist()) != wanted:
+        raise PartError(
+            f"the tracker gave {masks!r} for {sample.video!r}: expected a mask of that size for every frame, in order"
+        )
+    return masks
+
+
+def _row(
+    index: int,
+    sample: Sample | None = None,
+    result: Segmentation | None = None,
+    masks: MaskTrack | None = None,
+    timings: Timings | None = None,
+    error: Exception | None = None,
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"index": index, "failure": None, "detail": ""}  # "index", "failure" first: see `results`
+    if sample is not None:
+        video = sample.video
+        row["video"] = {"id": video.id, "size": list(video.size), "fps": video.fps, "frames": len(video)}
+        row["query"] = {"id": sample.query.id, "text": sample.query.text}
+    if sample is not None and result is not None:
+        record = reasoning_record(result, sample.video)
+        row |= {key: value for key, value in record.items() if key not in ("scores", "spec", "versions")}
+        row["failure"] = result.rollout.error
+        row["detail"] = "" if result.rollout.error is None else result.rollout.turns[-1].answer.detail
+    if error is not None:
+        row["failure"] = row["status"] = f"crash:{type(error).__name__}"
+        row["detail"] = "".join(traceback.format_exception(error))
+    row["masks"] = None if masks is None else masks.to_dict()
+    row["truth"] = None if sample is None or sample.truth is None else sample.truth.to_dict()
+    row["meta"] = {} if sample is None else _plain(sample.meta)
+    row["timings"] = {name: round(seconds, 4) for name, seconds in (timings or {}).items()}
+    return row
+
+
+def _plain(value: Any) -> Any:
+    """As JSON: mask tracks by `to_dict`, arrays as lists, what JSON does not know as text."""
+    if isinstance(value, MaskTrack):
+        return value.to_dict()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return [_plain(item) for item in items]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,8 @@
+"""Scores computed from a results file: one module a benchmark, each with the averaging of its own official code."""
+
+from revseg.evaluation.scores.compare import Comparison as Comparison
+from revseg.evaluation.scores.compare import compare as compare
+from revseg.evaluation.scores.protocols import PROTOCOLS as PROTOCOLS
+from revseg.evaluation.scores.protocols import score as score
+from revseg.evaluation.scores.table import QueryScore as QueryScore
+from revseg.evaluation.scores.table import Scores as Scores

@@ -1,0 +1,103 @@
+"""Two runs side by side: paired differences, query by query, and how sure they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from revseg.errors import InputError
+from revseg.evaluation.results import Results
+from revseg.evaluation.scores.bootstrap import resampled
+from revseg.evaluation.scores.pairs import Missing
+from revseg.evaluation.scores.protocols import protocol_of, score
+from revseg.evaluation.scores.table import QueryScore, Scores
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A of one figure: the overall difference, its 95 % interval, and the queries better, equal and worse.
+
+    `p` is the share of bootstrap draws (whole videos, paired) on the far side of zero, doubled: a small one says that
+    other videos of the same kind would show the same sign.
+    """
+
+    a: float
+    b: float
+    low: float
+    high: float
+    p: float
+    better: int
+    equal: int
+    worse: int
+
+    @property
+    def difference(self) -> float:
+        return self.b - self.a
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` gives. `changes` are the queries' differences in J&F (or the first figure), largest loss first."""
+
+    protocol: str
+    a: Scores
+    b: Scores
+    differences: Mapping[str, Difference]
+    changes: tuple[tuple[QueryScore, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "protocol": self.protocol,
+            "queries": len(self.changes),
+            "differences": {n: {"difference": d.difference, **vars(d)} for n, d in self.differences.items()},
+            "changes": [{"video": q.video, "query": q.query, "change": change} for q, change in self.changes],
+        }
+
+    def text(self) -> str:
+        """For a terminal, in percent."""
+        lines = [f"{self.protocol}, {len(self.changes)} paired queries; B - A with 95% interval over videos"]
+        for name, d in self.differences.items():
+            lines.append(
+                f"{name:>6}: A {100 * d.a:.2f}  B {100 * d.b:.2f}  {100 * d.difference:+.2f} "
+                f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]  p {d.p:.3f}  "
+                f"better {d.better}, equal {d.equal}, worse {d.worse}"
+            )
+        return "\n".join(lines)
+
+
+def compare(
+    a: Results, b: Results, protocol: str | None = None, *, missing: Missing = "zero", draws: int = 2000, **options: Any
+) -> Comparison:
+    """Two runs on the same queries. InputError when they are of other queries, or of other protocols by their names."""
+    if protocol is None and protocol_of(a) != protocol_of(b):
+        raise InputError(
+            f"the runs are of {protocol_of(a)} and {protocol_of(b)}: name the protocol, or compare like runs"
+        )
+    name = protocol or protocol_of(a)
+    one, other = (score(run, name, missing=missing, draws=0, **options) for run in (a, b))
+    left, right = ({(q.video, q.query, q.group): q for q in side.queries} for side in (one, other))
+    if set(left) != set(right):
+        odd = sorted(set(left) ^ set(right))[0]
+        raise InputError(f"the runs are of different queries: {odd[1]!r} of video {odd[0]!r} is in one of them only")
+    figures = [n for n in one.overall if n in other.overall and any(n in q.values for q in one.queries)]
+    pairs = [(left[key], right[key]) for key in left]
+    differences = {n: _difference(n, one, other, pairs, draws) for n in figures}
+    main = "J&F" if "J&F" in figures else next((n for n in ("IoU", *figures)), "")
+    changes = [(q, r.values[main] - q.values[main]) for q, r in pairs if main in q.values and main in r.values]
+    return Comparison(name, one, other, differences, tuple(sorted(changes, key=lambda change: change[1])))
+
+
+def _difference(
+    name: str, one: Scores, other: Scores, pairs: list[tuple[QueryScore, QueryScore]], draws: int
+) -> Difference:
+    both = [(q, r) for q, r in pairs if name in q.values and name in r.values]
+    change = {q.index: r.values[name] - q.values[name] for q, r in both}
+    kept = [q for q, _ in both if q.stratum is not None]
+    drawn = resampled(kept, change, draws, seed=0)
+    low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975])) if len(drawn) else (float("nan"),) * 2
+    p = float(min(1.0, 2 * min((drawn <= 0).mean(), (drawn >= 0).mean()))) if len(drawn) else float("nan")
+    values = np.array(list(change.values()))
+    counts = (int((values > 1e-9).sum()), int((np.abs(values) <= 1e-9).sum()), int((values < -1e-9).sum()))
+    return Difference(one.overall[name], other.overall[name], low, high, p, *counts)

@@ -1,0 +1,97 @@
+"""Benchmarks that average over expressions: each expression's J and F over its frames, then the plain mean."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from revseg.evaluation.results import Row
+from revseg.evaluation.scores.pairs import Missing, Pair, pairs
+from revseg.evaluation.scores.table import QueryScore
+
+
+def expressions(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
+    """J, F, J&F per expression, and whether the target's absence was judged right.
+
+    An expression without target (empty truth on every frame) has "N-acc": 1 when every predicted mask is empty; one
+    with a target has "T-acc": 1 when some predicted mask is not (gRefCOCO's N-acc. and T-acc., per video).
+    """
+    return [_query(row, pair, missing) for row, pair in pairs(rows, missing)]
+
+
+def long_rvos(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
+    """J, F, and by Long-RVOS tIoU and vIoU (see `temporal`), by type of expression (`meta["type"]`)."""
+    queries = []
+    for row, pair in pairs(rows, missing):
+        values = {**j_f(pair, missing), **temporal(pair, missing)}
+        queries.append(QueryScore.of(row, values, group=group_of(row.meta), missing=pair is None))
+    return queries
+
+
+def j_f(pair: Pair | None, missing: Missing) -> dict[str, float]:
+    """J, F and J&F, means over frames; zeros, or nothing with "skip", without a prediction."""
+    if pair is None:
+        return {} if missing == "skip" else {"J": 0.0, "F": 0.0, "J&F": 0.0}
+    found = pair.agreement()
+    return {"J": found.j, "F": found.f, "J&F": found.jf}
+
+
+def temporal(pair: Pair | None, missing: Missing) -> dict[str, float]:
+    """tIoU: frames with both masks over frames with either. vIoU: sum of J over the former, by the latter's number.
+
+    Both are 1 when no frame has either. A frame without a prediction counts as one where only the truth is.
+    """
+    if pair is None:
+        return {} if missing == "skip" else {"tIoU": 0.0, "vIoU": 0.0}
+    pred, truth = pair.pred.visible, pair.truth.visible
+    both, either = pred & truth & ~pair.missing, pred | truth | pair.missing
+    if not either.any():
+        return {"tIoU": 1.0, "vIoU": 1.0}
+    regions = pair.agreement().regions
+    return {"tIoU": float(both.sum() / either.sum()), "vIoU": float(regions[both].sum() / either.sum())}
+
+
+def absence(pair: Pair | None, row: Row, missing: Missing) -> dict[str, float]:
+    """{"N-acc": ...} without a target, {"T-acc": ...} with one; nothing when not even the truth is known."""
+    truth = row.truth
+    if truth is None or (pair is None and missing == "skip"):
+        return {}
+    empty = pair is not None and not pair.pred.visible.any()
+    if truth.visible.any():
+        return {"T-acc": float(pair is not None and not empty)}
+    return {"N-acc": float(empty and pair is not None and not pair.missing.any())}
+
+
+def group_of(meta: Mapping[str, Any]) -> str:
+    """The type of an expression: `meta["type"]`, or `meta["kind"]` of the world `shapes`."""
+    return str(meta.get("type", meta.get("kind", "")))
+
+
+def image_iou(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
+    """Per picture its IoU (1 when both masks are empty), and intersection and union in pixels for cIoU."""
+    queries = []
+    for row, pair in pairs(rows, missing):
+        values = _areas(pair) if pair is not None else _areas_missing(row, missing)
+        queries.append(QueryScore.of(row, values, group=group_of(row.meta), missing=pair is None))
+    return queries
+
+
+def _areas(pair: Pair) -> dict[str, float]:
+    regions = pair.agreement().regions
+    total = pair.pred.areas + pair.truth.areas
+    # J = I / (A + B - I), so I = J (A + B) / (1 + J); whole pixels, so rounding restores them exactly.
+    common = np.round(np.where(total > 0, regions * total / (1 + regions), 0))
+    return {"IoU": float(regions.mean()), "intersection": float(common.sum()), "union": float((total - common).sum())}
+
+
+def _areas_missing(row: Row, missing: Missing) -> dict[str, float]:
+    if missing == "skip":
+        return {}
+    truth = row.truth
+    area = 0.0 if truth is None else float(truth.areas.sum())
+    return {"IoU": 0.0, "intersection": 0.0, "union": area}
+
+
+def _query(row: Row, pair: Pair | None, missing: Missing) -> QueryScore:
+    values = {**j_f(pair, missing), **absence(pair, row, missing)}
+    return QueryScore.of(row, values, group=group_of(row.meta), missing=pair is None)

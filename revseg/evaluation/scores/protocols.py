@@ -1,0 +1,150 @@
+"""The protocols by name, and `score`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from revseg.errors import InputError, SpecError
+from revseg.evaluation.results import Results, Row
+from revseg.evaluation.scores import bootstrap
+from revseg.evaluation.scores.expressions import expressions, image_iou, long_rvos
+from revseg.evaluation.scores.pairs import Missing
+from revseg.evaluation.scores.ref_davis17 import ref_davis17
+from revseg.evaluation.scores.revos import revos, robustness_of_run
+from revseg.evaluation.scores.table import QueryScore, Scores, group_means, overall_means
+from revseg.registry import parse_spec
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a benchmark scores: `measure(rows, missing, **options)` gives the queries, `about` says what is averaged."""
+
+    about: str
+    measure: Callable[..., list[QueryScore]]
+    options: tuple[str, ...] = ()
+
+
+_MEAN = "J and F at the truth's size on all its frames, mean over frames, then over expressions"
+PROTOCOLS: Mapping[str, Protocol] = {
+    "generic": Protocol(_MEAN, expressions),
+    "ref_youtube_vos": Protocol(f"local, its server is gone: {_MEAN}", expressions),
+    "mevis": Protocol(
+        f"{_MEAN}; N-acc: share of expressions without target answered with empty masks, T-acc: of those with one not",
+        expressions,
+    ),
+    "ref_davis17": Protocol(
+        "protocol A (DAVIS unsupervised): objects compete, void ignored, Hungarian matching; mean over objects, then "
+        "over the four annotators; blind to which expression was meant",
+        ref_davis17,
+    ),
+    "ref_davis17_strict": Protocol(
+        "protocol A, but each expression is scored on its own object; mean over objects, then over annotators",
+        partial(ref_davis17, identity=True),
+    ),
+    "ref_davis17_b": Protocol(f"protocol B (binary masks, no competition, no void): {_MEAN}", expressions),
+    "revos": Protocol(
+        "J, F, A at the truth's size on all frames, mean over frames, then over the expressions of a type; overall is "
+        "the mean of referring and reasoning",
+        revos,
+        ("robustness", "rounding"),
+    ),
+    "reason_vos": Protocol(
+        "J and F on the annotated frames only, mean over frames, then over expressions", expressions
+    ),
+    "long_rvos": Protocol(f"{_MEAN}; tIoU and vIoU likewise; by type and over all expressions", long_rvos),
+    "image": Protocol("gIoU: mean of the pictures' IoU; cIoU: sum of intersections over sum of unions", image_iou),
+}
+
+
+def score(
+    results: Results | str, protocol: str | None = None, *, missing: Missing = "zero", draws: int = 1000, **options: Any
+) -> Scores:
+    """The figures of a results file under a protocol of `PROTOCOLS`; by default that of its dataset, else "generic".
+
+    `missing` says what a query or frame without a prediction is worth: "zero", "skip" (leave out) or "error"; see
+    `pairs`. `draws` bootstrap draws make the intervals, 0 none. Further options: for "revos" `robustness` and
+    `rounding`.
+
+    Raises InputError for an unfinished file (unless "skip"), and for rows that lack what the protocol needs;
+    SpecError for a protocol or an option that does not exist.
+    """
+    results = Results.open(results) if isinstance(results, str) or not isinstance(results, Results) else results
+    name = protocol or protocol_of(results)
+    if name not in PROTOCOLS:
+        raise SpecError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
+    if missing not in ("zero", "skip", "error"):
+        raise SpecError(f'expected missing "zero", "skip" or "error", got {missing!r}')
+    unknown = sorted(set(options) - set(PROTOCOLS[name].options))
+    if unknown:
+        raise SpecError(f"protocol {name} has no option {unknown[0]!r}; it has {list(PROTOCOLS[name].options)}")
+    if not results.finished and missing != "skip":
+        raise InputError(
+            f"{results.path} is not finished: {len(results)} of {results.samples} rows; run `revseg evaluate` again to "
+            "continue it, or score what is there with missing='skip'"
+        )
+    return _scores(results, results, name, missing, draws, options)
+
+
+def protocol_of(results: Results) -> str:
+    """The protocol named like the dataset that the results are of; "generic" when there is none."""
+    dataset = results.header.get("dataset")
+    name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
+    known = parse_spec(name)[0] if isinstance(name, str) and name else ""
+    return known if known in PROTOCOLS else "generic"
+
+
+def _scores(
+    results: Results, rows: Iterable[Row], name: str, missing: Missing, draws: int, options: Mapping[str, Any]
+) -> Scores:
+    protocol = PROTOCOLS[name]
+    queries = protocol.measure(rows, missing, **options)
+    overall, groups = overall_means(queries), group_means(queries)
+    found = bootstrap.intervals(queries, draws=draws) if draws else {}
+    if name == "image":
+        overall, groups = (
+            _image(overall, queries),
+            {g: _image(v, [q for q in queries if q.group == g]) for g, v in groups.items()},
+        )
+        found = {"gIoU": found["IoU"]} if "IoU" in found else {}
+    for figures in (overall, found, *groups.values()):
+        figures.pop("false_area", None)
+        figures.pop("true_area", None)
+    run = robustness_of_run(queries) if name == "revos" else None
+    if run is not None:
+        overall["R"] = run
+    notes = _notes(results, queries, name, options)
+    about = protocol.about + _how(name, options)
+    return Scores(name, about, missing, results.samples, tuple(queries), overall, groups, found, notes)
+
+
+def _image(values: Mapping[str, float], queries: Sequence[QueryScore]) -> dict[str, float]:
+    if "IoU" not in values:
+        return {}
+    union = sum(query.values.get("union", 0.0) for query in queries)
+    common = sum(query.values.get("intersection", 0.0) for query in queries)
+    return {"gIoU": values["IoU"], "cIoU": common / union if union else 1.0}
+
+
+def _how(name: str, options: Mapping[str, Any]) -> str:
+    if name != "revos":
+        return ""
+    rounded = "rounded to two decimals before averaging" if options.get("rounding", True) else "not rounded"
+    return f"; {rounded}; R: {options.get('robustness', 'paper')}"
+
+
+def _notes(results: Results, queries: Sequence[QueryScore], name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if not results.finished:
+        notes.append(f"unfinished: {len(results)} of {results.samples} rows, the figures are of those only")
+    crashed = sum((query.failure or "").startswith("crash:") for query in queries)
+    if crashed:
+        notes.append(f"{crashed} samples crashed; `revseg evaluate --retry` tries them again")
+    lost = [query for query in queries if not query.query]
+    if lost and name == "revos":
+        notes.append(f"{len(lost)} samples could not be loaded, so that their type is unknown: in no figure")
+    if name == "revos" and options.get("robustness", "paper") != "paper":
+        notes.append("R and A are those of the official script, faults included; compare them with such figures only")
+    if name == "ref_davis17":
+        notes.append("not comparable with protocol B (ref_davis17_b)")
+    return tuple(notes)

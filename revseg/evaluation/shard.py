@@ -1,0 +1,90 @@
+"""Where one worker writes: append-only, so that a process killed at any moment loses at most the row it was writing."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from revseg.errors import InputError, OutputError
+from revseg.evaluation.results import Results, to_line
+
+
+@contextlib.contextmanager
+def shard(path: Path, rank: int, header: Mapping[str, Any]) -> Iterator[BinaryIO]:
+    """The shard of worker `rank`, open for `append`; a torn last line of an earlier run is cut off.
+
+    Raises OutputError when another process is writing it, or when the place cannot be written.
+    """
+    place = path.with_name(f"{path.name}.shard-{rank:04d}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = place.open("a+b")
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+    with file:
+        _lock(file, path)
+        _cut_torn_line(file)
+        file.seek(0)
+        first = file.readline()
+        if first != to_line(header):  # new, or a larger limit than before: the header of more samples counts
+            append(file, header)
+        yield file
+
+
+def append(file: BinaryIO, data: Mapping[str, Any]) -> None:
+    """One line, handed to the operating system at once."""
+    try:
+        file.write(to_line(data))
+        file.flush()
+    except OSError as error:
+        raise OutputError(f"cannot write {file.name}: {error.strerror or error}; run again to continue") from error
+
+
+def check_same_run(results: Results, header: Mapping[str, Any]) -> None:
+    """Raises InputError when the rows held are of another model, dataset or version: they must not mix."""
+    for key in header:
+        if key != "samples" and results.header.get(key) != header[key]:
+            differs = _brief(results.header.get(key), header[key])
+            raise InputError(
+                f"{results.path} holds rows of another run: its {key} is {differs}; "
+                "choose another file, or start over (resume=False, --no-resume)"
+            )
+    if results.samples > header["samples"]:
+        raise InputError(
+            f"{results.path} is of {results.samples} samples, more than the {header['samples']} asked for; choose "
+            "another file, or start over (resume=False, --no-resume)"
+        )
+
+
+def _brief(held: Any, asked: Any) -> str:
+    if isinstance(held, Mapping) and isinstance(asked, Mapping):
+        keys = [k for k in {**held, **asked} if held.get(k) != asked.get(k)]
+        return f"{ ({k: held.get(k) for k in keys}) }, now { ({k: asked.get(k) for k in keys}) }"
+    return f"{held!r}, now {asked!r}"
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    end = file.seek(0, 2)
+    position = end
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    if position < end:
+        file.truncate(position)
+    file.seek(0, 2)
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs at once are then the user's to avoid
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise OutputError(f"another process is writing {path}: wait for it, or choose another file") from error

@@ -1,0 +1,193 @@
+"""Archives for the servers of Ref-YouTube-VOS and MeViS, in their two opposite layouts, and a validator for each.
+
+- "ref_youtube_vos": `Annotations/<video>/<expression>/<frame>.png`;
+- "mevis": `<video>/<expression>/<frame>.png`, videos at the root.
+
+Every picture is one channel of 0 and 255, and every frame has one, also where nothing was found.
+
+Names come from the sample: `meta["video"]`, `meta["exp_id"]` and `meta["frames"]` (the frames' names without
+suffix), or else the video's id, the query's id and five digits. They are data from outside, so each is checked: no
+member leaves the folder that the archive is unpacked into.
+"""
+
+import io
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from revseg import output
+from revseg.errors import InputError, SpecError
+from revseg.evaluation.results import Results, Row
+from revseg.masks import MaskTrack
+
+ROOTS = {"ref_youtube_vos": "Annotations", "mevis": ""}
+_BAD = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # separators of other systems, drives, what some cannot store
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(10))}
+_STAMP = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal results give equal archives
+
+
+def write_submission(results: Results, out: str | Path, format: str, *, overwrite: bool = False) -> Path:
+    """Writes the archive and returns its path; it appears whole or not at all, and only once the validator is content.
+
+    Raises InputError for an unfinished file, a name that is no safe file name, two queries of one name, or a sample of
+    which not even the size is known; OutputError when `out` exists (unless `overwrite`) or cannot be written;
+    SpecError for another format.
+    """
+    root = _root(format)
+    if not results.finished:
+        raise InputError(
+            f"{results.path} is not finished: {len(results)} of {results.samples} rows; run it again first"
+        )
+    path = Path(out)
+    written: set[str] = set()
+    with output.fresh_file(path, overwrite=overwrite) as part:
+        with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
+            for row in results:
+                for name, mask in _pictures(row, root):
+                    if name in written:
+                        raise InputError(f"query {row.query!r}: {name} is in the archive already; ids have to differ")
+                    written.add(name)
+                    archive.writestr(zipfile.ZipInfo(name, _STAMP), _png(mask))
+        problems = check_submission(part, format)
+        if problems:
+            raise InputError(f"the archive would not pass: {problems[0]} ({len(problems)} problems)")
+    return path
+
+
+def check_submission(path: str | Path, format: str, results: Results | None = None) -> list[str]:
+    """What is wrong with an archive, one line each; empty when nothing is. Unpacks nothing.
+
+    Checks names, layout, pictures (one channel of 0 and 255), one size and one set of frames for all expressions of a
+    video; with `results`, that exactly their frames are there.
+    """
+    root = _root(format)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            problems = list(_problems(archive, root))
+            held = {info.filename for info in archive.infolist() if not info.is_dir()}
+    except (OSError, zipfile.BadZipFile) as error:
+        return [f"not a zip archive: {error}"]
+    if results is not None:
+        wanted = {name for row in results for name in _names(row, root)}
+        problems += [f"{name}: missing" for name in sorted(wanted - held)]
+        problems += [f"{name}: not one of the results" for name in sorted(held - wanted)]
+    return problems
+
+
+def safe_member(*parts: str) -> str:
+    """The parts as the name of an archive member, "/" between them; a part may hold folders of its own.
+
+    Raises InputError for anything that could land elsewhere or on another name: "..", ".", an absolute path, a drive,
+    a backslash, control characters, an empty part, a trailing dot or space, the device names of Windows.
+    """
+    for part in parts:
+        for step in part.split("/"):
+            reserved = step.split(".")[0].casefold() in _DEVICES
+            if step in ("", ".", "..") or _BAD.search(step) or step != step.strip() or step.endswith(".") or reserved:
+                raise InputError(f"{part!r} cannot be the name of a file in an archive: it could land elsewhere")
+    return "/".join(parts)
+
+
+def _root(format: str) -> str:
+    if format not in ROOTS:
+        raise SpecError(f"unknown format {format!r}; known: {', '.join(ROOTS)}")
+    return ROOTS[format]
+
+
+def _names(row: Row, root: str) -> list[str]:
+    video, meta = row.data.get("video"), row.meta
+    if not video:
+        raise InputError(f"row {row.index} could not be loaded ({row.failure}): evaluate again with retry")
+    frames = meta.get("frames", [f"{i:05d}" for i in range(video["frames"])])
+    if len(frames) != video["frames"]:
+        raise InputError(f"query {row.query!r}: expected {video['frames']} names of frames, got {len(frames)}")
+    folder = [root] if root else []
+    place = (*folder, str(meta.get("video", row.video)), str(meta.get("exp_id", row.query)))
+    return [safe_member(*place, f"{frame}.png") for frame in frames]
+
+
+def _pictures(row: Row, root: str) -> Iterator[tuple[str, np.ndarray]]:
+    names, masks = _names(row, root), row.masks
+    if masks is None:  # a crash: black, as for "not in the video"
+        masks = MaskTrack.empty(tuple(row.data["video"]["size"]), range(len(names)))
+    one = masks.union()
+    for frame, name in enumerate(names):
+        yield name, one.dense([frame])[0, 0]
+
+
+def _png(mask: np.ndarray) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(out, "PNG")
+    return out.getvalue()
+
+
+def _problems(archive: zipfile.ZipFile, root: str) -> Iterator[str]:
+    frames: dict[tuple[str, ...], set[str]] = {}
+    sizes: dict[tuple[str, ...], set[tuple[int, int]]] = {}
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    if not names:
+        yield "the archive is empty"
+    yield from (f"{name}: twice" for name, times in Counter(names).items() if times > 1)
+    for name in names:
+        try:
+            parts = safe_member(name).split("/")
+        except InputError as error:
+            yield str(error)
+            continue
+        wrong = _layout(parts, root)
+        if wrong:
+            yield f"{name}: {wrong}"
+            continue
+        found = _picture(archive, name)
+        if isinstance(found, str):
+            yield f"{name}: {found}"
+            continue
+        frames.setdefault(tuple(parts[:-1]), set()).add(parts[-1])
+        sizes.setdefault(tuple(parts[:-2]), set()).add(found)
+    yield from _uneven(frames, sizes)
+
+
+def _layout(parts: Sequence[str], root: str) -> str | None:
+    if not parts[-1].endswith(".png"):
+        return "expected a .png file"
+    if root and parts[0] != root:
+        return f"expected everything below {root}/"
+    if not root and parts[0] == ROOTS["ref_youtube_vos"]:
+        return "expected the videos at the root, without Annotations/"
+    if len(parts) < (4 if root else 3):
+        return f"expected {root + '/' if root else ''}<video>/<expression>/<frame>.png"
+    return None
+
+
+def _picture(archive: zipfile.ZipFile, name: str) -> tuple[int, int] | str:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(archive.read(name))) as picture:
+            if picture.format != "PNG" or picture.mode != "L":
+                return f"expected a PNG of one 8-bit channel, got {picture.format} of mode {picture.mode}"
+            pixels = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+        return f"cannot be read: {error}"
+    other = np.setdiff1d(np.unique(pixels), [0, 255])
+    return f"expected pixels of 0 and 255, got {other[:3].tolist()}" if len(other) else pixels.shape
+
+
+def _uneven(
+    frames: Mapping[tuple[str, ...], set[str]], sizes: Mapping[tuple[str, ...], set[tuple[int, int]]]
+) -> Iterator[str]:
+    for video, found in sizes.items():
+        if len(found) > 1:
+            yield f"{'/'.join(video)}: pictures of several sizes {sorted(found)}"
+        sets = {expression: held for expression, held in frames.items() if expression[:-1] == video}
+        longest = max(sets.values(), key=len)
+        for expression, held in sets.items():
+            if held != longest:
+                lost = sorted(longest ^ held)
+                yield f"{'/'.join(expression)}: frames differ from the video's other expressions, such as {lost[0]}"
