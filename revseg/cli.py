@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from revseg import __version__
+from revseg.cli_data import app as data_app
 from revseg.cli_evaluate import register_commands as register_evaluation
 from revseg.cli_list import describe, listing
 from revseg.cli_prompts import given
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_app, name="data")
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 

@@ -3,6 +3,14 @@
 from typing import Any
 
 from revseg import registry
+from revseg.datasets import folder as folder
+from revseg.datasets import long_rvos as long_rvos
+from revseg.datasets import lv_vis as lv_vis
+from revseg.datasets import mevis as mevis
+from revseg.datasets import reason_vos as reason_vos
+from revseg.datasets import ref_davis17 as ref_davis17
+from revseg.datasets import ref_youtube_vos as ref_youtube_vos
+from revseg.datasets import revos as revos
 from revseg.datasets import shapes as shapes
 from revseg.types import Dataset
 

@@ -1,0 +1,148 @@
+"""What the readers of benchmarks share: an index of expressions, from which samples are made one at a time."""
+
+import fnmatch
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from revseg.datasets.layout import existing, expressions_of, inside, open_frames, read_videos
+from revseg.errors import InputError
+from revseg.masks import MaskTrack
+from revseg.types import Query, Sample
+from revseg.video import Video
+
+
+@dataclass(frozen=True)
+class Item:
+    """One expression of a benchmark, as its files list it. Nothing of the video has been read."""
+
+    video: str  # the official id; may hold slashes
+    exp_id: str
+    text: str
+    frames: tuple[str, ...]  # names without suffix; index i is frame i of the video and of the truth
+    folder: Path  # of the frames
+    fields: Mapping[str, Any] = field(default_factory=dict)  # for `Sample.meta`
+    id: str = ""  # of the query, when "<video>/<exp_id>" is not unique
+
+    @property
+    def query_id(self) -> str:
+        return self.id or f"{self.video}/{self.exp_id}"
+
+
+class Benchmark(ABC):
+    """A sequence of samples in the order of the official file. Opening it reads the expressions and no frame or mask.
+
+    A sample's `meta` holds "dataset", "split", "video", "exp_id", "frames" (names, in the video's order) and what the
+    official file says of the expression, under the official names.
+    """
+
+    name: ClassVar[str]
+    official: ClassVar[Mapping[str, Mapping[str, int]]] = {}  # split to "videos" and "expressions" of the full set
+    frames_per_second: ClassVar[float | None] = None  # None: not known
+
+    def __init__(
+        self, root: str | Path, split: str, items: Sequence[Item], exclude: str | Sequence[str], fps: float | None
+    ) -> None:
+        if fps is not None and not 0 < fps < float("inf"):
+            raise InputError(f"expected fps above 0, got {fps}")
+        patterns = read_patterns(exclude)
+        kept = [item for item in items if not excluded(item, patterns)]
+        twice = [id for id, times in Counter(item.query_id for item in kept).items() if times > 1]
+        if twice:
+            raise InputError(f"{root}: expected every expression once, got {twice[0]!r} twice")
+        for item in kept:
+            inside(item.folder, item.exp_id)  # ids become paths of results: none may climb
+        self.root, self.split, self.fps = Path(root), split, fps or self.frames_per_second
+        self.items, self.excluded = tuple(kept), len(items) - len(kept)
+
+    @abstractmethod
+    def truth(self, item: Item, video: Video) -> MaskTrack | None:
+        """The item's masks, one row an object; one empty row for "not there"; None where there are none."""
+
+    def meta(self, item: Item) -> dict[str, Any]:
+        """What belongs into `Sample.meta` beyond what the index knows."""
+        return {}
+
+    def faults(self, sample: Sample) -> list[str]:
+        """What is known to go wrong in this benchmark and does in this sample; for `revseg data check`."""
+        return []
+
+    def expected_counts(self) -> Mapping[str, int]:
+        """ "videos" and "expressions" of the full split, where they are known."""
+        return self.official.get(self.split, {})
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.root}, {self.split}: {len(self)} expressions)"
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        item = self.items[index]
+        video = open_frames(item.video, item.folder, item.frames, self.fps)
+        meta = {
+            "dataset": self.name,
+            "split": self.split,
+            "video": item.video,
+            "exp_id": item.exp_id,
+            "frames": list(item.frames),
+            **item.fields,
+            **self.meta(item),
+        }
+        return Sample(video, Query(item.query_id, item.text), self.truth(item, video), meta)
+
+
+def index(path: Path, images: Path, only: Container[str] | None = None) -> list[Item]:
+    """The expressions of a `meta_expressions.json` whose frames lie in `images/<video>`; `only` these videos.
+
+    `fields` is what the file says of each expression besides its text.
+    """
+    items = []
+    for video, entry in read_videos(path).items():
+        if only is not None and video not in only:
+            continue
+        frames = tuple(str(frame) for frame in entry["frames"])
+        wrong = [frame for frame in frames if frame in ("", ".", "..") or "/" in frame or "\\" in frame]
+        if wrong:
+            raise InputError(f"{path}: video {video!r}: expected names of frames such as 00000, got {wrong[0]!r}")
+        folder = inside(images, video)
+        for exp_id, fields in expressions_of(path, video, entry):
+            items.append(Item(video, exp_id, fields.pop("exp"), frames, folder, fields))
+    return items
+
+
+def check_split(split: str, splits: Sequence[str]) -> str:
+    """The split; InputError naming those there are."""
+    if split not in splits:
+        raise InputError(f"expected split to be one of {', '.join(splits)}; got {split!r}")
+    return split
+
+
+def check_root(root: str | Path, inner: str) -> Path:
+    """The root as a path; InputError when it does not hold `inner`, the first thing a reader looks for."""
+    path = Path(root)
+    existing(path / inner, f"{inner} below the root {path}")
+    return path
+
+
+def read_patterns(exclude: str | Sequence[str]) -> tuple[str, ...]:
+    """Patterns of video or query ids, such as "TAO/*": a list, one pattern, or a .txt file with one a line."""
+    if not isinstance(exclude, str):
+        return tuple(str(pattern) for pattern in exclude)
+    if exclude.endswith(".txt"):
+        lines = existing(Path(exclude), "a list of ids to leave out").read_text("utf-8").splitlines()
+        return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    return (exclude,) if exclude else ()
+
+
+def excluded(item: Item, patterns: Sequence[str]) -> bool:
+    """True when the video's id or the query's matches one of the patterns; `*` matches slashes too."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in (item.video, item.query_id))

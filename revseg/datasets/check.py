@@ -1,0 +1,174 @@
+"""Is a dataset on disk what it should be? Goes through every sample and says what is wrong and where."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from revseg import registry
+from revseg.datasets.layout import frame_files
+from revseg.errors import RevsegError, SpecError
+from revseg.progress import tracked
+from revseg.types import Dataset, Sample
+from revseg.video import FolderReader
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong. `kind` is a stable word: counts, unreadable, frames, length, size, empty, fault."""
+
+    kind: str
+    where: str  # the query or the video
+    what: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found. `counts` maps to (found, official or None)."""
+
+    dataset: str
+    root: str
+    checked: int
+    counts: Mapping[str, tuple[int, int | None]]
+    notes: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "dataset": self.dataset,
+            "root": self.root,
+            "ok": self.ok,
+            "checked": self.checked,
+            "counts": {name: {"found": n, "official": official} for name, (n, official) in self.counts.items()},
+            "notes": list(self.notes),
+            "problems": [vars(problem) for problem in self.problems],
+        }
+
+    def text(self) -> str:
+        """For a terminal: counts, then the problems, at most `SHOWN` of a kind."""
+        lines = [f"{self.dataset} in {self.root}: {self.checked} samples checked"]
+        for name, (found, official) in self.counts.items():
+            lines.append(f"  {name}: {found}" + (f" (official: {official})" if official is not None else ""))
+        lines += [f"  note: {note}" for note in self.notes]
+        for kind in dict.fromkeys(problem.kind for problem in self.problems):
+            of_kind = [problem for problem in self.problems if problem.kind == kind]
+            lines += ["", f"{kind}: {len(of_kind)}"]
+            lines += [f"  {problem.where}: {problem.what}" for problem in of_kind[:SHOWN]]
+            lines += [f"  ... and {len(of_kind) - SHOWN} more (--json lists all)"] * (len(of_kind) > SHOWN)
+        return "\n".join([*lines, "" if self.problems else "no problem found"])
+
+
+def check(name: str, root: str, *, limit: int | None = None, progress: bool = False, **options: Any) -> Report:
+    """Opens a dataset and reads every sample's masks and the sizes of its frames; fetches and changes nothing.
+
+    `name` may be a spec, such as "mevis:split=train"; `options` are the reader's. `limit` checks so many samples,
+    spread evenly. SpecError for an unknown dataset or option; everything else that is wrong is in the report.
+    """
+    short, given = registry.parse_spec(name)
+    notes: list[str] = []
+    problems: list[Problem] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            dataset: Dataset = registry.build("dataset", {"name": short, "root": str(root), **given, **options})
+        except SpecError:
+            raise
+        except RevsegError as error:
+            return Report(name, str(root), 0, {}, (), (Problem("unreadable", str(root), str(error)),))
+    problems += [Problem("counts", str(root), str(warning.message)) for warning in caught]
+    counts = _counts(dataset)
+    for what, (found, official) in counts.items():
+        if official is not None and found != official and not getattr(dataset, "excluded", 0):
+            problems.append(Problem("counts", str(root), f"expected {official} {what}, got {found}"))
+    if getattr(dataset, "excluded", 0):
+        notes.append(f"{dataset.excluded} expressions left out as asked")  # pyright: ignore[reportAttributeAccessIssue]
+    chosen = _chosen(len(dataset), limit)
+    unmasked = 0
+    seen: set[str] = set()
+    for index in tracked(chosen, "checking", len(chosen), show=progress):
+        try:
+            sample = dataset[index]
+            unmasked += sample.truth is None
+            problems += _of_video(sample, seen)
+            problems += _of_masks(sample)
+            faults = dataset.faults(sample) if hasattr(dataset, "faults") else []  # pyright: ignore[reportAttributeAccessIssue]
+            problems += [Problem("fault", sample.query.id, fault) for fault in faults]
+        except RevsegError as error:
+            problems.append(Problem("unreadable", _name(dataset, index), str(error)))
+    if unmasked:
+        notes.append(f"{unmasked} samples have no masks")
+    return Report(name, str(root), len(chosen), counts, tuple(notes), tuple(dict.fromkeys(problems)))
+
+
+def _counts(dataset: Any) -> dict[str, tuple[int, int | None]]:
+    official = dataset.expected_counts() if hasattr(dataset, "expected_counts") else {}
+    counts = {"expressions": (len(dataset), official.get("expressions"))}
+    if hasattr(dataset, "items"):
+        videos = len({item.video for item in dataset.items})
+        return {"videos": (videos, official.get("videos")), **counts}
+    return counts
+
+
+def _chosen(length: int, limit: int | None) -> list[int]:
+    if limit is None or limit >= length:
+        return list(range(length))
+    return [round(i) for i in np.linspace(0, length - 1, max(limit, 0))]
+
+
+def _name(dataset: Any, index: int) -> str:
+    if hasattr(dataset, "items"):
+        return dataset.items[index].query_id
+    return dataset.entries[index].id if hasattr(dataset, "entries") else f"sample {index}"
+
+
+def _of_video(sample: Sample, seen: set[str]) -> Iterator[Problem]:
+    """Once a video: pictures of another size than the first, and files that no list names. Reads headers only."""
+    from PIL import Image
+
+    video, reader = sample.video, sample.video.reader
+    if video.id in seen or not isinstance(reader, FolderReader):
+        return
+    seen.add(video.id)
+    for path in reader.paths:
+        try:
+            with Image.open(path) as picture:
+                sides = picture.size[::-1]
+        except (OSError, SyntaxError, ValueError) as error:
+            yield Problem("frames", video.id, f"{path}: expected a readable picture: {error}")
+            continue
+        if sides != video.size and sides != video.size[::-1]:  # turned by its EXIF tag, perhaps
+            (h, w), (height, width) = sides, video.size
+            yield Problem("frames", video.id, f"{path}: expected {width}x{height} as the first frame, got {w}x{h}")
+    names = [path.stem for path in reader.paths]
+    if names != sorted(names):
+        yield Problem("frames", video.id, "the listed frames are not in order")
+    more = len(frame_files(reader.paths[0].parent)) - len(names)
+    if more > 0 and "frames" in sample.meta:
+        yield Problem(
+            "frames", video.id, f"{reader.paths[0].parent}: {more} pictures are in no list; they are not read"
+        )
+
+
+def _of_masks(sample: Sample) -> Iterator[Problem]:
+    """Masks of another size than the frames, beyond the video's end, or that never show the target."""
+    truth, video, where = sample.truth, sample.video, sample.query.id
+    if truth is None:
+        return
+    if truth.size != video.size:
+        (h, w), (height, width) = truth.size, video.size
+        yield Problem("size", where, f"expected masks of {width}x{height} as the frames, got {w}x{h}")
+    if len(truth) and int(truth.frame_ids.max()) >= len(video):
+        yield Problem("length", where, f"a mask for frame {int(truth.frame_ids.max())} of {len(video)}")
+    absent = sample.meta.get("no_target") or sample.meta.get("kind") == "absent"
+    for number in range(truth.objects):
+        if not absent and not truth.select([number]).visible.any():
+            yield Problem("empty", where, f"object {number} is empty or null on all {len(truth)} frames")

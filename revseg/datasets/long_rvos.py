@@ -1,0 +1,60 @@
+"""Long-RVOS: `<split>/{JPEGImages, Annotations/<video>/<obj_id>/<frame>.png, meta_expressions.json}`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from revseg.datasets.annotations import masks_folder, png_track, read_labels
+from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
+from revseg.datasets.layout import frame_files, inside
+from revseg.masks import MaskTrack
+from revseg.registry import register
+from revseg.types import Sample
+from revseg.video import Video
+
+
+@register("dataset", "long_rvos")
+class LongRVOS(Benchmark):
+    """Long-RVOS: a sequence of samples from the official folders; videos of a minute and more.
+
+    255 is the object. A frame without a file shows none of it; a folder that is missing is an error. Truth is None
+    where the split has no `Annotations/`. `meta` adds `obj_id` (text) and `type`: "static", "dynamic" or "hybrid", as
+    the file says.
+
+    Options:
+        root: the folder that holds `train/`, `valid/` and `test/`.
+        split: "train", "valid" or "test".
+        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
+        fps: nominal frames a second.
+    """
+
+    name = "long_rvos"
+
+    def __init__(
+        self, *, root: str, split: str = "valid", exclude: str | Sequence[str] = (), fps: float | None = None
+    ) -> None:
+        check_split(split, ("train", "valid", "test"))
+        base = check_root(root, f"{split}/meta_expressions.json") / split
+        self.masks = base / "Annotations"
+        super().__init__(root, split, index(base / "meta_expressions.json", base / "JPEGImages"), exclude, fps)
+
+    def meta(self, item: Item) -> dict[str, Any]:
+        return {"obj_id": str(item.fields["obj_id"])} if "obj_id" in item.fields else {}
+
+    def truth(self, item: Item, video: Video) -> MaskTrack | None:
+        if not self.masks.is_dir():
+            return None
+        folder = masks_folder(self.masks, item.video, item.fields.get("obj_id", ""))
+        return png_track(folder, item.frames, [255], absent=video.size)
+
+    def faults(self, sample: Sample) -> list[str]:
+        """Masks with values other than 0 and 255: 0/1 masks would count as empty."""
+        if sample.truth is None:
+            return []
+        files = frame_files(inside(self.masks, sample.meta["video"], sample.meta["obj_id"]))
+        for path in list(files.values())[:1]:
+            odd = sorted(set(np.unique(read_labels(path)).tolist()) - {0, 255})
+            if odd:
+                return [f"{path}: expected the values 0 and 255, got {odd[:5]}"]
+        return []

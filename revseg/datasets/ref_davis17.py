@@ -1,0 +1,131 @@
+"""Ref-DAVIS17 as distributed: DAVIS 2017 (unsupervised, 480p) and four text files; or as ReferFormer converts it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from revseg.datasets.annotations import masks_folder, object_number, png_track, read_labels
+from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
+from revseg.datasets.davis_text import FILES, read_expressions
+from revseg.datasets.layout import existing, frame_files, inside
+from revseg.errors import InputError
+from revseg.masks import MaskTrack
+from revseg.registry import register
+from revseg.types import Sample
+from revseg.video import Video
+
+ANNOTATORS = tuple(FILES)  # annotator k wrote the expressions with id 4 * object + k
+VOID = 255
+
+
+@register("dataset", "ref_davis17")
+class RefDAVIS17(Benchmark):
+    """Ref-DAVIS17: a sequence of samples from the official archives, 24 frames a second.
+
+    Two layouts are read: as unpacked, `DAVIS/` beside `davis_text_annotations/`; and as ReferFormer's script leaves
+    it, `meta_expressions/`, `train/`, `valid/`. Expression ids are the same: 4 * object + annotator, where the
+    annotators are a1-first, a1-full, a2-first, a2-full.
+
+    The truth is the one object that is asked for. Protocol A, where all objects of an annotator compete, needs
+    `objects(video)` and `void(video)` besides.
+
+    `meta` adds `obj_id` (text), `annotator` (0..3), `annotator_name`, `anno_id` (the running number of protocol B: over
+    sorted videos and, in each, ids sorted as text) and `objects` (how many: the largest number on the first frame,
+    which is what the official scorer counts; objects that appear later are missed).
+
+    Options:
+        root: the folder that holds `DAVIS/` and `davis_text_annotations/`, or `meta_expressions/`.
+        split: "train" or "valid".
+        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
+        fps: nominal frames a second.
+    """
+
+    name = "ref_davis17"
+    official: ClassVar = {"train": {"videos": 60}, "valid": {"videos": 30}}
+    frames_per_second = 24.0
+
+    def __init__(
+        self, *, root: str, split: str = "valid", exclude: str | Sequence[str] = (), fps: float | None = None
+    ) -> None:
+        check_split(split, ("train", "valid"))
+        converted = Path(root) / "meta_expressions" / split / "meta_expressions.json"
+        if converted.is_file():
+            base = Path(root) / split
+            self.masks = base / "Annotations"
+            items = index(converted, base / "JPEGImages")
+        else:
+            base = check_root(root, "DAVIS") / "DAVIS"
+            self.masks = base / "Annotations_unsupervised" / "480p"
+            items = _unpacked(base, Path(root) / "davis_text_annotations", split)
+        wrong = [item for item in items if not item.exp_id.isdecimal() or "obj_id" not in item.fields]
+        if wrong:
+            raise InputError(f"{root}: {wrong[0].query_id}: expected a numbered expression with an obj_id")
+        order = sorted((item.video, item.exp_id) for item in items)
+        self.numbers = {f"{video}/{exp_id}": str(number) for number, (video, exp_id) in enumerate(order)}
+        super().__init__(root, split, items, exclude, fps)
+
+    def meta(self, item: Item) -> dict[str, Any]:
+        annotator = int(item.exp_id) % len(ANNOTATORS)
+        return {
+            "obj_id": str(item.fields["obj_id"]),
+            "annotator": annotator,
+            "annotator_name": ANNOTATORS[annotator],
+            "anno_id": self.numbers[item.query_id],
+            "objects": self._count(item),
+        }
+
+    def truth(self, item: Item, video: Video) -> MaskTrack | None:
+        folder = masks_folder(self.masks, item.video)
+        return png_track(folder, item.frames, [object_number(item.fields["obj_id"], folder)])
+
+    def objects(self, video: str) -> MaskTrack:
+        """All objects of a video, row k object k + 1, as many as the first frame's largest number says."""
+        item = self._item(video)
+        return png_track(masks_folder(self.masks, video), item.frames, list(range(1, self._count(item) + 1)))
+
+    def void(self, video: str) -> MaskTrack:
+        """The pixels that protocol A leaves out (255)."""
+        return png_track(masks_folder(self.masks, video), self._item(video).frames, [VOID])
+
+    def faults(self, sample: Sample) -> list[str]:
+        """Objects that the official scorer does not count, since they are not on the first frame."""
+        number, counted = int(sample.meta["obj_id"]), sample.meta["objects"]
+        if number > counted:
+            return [f"object {number} is missed by the official scorer: the first frame shows {counted} objects"]
+        return []
+
+    def _item(self, video: str) -> Item:
+        for item in self.items:
+            if item.video == video:
+                return item
+        raise InputError(f"expected one of the {self.split} videos, got {video!r}")
+
+    def _count(self, item: Item) -> int:
+        """The first frame's largest number, void aside."""
+        labels = read_labels(
+            existing(inside(self.masks, item.video, f"{item.frames[0]}.png"), "the first frame's mask")
+        )
+        return int(labels[labels != VOID].max(initial=0))
+
+
+def _unpacked(base: Path, texts: Path, split: str) -> list[Item]:
+    """The expressions of a split out of DAVIS's own lists and the four text files."""
+    listed = existing(
+        base / "ImageSets" / "2017" / ("val.txt" if split == "valid" else "train.txt"), "the split's videos"
+    )
+    read = {name: read_expressions(texts / file) for name, file in FILES.items()}
+    items = []
+    for video in listed.read_text("utf-8").split():
+        folder = inside(base, "JPEGImages", "480p", video)
+        frames = tuple(sorted(frame_files(folder)))
+        theirs = [sorted(read[name].get(video, []), key=lambda pair: pair[0]) for name in ANNOTATORS]
+        counts = [len(pairs) for pairs in theirs]
+        if min(counts) != max(counts) or not counts[0]:
+            named = ", ".join(f"{file}: {n}" for file, n in zip(FILES.values(), counts, strict=True))
+            raise InputError(f"{texts}: expected as many expressions of {video!r} in each file, got {named}")
+        for position in range(counts[0]):
+            for annotator, pairs in enumerate(theirs):
+                obj_id, text = pairs[position]
+                exp_id = str(len(ANNOTATORS) * position + annotator)
+                items.append(Item(video, exp_id, text, frames, folder, {"obj_id": obj_id}))
+    return items

@@ -1,0 +1,259 @@
+"""Small trees in the official layout of each benchmark, traps included. A moving square on every video."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from revseg.masks import MaskTrack, encode
+
+SIZE = (24, 32)  # height, width
+FRAMES = ("00000", "00005", "00010", "00015")
+SIDE = 8
+
+
+def square(frame: int, obj: int = 1, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Where object `obj` is on a frame: it moves to the right; objects 1 and 2 overlap."""
+    mask = np.zeros(size, bool)
+    mask[4 * obj : 4 * obj + SIDE, 2 * frame : 2 * frame + SIDE] = True
+    return mask
+
+
+def picture(frame: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    image = np.full((*size, 3), 40, np.uint8)
+    image[square(frame, 1, size)] = (220, 30, 30)
+    return image
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def write_frames(folder: Path, frames: Iterable[str] = FRAMES, size: tuple[int, int] = SIZE) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(frames):
+        Image.fromarray(picture(index, size)).save(folder / f"{name}.jpg", quality=95)
+
+
+def write_palette(path: Path, labels: np.ndarray) -> None:
+    """A palette PNG whose colours say nothing about its values: only the indices count."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(labels.astype(np.uint8)).convert("L")
+    image.putpalette([(7 * i) % 256 for i in range(768)])
+    image.save(path)
+
+
+def write_binary(path: Path, mask: np.ndarray, value: int = 255) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((mask * value).astype(np.uint8)).save(path)
+
+
+def code(mask: np.ndarray) -> dict[str, Any]:
+    return {"size": list(mask.shape), "counts": encode(mask).decode()}
+
+
+def uncompressed(mask: np.ndarray) -> dict[str, Any]:
+    """COCO's other form: runs down the columns, the first of zeros."""
+    flat = mask.T.reshape(-1)
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff([0, *ends, len(flat)]).tolist()
+    return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
+
+
+def labels(frame: int, *objects: int) -> np.ndarray:
+    image = np.zeros(SIZE, np.uint8)
+    for obj in objects:
+        image[square(frame, obj)] = obj
+    return image
+
+
+def ref_youtube_vos(root: Path) -> dict[str, Any]:
+    """The valid file lists a test video too; obj_id is text, and valid has none; ids 10 and 2 sort as text."""
+    meta = root / "meta_expressions"
+    said = {"0": {"exp": "the red square", "obj_id": "1"}, "1": {"exp": "the other one", "obj_id": "2"}}
+    write_json(meta / "train" / "meta_expressions.json", {"videos": {"v1": {"frames": FRAMES, "expressions": said}}})
+    asked = {key: {"exp": f"query {key}"} for key in ("0", "1", "10", "2")}
+    both = {video: {"frames": FRAMES, "expressions": asked} for video in ("v2", "t1")}
+    write_json(meta / "valid" / "meta_expressions.json", {"videos": both})
+    write_json(meta / "test" / "meta_expressions.json", {"videos": {"t1": both["t1"]}})
+    objects = {"1": {"category": "square", "frames": FRAMES}, "2": {"category": "thing", "frames": FRAMES[1:]}}
+    write_json(root / "train" / "meta.json", {"videos": {"v1": {"objects": objects}}})
+    for split, video in (("train", "v1"), ("valid", "v2"), ("valid", "t1")):
+        write_frames(root / split / "JPEGImages" / video)
+    for index, name in enumerate(FRAMES):
+        shown = labels(index, 1, 2) if index else labels(index, 1)  # object 2 appears on the second frame
+        write_palette(root / "train" / "Annotations" / "v1" / f"{name}.png", shown)
+    return {"split": "train"}
+
+
+def mevis(root: Path, file: str = "meta_expressions.json") -> dict[str, Any]:
+    """Nulls in mask_dict, overlapping objects, an expression without a target, a split without masks."""
+    listed = {
+        "vid_id": 0,
+        "frames": FRAMES,
+        "expressions": {
+            "0": {"exp": "moves right", "obj_id": [0], "anno_id": [7]},
+            "1": {"exp": "both of them", "obj_id": [0, 1], "anno_id": [7, 8]},
+            "2": {"exp": "the one that flies", "obj_id": [], "anno_id": []},
+        },
+    }
+    masks = {
+        "7": [code(square(i)) if i != 1 else None for i in range(len(FRAMES))],
+        "8": [uncompressed(square(i, 2)) for i in range(len(FRAMES))],
+    }
+    for split in ("train", "valid_u"):
+        write_json(root / split / file, {"videos": {"0ab4": listed}})
+        write_json(root / split / "mask_dict.json", masks)
+        write_frames(root / split / "JPEGImages" / "0ab4")
+    bare = {key: {"exp": fields["exp"]} for key, fields in listed["expressions"].items()}
+    write_json(root / "valid" / file, {"videos": {"0fea": {"vid_id": 1, "frames": FRAMES, "expressions": bare}}})
+    write_frames(root / "valid" / "JPEGImages" / "0fea")
+    return {"split": "valid_u"}
+
+
+TEXTS = {
+    "Davis17_annot1.txt": (
+        ['clasic-car 2 "the caf\u00e9\'s car"', 'clasic-car 1 "a red car"', 'boat 1 "a boat"'],
+        "utf-8",
+    ),
+    "Davis17_annot1_full_video.txt": (
+        ['classic-car 1 "red, all along"', 'classic-car 2 "grey"', 'boat 1 "it"'],
+        "utf-8",
+    ),
+    "Davis17_annot2.txt": (['classic-car 1 "auto"', 'classic-car 2 "caf\u00e9 car"', 'boat 1 "ship"'], "latin-1"),
+    "Davis17_annot2_full_video.txt": (['classic-car 1 "a"', 'classic-car 2 "b"', "", 'boat 1 "c"'], "latin-1"),
+}
+
+
+def ref_davis17(root: Path) -> dict[str, Any]:
+    """A misspelt name, a Latin-1 file, lines out of order, void, and an object that is not on the first frame."""
+    base = root / "DAVIS"
+    (base / "ImageSets" / "2017").mkdir(parents=True)
+    (base / "ImageSets" / "2017" / "val.txt").write_text("classic-car\nboat\n")
+    (base / "ImageSets" / "2017" / "train.txt").write_text("")
+    frames = [f"{i:05d}" for i in range(4)]
+    for video in ("classic-car", "boat"):
+        write_frames(base / "JPEGImages" / "480p" / video, frames)
+        for index, name in enumerate(frames):
+            shown = labels(index, 1, 2) if video == "classic-car" and index else labels(index, 1)
+            shown[0, 0] = 255
+            write_palette(base / "Annotations_unsupervised" / "480p" / video / f"{name}.png", shown)
+    (root / "davis_text_annotations").mkdir()
+    for file, (lines, encoding) in TEXTS.items():
+        (root / "davis_text_annotations" / file).write_bytes("\n".join(lines).encode(encoding))
+    return {}
+
+
+def revos(root: Path) -> dict[str, Any]:
+    """Ids with slashes, type 2, a TAO video whose masks belong to every 30th frame, trailing underscores."""
+    many = [f"{i:05d}" for i in range(61)]
+    write_frames(root / "JPEGImages" / "UVO" / "all" / "-CiP", FRAMES)
+    write_frames(root / "JPEGImages" / "TAO" / "a1", many, (24, 160))
+    masks: dict[str, Any] = {
+        "0": [code(square(i)) for i in range(4)],
+        "1": [code(square(i, 2)) if i else None for i in range(4)],
+        "2": [code(square(30 * i, 1, (24, 160))) if i < 3 else None for i in range(61)],
+    }
+    write_json(root / "mask_dict.json", masks)
+    union = [code(square(i) | square(i, 2)) if i else [code(square(i)), code(square(i, 2))] for i in range(4)]
+    write_json(
+        root / "mask_dict_foreground.json", {"UVO/all/-CiP": {"masks_rle": union, "foreground_ratio": [0.1] * 4}}
+    )
+    uvo = {
+        "0": {"exp": "the square", "obj_id": [1], "anno_id": [0], "type_id": 0},
+        "1": {"exp": "which ones overlap?", "obj_id": [1, 2], "anno_id": [0, 1], "type_id": 1},
+        "2": {"exp": "the elephant", "obj_id": [], "anno_id": [], "type_id": 2},
+    }
+    tao = {"0": {"exp": "the square", "obj_id": [1], "anno_id": [2], "type_id": 0}}
+    videos = {
+        "UVO/all/-CiP": {"frames": FRAMES, "expressions": uvo},
+        "TAO/a1": {"frames": many, "expressions": tao},
+    }
+    for split in ("train", "valid"):
+        write_json(root / f"meta_expressions_{split}_.json", {"videos": videos})
+    return {}
+
+
+def lv_vis(root: Path) -> dict[str, Any]:
+    said = {"0": {"exp": "baseball_bat", "obj_id": [0], "anno_id": [0]}}
+    write_json(root / "train" / "meta_expressions.json", {"videos": {"00000": {"frames": FRAMES, "expressions": said}}})
+    write_json(root / "train" / "mask_dict.json", {"0": [code(square(i)) for i in range(4)]})
+    write_frames(root / "train" / "JPEGImages" / "00000")
+    return {}
+
+
+def reason_vos(root: Path) -> dict[str, Any]:
+    """A list of expressions, one expression id for two objects, masks on some frames, one folder in lower case."""
+    said = [
+        {"obj_id": 1, "exp_id": 0, "exp_text": "Which one is red?", "is_sent": 1},
+        {"obj_id": 2, "exp_id": 0, "exp_text": "the hidden one", "is_sent": 0},
+    ]
+    write_json(
+        root / "meta_expressions.json",
+        {"videos": {"vid": {"source": "BURST", "frames": FRAMES, "expressions": said}}},
+    )
+    write_frames(root / "JPEGImages" / "vid")
+    for index in (0, 2):
+        write_binary(root / "Annotations" / "BURST_vid_1" / f"{FRAMES[index]}.png", square(index))
+        write_binary(root / "Annotations" / "burst_vid_2" / f"{FRAMES[index]}.png", square(index, 2))
+    return {}
+
+
+def long_rvos(root: Path) -> dict[str, Any]:
+    """An absent file is an empty mask; test has no masks."""
+    said = {
+        "0": {"exp": "red", "obj_id": "1", "type": "static"},
+        "1": {"exp": "goes right", "obj_id": 1, "type": "dynamic"},
+    }
+    for split in ("train", "valid", "test"):
+        write_json(root / split / "meta_expressions.json", {"videos": {"v": {"frames": FRAMES, "expressions": said}}})
+        write_frames(root / split / "JPEGImages" / "v")
+        for index in (0, 1, 3):
+            if split != "test":
+                write_binary(root / split / "Annotations" / "v" / "1" / f"{FRAMES[index]}.png", square(index))
+    return {}
+
+
+def folder(root: Path) -> dict[str, Any]:
+    """Every form of masks."""
+    write_frames(root / "clips" / "a", FRAMES)
+    for index in (0, 2):
+        write_binary(root / "by_name" / f"{FRAMES[index]}.png", square(index), 1)
+        for obj in (1, 2):
+            write_binary(root / "by_number" / f"{obj}" / f"{index:03d}.png", square(index, obj))
+        write_palette(root / "palette" / f"{FRAMES[index]}.png", labels(index, 1, 2))
+    track = MaskTrack.from_dense(np.stack([square(i) for i in range(4)]))
+    write_json(root / "masks.json", track.to_dict())
+    codes = [code(square(0)), None, code(square(2)), None]
+    forms: Mapping[str, Any] = {
+        "name": "by_name",
+        "number": "by_number",
+        "track": "masks.json",
+        "codes": codes,
+        "several": [codes, [None] * 4],
+        "absent": [],
+    }
+    samples: list[dict[str, Any]] = [
+        {"id": id, "video": "clips/a", "query": f"the {id}", "masks": masks, "split": "train"}
+        for id, masks in forms.items()
+    ]
+    samples.append({"id": "value", "video": "clips/a", "query": "two", "masks": "palette", "object": 2, "fps": 5})
+    samples.append({"id": "none", "video": "clips/a", "query": "no truth", "meta": {"kind": "mine"}, "split": "test"})
+    write_json(root / "dataset.json", {"samples": samples})
+    return {}
+
+
+TREES = {
+    "ref_youtube_vos": ref_youtube_vos,
+    "mevis": mevis,
+    "ref_davis17": ref_davis17,
+    "revos": revos,
+    "lv_vis": lv_vis,
+    "reason_vos": reason_vos,
+    "long_rvos": long_rvos,
+    "folder": folder,
+}
