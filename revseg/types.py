@@ -279,12 +279,28 @@ class Policy(Protocol):
 
 @runtime_checkable
 class TrainablePolicy(Policy, Protocol):
-    """A policy whose tokens can be scored again with gradients."""
+    """A policy whose tokens can be scored again with gradients.
+
+    To train adapters it also has `add_lora(rank)`; for a KL to a copy, `with_model(model)`, itself with other weights.
+    """
 
     @property
     def model(self) -> "torch.nn.Module": ...
-    def logprobs(self, rollouts: Sequence[Rollout]) -> "list[torch.Tensor]":
+    @property
+    def stops(self) -> Sequence[int]:
+        """Tokens that end a reply; one that ends with another was cut off."""
+        ...
+
+    def logprobs(self, rollouts: Sequence[Rollout], *, temperature: float = 1.0) -> "list[torch.Tensor]":
         """Per rollout float[n]: log-probs of all its sampled tokens, every round, in order."""
+        ...
+
+    def length(self, rollout: Rollout) -> int:
+        """Tokens of the whole conversation, pictures included."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is cached: the weights are about to change."""
         ...
 
     def save(self, folder: str) -> None: ...

@@ -93,12 +93,22 @@ class QwenPolicy:
         return other
 
     def forget(self) -> None:
-        """Drop the cache kept for a next round. Done by itself when the weights are about to change."""
+        """Drop the cache kept for a next round; to be called when the weights are about to change."""
         self._sessions.forget()
 
     def save(self, folder: str) -> None:
-        """Weights (safetensors), processor and `revseg.json` in `folder`, as `qwen:model=folder` reads them."""
-        self._model.save_pretrained(folder)
+        """Weights (safetensors), processor and `revseg.json` in `folder`, as `qwen:model=folder` reads them.
+
+        LoRA adapters are merged into these weights; alone they lie in `folder/adapter`, as `adapter=` reads them.
+        """
+        model = self._model
+        if hasattr(model, "merge_and_unload"):
+            model.save_pretrained(str(Path(folder, "adapter")))
+            home = model.device
+            merged = copy.deepcopy(model.to("cpu")).merge_and_unload()  # on the CPU: an accelerator may not hold two
+            model.to(home)
+            model = merged
+        model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
         Path(folder, "revseg.json").write_text(json.dumps(self.defaults, indent=2) + "\n", "utf-8")
 

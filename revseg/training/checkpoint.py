@@ -8,9 +8,7 @@ from typing import Any
 from revseg.errors import OutputError
 
 
-def save_checkpoint(
-    path: Path, model: Any, optimizers: Sequence[Any], step: int, extra: dict[str, Any] | None = None
-) -> None:
+def save_checkpoint(path: Path, model: Any, optimizers: Sequence[Any], step: int) -> None:
     """Weights, optimizers, generator states and the step, written beside `path` and renamed over it.
 
     OutputError when the disk is full or the folder cannot be written; the checkpoint before stays as it was.
@@ -22,7 +20,6 @@ def save_checkpoint(
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "rng": torch.get_rng_state(),
         "step": step,
-        "extra": extra or {},
     }
     partial = path.with_name(path.name + ".partial")
     try:
@@ -38,15 +35,10 @@ def save_checkpoint(
 
 def load_checkpoint(path: Path, model: Any, optimizers: Sequence[Any]) -> int:
     """Put a checkpoint's state back in place; the step to go on with, 0 when there is no checkpoint."""
-    return int(read_checkpoint(path, model, optimizers).get("step", 0))
-
-
-def read_checkpoint(path: Path, model: Any, optimizers: Sequence[Any]) -> dict[str, Any]:
-    """As `load_checkpoint`, but all of it: {"step", "extra"}; {} when there is none."""
     import torch
 
     if not path.is_file():
-        return {}
+        return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
     named = dict(model.named_parameters())
     with torch.no_grad():
@@ -55,4 +47,4 @@ def read_checkpoint(path: Path, model: Any, optimizers: Sequence[Any]) -> dict[s
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     torch.set_rng_state(state["rng"])
-    return {"step": state["step"], "extra": state["extra"]}
+    return int(state["step"])

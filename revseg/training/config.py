@@ -1,10 +1,15 @@
 """What a GRPO run is: every setting, with the paper's values where it prints them."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from revseg.errors import InputError
+from revseg.registry import spec_of
+
+_LEAST = {"warmup": 0, "lora": 0, "seed": 0}  # of whole numbers; 1 for the others
+_ABOVE_ZERO = ("lr", "grad_clip", "temperature", "top_p")  # greedy groups have no spread, so temperature too
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class TrainConfig:
     steps: int = 524
     prompts: int = 128
     rollouts: int = 8
-    objective: str = "grpo:beta=0.001"
+    objective: Any = "grpo:beta=0.001"
     lr: float = 1e-6
     warmup: int = 0
     decay: bool = False  # the learning rate down in a line to 2 % at the last step; the paper's is constant
@@ -29,7 +34,7 @@ class TrainConfig:
     top_p: float = 1.0
     max_new_tokens: int = 512
     tokens: int = 16384
-    bf16: bool = False  # autocast of the training forward; weights in bfloat16 are the policy's `dtype`
+    bf16: bool = False  # autocast of every forward; the trained weights themselves stay in float32
     gradient_checkpointing: bool = False
     lora: int = 0  # rank of LoRA adapters on all linear layers of the language model; 0 trains all weights
     freeze_vision: bool = False
@@ -40,28 +45,45 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "prompts", "rollouts", "max_new_tokens", "tokens", "save_every", "samples_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        for field in fields(self):
+            _check(field.name, field.type, getattr(self, field.name))
         _one_of("optimizer", self.optimizer, ("adamw", "muon"))
         _one_of("reference", self.reference, ("auto", "copy", "cpu", "adapter"))
+        _one_of("log_with", self.log_with, (None, "tensorboard", "wandb", "trackio"))
+        if self.top_p > 1:
+            raise InputError(f"expected top_p of at most 1, got {self.top_p}")
         if self.reference == "adapter" and not self.lora:
             raise InputError("reference='adapter' switches LoRA adapters off; it needs lora of 1 or more")
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "TrainConfig":
         """The inverse of `to_dict`; InputError for a setting that does not exist."""
-        known = [f.name for f in fields(TrainConfig)]
-        for name in data:
+        known = {f.name: f.type for f in fields(TrainConfig)}
+        for name, value in data.items():
             if name not in known:
                 raise InputError(f"training has no setting {name!r}; it has {', '.join(known)}")
+            _check(name, known[name], value)
         return TrainConfig(**data)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
+        """Plain JSON. An objective passed as an object is recorded by its import path, or as text."""
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**settings, "objective": spec_of(self.objective)}
 
 
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+def _check(name: str, kind: Any, value: Any) -> None:
+    """Settings come from files and command lines too, where 1e-5 may be a text."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is bool and not isinstance(value, bool):
+        raise InputError(f"expected {name} to be true or false, got {value!r}")
+    if kind is int and not (number and isinstance(value, int) and value >= _LEAST.get(name, 1)):
+        raise InputError(f"expected {name} to be a whole number of {_LEAST.get(name, 1)} or more, got {value!r}")
+    if kind is float:
+        least = "above 0" if name in _ABOVE_ZERO else "of 0 or more"
+        if not (number and math.isfinite(value) and (value > 0 if name in _ABOVE_ZERO else value >= 0)):
+            raise InputError(f"expected {name} to be a number {least}, got {value!r}")
+
+
+def _one_of(what: str, value: Any, known: tuple[str | None, ...]) -> None:
     if value not in known:
-        raise InputError(f"{what}={value!r}: expected one of {', '.join(known)}")
+        raise InputError(f"{what}={value!r}: expected one of {', '.join(map(str, known))}")

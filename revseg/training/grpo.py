@@ -4,23 +4,25 @@ Several processes (torchrun) share a step's queries; gradients are added up over
 the whole batch, so that two processes take the step of one.
 """
 
-import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revseg.errors import InputError, OutputError
+from revseg.errors import InputError
 from revseg.pipeline import ReVSeg
 from revseg.registry import build
-from revseg.training.checkpoint import read_checkpoint, save_checkpoint
+from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
-from revseg.training.health import warnings_of
-from revseg.training.log import Log
+from revseg.training.folder import check_writable, claim, keep, settings_of, spec_after
+from revseg.training.log import Log, check_tracker
 from revseg.training.optim import make_optimizers, scale_rates, warmup_then_decay
-from revseg.training.reference import Reference, make_reference
+from revseg.training.prepare import autocast, check_objective, prepare, reference_of, trained
+from revseg.training.reference import Reference
 from revseg.training.rollouts import Judged, cut_off, draw, figures, packs, pad, sampled
-from revseg.types import Dataset, Sampling
+from revseg.types import Dataset, Rollout, Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -30,70 +32,81 @@ Report = Callable[[Mapping[str, Any]], None]
 
 def train(
     model: ReVSeg,
-    dataset: Dataset,
+    dataset: Dataset | str | Mapping[str, Any],
     out: str | Path,
     config: TrainConfig | None = None,
     *,
     report: Report = lambda row: None,
 ) -> ReVSeg:
-    """Train the model's policy on a dataset with truth; the trained model, whose policy is `qwen:model=<out>`.
+    """Train a fresh copy of the model's policy on a dataset (or its spec) with truth; the model with the result.
 
-    `out` holds config.json, log.jsonl, samples.jsonl, checkpoint.pt and, at the end, the weights. Started again with
-    the same settings it goes on from its checkpoint, and ends with the weights of a run that was not stopped.
-    InputError when `out` holds a run with other settings; OutputError when it cannot be written.
+    `out` holds train.json (the settings), log.jsonl, samples.jsonl, checkpoint.pt and, at the end, the weights, which
+    the policy `qwen:model=<out>` reads. Started again with the same settings it goes on from its checkpoint, and ends
+    with the weights of a run that was not stopped. `report` gets each step's row of the log, in the first process.
+    A policy passed as an object instead of a spec is trained in place and should not be resumed: the reference of the
+    KL is the policy as it is handed over.
+
+    InputError when `out` holds a run with other settings, or the policy, the dataset or the objective cannot be used;
+    OutputError when `out` cannot be written.
     """
     import torch
     from accelerate import Accelerator
 
-    config = config or TrainConfig()
+    config, out, asked = config or TrainConfig(), Path(out), model
+    check_tracker(config.log_with)
+    objective, samples = build("objective", config.objective), build("dataset", dataset)
+    check_objective(objective)
+    draw(samples, 1, 0, config.seed)  # no data or no truth: said before any work
+    check_writable(out)
     accelerator = Accelerator(log_with=config.log_with, project_dir=str(out))
-    model = model.replace(sampling=Sampling(config.temperature, config.top_p, 0, config.max_new_tokens)).resolved()
+    if config.prompts % accelerator.num_processes:
+        raise InputError(f"prompts={config.prompts} must divide among {accelerator.num_processes} processes")
+    torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
+    drawing = Sampling(config.temperature, config.top_p, 0, config.max_new_tokens)
+    model = model.replace(policy=model.policy, sampling=drawing).resolved()
     policy: Any = model.built_policy
     prepare(policy, config)
-    out = _folder(out, model, config, accelerator)
-    objective = build("objective", config.objective)
-    reference = _reference(policy, config) if objective.beta > 0 else None
+    claim(out, settings_of(model, dataset, config), accelerator)
+    reference = reference_of(policy, config) if objective.beta > 0 else None
     optimizers = make_optimizers(policy.model, config.optimizer, config.lr, config.weight_decay)
-    start = read_checkpoint(out / "checkpoint.pt", policy.model, optimizers).get("step", 0)
+    start = load_checkpoint(out / "checkpoint.pt", policy.model, optimizers)
     with Log(out, accelerator, start) as log:
         for step in range(start, config.steps):
             began = time.perf_counter()
-            judged = judge(model, dataset, config, step, accelerator)
+            judged = judge(model, samples, config, step, accelerator)
             held = time.perf_counter()
             scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup, decay=config.decay))
             losses = update(policy, objective, reference, judged, config, accelerator)
-            norm = torch.nn.utils.clip_grad_norm_(trained(policy), config.grad_clip).item()
-            for optimizer in optimizers:
-                if norm == norm:  # a NaN would end the run for good: leave the step out and say so
-                    optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            norm = descend(optimizers, trained(policy), config.grad_clip)
             row = {"step": step, **figures(judged, policy), **losses, "grad_norm": norm}
             row |= {"seconds/rollout": held - began, "seconds/update": time.perf_counter() - held}
+            row["seconds/token"] = (held - began) / max(1, judged.tokens)
             row = log.add(row, judged if step % config.samples_every == 0 else None)
-            report({**row, "warnings": warnings_of(log.recent)})
-            if accelerator.is_main_process and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
-                save_checkpoint(out / "checkpoint.pt", policy.model, optimizers, step + 1)
+            if accelerator.is_main_process:
+                report(row)
+                if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                    save_checkpoint(out / "checkpoint.pt", policy.model, optimizers, step + 1)
     if accelerator.is_main_process:
         keep(model, out)
     accelerator.wait_for_everyone()
-    return model.replace(policy=f"qwen:model={out}", sampling=Sampling())
+    return asked.replace(policy=spec_after(asked.policy, out))
 
 
 def judge(model: ReVSeg, dataset: Dataset, config: TrainConfig, step: int, accelerator: Any) -> Judged:
     """This process's share of the step's queries, `rollouts` conversations each, scored."""
-    from dataclasses import replace
-
     samples = draw(dataset, config.prompts, step, config.seed)
     mine = samples[accelerator.process_index :: accelerator.num_processes]
+    policy: Any = model.built_policy
+    policy.model.eval()
     seeded = replace(model.sampling, seed=config.seed * 1_000_003 + step)
-    model.built_policy.model.eval()  # pyright: ignore[reportAttributeAccessIssue]
-    groups = model.replace(sampling=seeded).rollouts(mine, config.rollouts)
-    model.built_policy.forget()  # pyright: ignore[reportAttributeAccessIssue]
+    with autocast(policy, config):
+        groups = model.replace(sampling=seeded).rollouts(mine, config.rollouts)
+    policy.forget()  # the cache is of weights that are about to change
     rewards = [
         model.score(rollout, sample.truth)
         for sample, group in zip(mine, groups, strict=True)
         for rollout in group
-        if sample.truth is not None
+        if sample.truth is not None  # `draw` saw to it
     ]
     return Judged([rollout for group in groups for rollout in group], rewards, config.rollouts)
 
@@ -106,7 +119,10 @@ def update(
     config: TrainConfig,
     accelerator: Any,
 ) -> dict[str, float]:
-    """Gradients of the whole batch's loss, micro-batch by micro-batch, summed over processes; figures to log."""
+    """Gradients of the whole batch's loss, micro-batch by micro-batch, summed over processes; figures to log.
+
+    Losses are sums over the batch, everything else that an objective logs a mean over its tokens.
+    """
     import torch
 
     policy.model.train()
@@ -114,67 +130,34 @@ def update(
     rollouts = judged.rollouts
     old, mask = pad([sampled(rollout).to(device) for rollout in rollouts])
     batches = packs([policy.length(rollout) for rollout in rollouts], config.tokens)
-    ref = None if reference is None else _scored(reference, rollouts, batches, old)
+    with autocast(policy, config):
+        ref = None if reference is None else reference_scores(reference, rollouts, batches, old)
     penalty = objective.kl_penalty(old, ref, mask) if objective.kl_in_reward else None
-    advantages, kept = _advantages(objective, judged, mask, penalty, accelerator)
+    advantages, kept = advantages_of(objective, judged, mask, penalty, accelerator)
     truncated = torch.tensor([cut_off(rollout, policy.stops) for rollout in rollouts], device=device)
     mask = objective.mask_truncated(mask, truncated) & kept[:, None]
-    counts = torch.tensor(objective.count(mask), device=device)
-    count = float(accelerator.reduce(counts, "sum"))
-    totals: dict[str, float] = {"loss": 0.0}
+    counts = torch.tensor([objective.count(mask), float(mask.sum())], dtype=torch.float64, device=device)
+    count, tokens = (max(1.0, total) for total in accelerator.reduce(counts, "sum").tolist())
+    totals: dict[str, float] = {}
     for batch in batches:
         rows = torch.tensor(batch, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+        with autocast(policy, config):
             new, real = pad(policy.logprobs([rollouts[i] for i in batch], temperature=config.temperature))
-        width = new.shape[1]
-        some = (t[rows, :width] for t in (old, mask))
-        loss, parts = objective.loss(
-            new,
-            next(some),
-            None if ref is None else ref[rows, :width],
-            advantages[rows],
-            next(some) & real,
-            count=max(count, 1.0),
-        )
+        some = mask[rows, : new.shape[1]] & real
+        parts = [None if t is None else t[rows, : new.shape[1]] for t in (old, ref)]
+        loss, logged = objective.loss(new, *parts, advantages[rows], some, count=count)
         loss.backward()
-        totals["loss"] += loss.item()
-        for name, value in parts.items():
-            totals[name] = totals.get(name, 0.0) + value * len(batch) / len(rollouts)
-    for parameter in trained(policy):
-        if accelerator.num_processes > 1:
-            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = accelerator.reduce(grad, "sum")
-    return totals
+        share = some.sum().item() / tokens
+        for name, value in {"loss": loss.item(), **logged}.items():
+            totals[name] = totals.get(name, 0.0) + (value if name.endswith("loss") else value * share)
+    if accelerator.num_processes > 1:
+        sum_over_processes(trained(policy), accelerator)
+        values = torch.tensor(list(totals.values()), dtype=torch.float64, device=device)
+        totals = dict(zip(totals, accelerator.reduce(values, "sum").tolist(), strict=True))
+    return totals if penalty is None else {**totals, "kl_penalty": penalty.mean().item()}
 
 
-def prepare(policy: Any, config: TrainConfig) -> None:
-    """Put adapters on, freeze what is to stay, as the settings say; in place. InputError if it cannot be trained."""
-    if not hasattr(policy, "logprobs"):
-        raise InputError(f"{type(policy).__name__} cannot be trained: it has no logprobs; use a policy such as qwen")
-    if config.lora and not hasattr(policy.model, "peft_config"):
-        policy.add_lora(config.lora)
-    if config.freeze_vision:
-        base = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
-        base.model.visual.requires_grad_(False)
-    if config.gradient_checkpointing:
-        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
-
-
-def trained(policy: Any) -> "list[torch.nn.Parameter]":
-    """The parameters that a step moves."""
-    return [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
-
-
-def keep(model: ReVSeg, out: Path) -> None:
-    """The trained weights with what they were taught, as `qwen:model=<out>` reads them."""
-    policy: Any = model.built_policy
-    taught = model.to_dict()
-    policy.model.eval()
-    policy.defaults = {**policy.defaults, **{name: taught[name] for name in ("rounds", "sampler", "num_frames")}}
-    policy.save(str(out))
-
-
-def _advantages(
+def advantages_of(
     objective: Any, judged: Judged, mask: "torch.Tensor", penalty: "torch.Tensor | None", accelerator: Any
 ) -> "tuple[torch.Tensor, torch.Tensor]":
     """float[b] and bool[b] (which groups to learn from), computed over the groups of all processes."""
@@ -193,46 +176,34 @@ def _advantages(
     return advantages[mine].reshape(-1).float(), kept[mine].repeat_interleave(judged.n)
 
 
-def _scored(
-    reference: Reference, rollouts: list[Any], batches: list[list[int]], like: "torch.Tensor"
+def reference_scores(
+    reference: Reference, rollouts: Sequence[Rollout], batches: Sequence[Sequence[int]], like: "torch.Tensor"
 ) -> "torch.Tensor":
-    import torch
-
-    scores = torch.zeros_like(like)
+    """[b s]: the reference's log-probs of every rollout, zeros beyond its tokens."""
+    scores = like.new_zeros(like.shape)
     for batch in batches:
         for index, row in zip(batch, reference([rollouts[i] for i in batch]), strict=True):
             scores[index, : len(row)] = row
     return scores
 
 
-def _reference(policy: Any, config: TrainConfig) -> Reference:
-    kind = config.reference if config.reference != "auto" else "adapter" if config.lora else "copy"
-    return make_reference(policy, kind, config.temperature)
+def sum_over_processes(parameters: "Sequence[torch.nn.Parameter]", accelerator: Any) -> None:
+    """Add the gradients up; every process takes part for every parameter, used or not."""
+    import torch
+
+    for parameter in parameters:
+        grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parameter.grad = accelerator.reduce(grad, "sum")
 
 
-def _folder(out: str | Path, model: ReVSeg, config: TrainConfig, accelerator: Any) -> Path:
-    """The run's folder with its settings inside, checked before any work is done."""
-    out = Path(out)
-    settings = json.loads(json.dumps({"model": model.to_dict(), "train": config.to_dict()}))
-    path = out / "config.json"
-    record = out / "train.json"
-    if record.is_file() and _fixed(json.loads(record.read_text("utf-8"))) != _fixed(settings):
-        raise InputError(f"{out} holds a run with other settings (see {record}): choose another folder or remove it")
-    if not record.is_file() and path.is_file():
-        raise InputError(f"{out} holds a model: choose another folder for the run")
-    if accelerator.is_main_process:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            record.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-        except OSError as error:
-            raise OutputError(f"cannot write into {out}: {error}; choose a folder that can be written") from error
-    if config.prompts % accelerator.num_processes:
-        raise InputError(f"prompts={config.prompts} must divide among {accelerator.num_processes} processes")
-    accelerator.wait_for_everyone()
-    return out
+def descend(optimizers: Sequence[Any], parameters: "Sequence[torch.nn.Parameter]", clip: float) -> float:
+    """One step down the clipped gradients; their norm. A step with a NaN or infinity, for good in the weights, is left
+    out."""
+    import torch
 
-
-def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a run may not change when it goes on: everything but its length and how it reports."""
-    free = ("steps", "save_every", "samples_every", "log_with", "tokens")
-    return {**settings, "train": {k: v for k, v in settings["train"].items() if k not in free}}
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip).item()
+    for optimizer in optimizers:
+        if math.isfinite(norm):
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return norm

@@ -1,12 +1,14 @@
 """A run's log: one JSON row a step, rollouts one can read, and the trackers that accelerate knows."""
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revseg.errors import OutputError
+from revseg.errors import MissingExtraError, OutputError
+from revseg.training.health import warnings_of
 from revseg.training.rollouts import Judged
 
 RECENT = 50  # rows kept at hand, for the warnings
@@ -27,24 +29,53 @@ class Log:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # not end_training(): it takes the process group down as well
+            tracker.finish()
 
     def add(self, row: Mapping[str, Any], judged: Judged | None) -> dict[str, Any]:
-        """Write a step's row (its means over all processes) and, when given, some of its rollouts; the row."""
-        import torch
+        """Write a step's row and, when given, some of its rollouts; the row, means over all processes.
 
-        device = self.accelerator.device
-        shared = [name for name in sorted(row) if not name.startswith(("failed/", "seconds/")) and name != "step"]
-        values = torch.tensor([float(row[name]) for name in shared], dtype=torch.float64, device=device)
-        means = self.accelerator.reduce(values, "mean").tolist()
-        whole = {**row, **dict(zip(shared, means, strict=True))}
+        With "warnings" (sentences) when something is wrong; see `health`.
+        """
+        from accelerate.utils import gather_object
+
+        whole = means(gather_object([dict(row)]))
         self.recent = [*self.recent, whole][-RECENT:]
+        self.accelerator.log({k: v for k, v in whole.items() if k != "step"}, step=int(row["step"]))
+        found = warnings_of(self.recent)
+        whole = {**whole, "warnings": found} if found else whole
         if self.accelerator.is_main_process:
             _append(self.folder / "log.jsonl", [whole])
             if judged is not None:
                 _append(self.folder / "samples.jsonl", readable(judged, int(row["step"])))
-        self.accelerator.log({k: v for k, v in whole.items() if k != "step"}, step=int(row["step"]))
         return whole
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One row of several processes' rows; what one of them lacks (a kind of failure) is 0 there."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    whole = {name: sum(float(row.get(name, 0.0)) for row in rows) / len(rows) for name in names}
+    return {**whole, "step": rows[0]["step"]}
+
+
+def check_tracker(name: str | None) -> None:
+    """MissingExtraError for a tracker whose package is missing, which accelerate would leave out in silence."""
+    from accelerate.tracking import get_available_trackers
+
+    if name is not None and name not in [str(known) for known in get_available_trackers()]:
+        raise MissingExtraError(f"log_with={name!r} needs a package that is not installed: pip install {name}")
+
+
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a `log.jsonl`, up to a line that was being written when the run was stopped; null reads as NaN."""
+    rows = []
+    for line in Path(path).read_text("utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        rows.append({name: math.nan if value is None else value for name, value in row.items()})
+    return rows
 
 
 def readable(judged: Judged, step: int, count: int = 4) -> list[dict[str, Any]]:
@@ -56,7 +87,7 @@ def readable(judged: Judged, step: int, count: int = 4) -> list[dict[str, Any]]:
                 "step": step,
                 "query": rollout.query.text,
                 "replies": [turn.reply.text for turn in rollout.turns],
-                "error": rollout.error,
+                "error": rollout.error or "",
                 "rewards": dict(rewards.values),
                 "total": rewards.total,
             }
@@ -64,10 +95,15 @@ def readable(judged: Judged, step: int, count: int = 4) -> list[dict[str, Any]]:
     return rows
 
 
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+def _line(row: Mapping[str, Any]) -> str:
+    """NaN and infinities as null, which is JSON."""
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}) + "\n"
+
+
+def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.writelines(map(_line, rows))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -78,15 +114,8 @@ def _cut(path: Path, start: int) -> list[dict[str, Any]]:
     """Drop what a stopped try wrote after its last checkpoint; the rows that stay."""
     if not path.is_file():
         return []
-    rows = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break  # the line that was being written when the run was stopped
-        if row["step"] < start:
-            rows.append(row)
+    rows = [row for row in read_log(path) if row["step"] < start]
     partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    partial.write_text("".join(map(_line, rows)), "utf-8")
     partial.replace(path)
-    return rows[-RECENT:]
+    return [{name: value for name, value in row.items() if name != "warnings"} for row in rows[-RECENT:]]

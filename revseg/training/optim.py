@@ -4,22 +4,24 @@ from typing import Any
 
 
 def muon_and_adamw(model: Any, *, muon_lr: float, adam_lr: float, weight_decay: float = 0.0) -> list[Any]:
-    """Two torch optimizers over one model: Muon on its hidden matrices, AdamW on everything else.
+    """Torch's optimizers over one model: Muon on its hidden matrices, AdamW on everything else.
 
     Muon (K. Jordan et al. 2024) orthogonalises the momentum of weight matrices; on models of a few million parameters
-    trained from nothing it needs a fraction of AdamW's steps. Embeddings, norms, biases and the patch convolution stay
-    with AdamW, as its authors advise.
+    trained from nothing it needs a fraction of AdamW's steps. Embeddings, the output layer, norms, biases and the patch
+    convolution stay with AdamW, as its authors advise. An optimizer without parameters is left out.
     """
     import torch
 
-    embedding = model.get_input_embeddings().weight
+    words = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
     trained = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim == 2 and p is not embedding]
-    rest = [p for p in trained if p.ndim != 2 or p is embedding]
-    return [
-        torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay),
-        torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    matrices = [p for p in trained if p.ndim == 2 and id(p) not in words]
+    rest = [p for p in trained if p.ndim != 2 or id(p) in words]
+    optimizers: list[Any] = []
+    if matrices:
+        optimizers.append(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay))
+    if rest:  # LoRA adapters are matrices, all of them
+        optimizers.append(torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0))
+    return optimizers
 
 
 def make_optimizers(model: Any, name: str, lr: float, weight_decay: float = 0.0) -> list[Any]:

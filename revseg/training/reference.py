@@ -26,8 +26,11 @@ def make_reference(policy: Any, kind: str, temperature: float) -> Reference:
                 return policy.logprobs(rollouts, temperature=temperature)
 
         return score
-    frozen = copy.deepcopy(policy.model).eval().requires_grad_(False)
-    other = policy.with_model(frozen.to("cpu") if kind == "cpu" else frozen)
+    home = policy.model.device
+    if kind == "cpu":
+        policy.model.to("cpu")  # copied there, so that the accelerator never has to hold two
+    other = policy.with_model(copy.deepcopy(policy.model).eval().requires_grad_(False))
+    policy.model.to(home)
 
     def score_copy(rollouts: Sequence[Rollout]) -> "list[torch.Tensor]":
         with torch.no_grad():

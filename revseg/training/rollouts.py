@@ -1,5 +1,6 @@
 """One step's material: queries drawn, conversations held and judged, and their tensors."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,11 @@ class Judged:
         """float64[c]."""
         return np.array(list(self.rewards[0].weights.values()))
 
+    @property
+    def tokens(self) -> int:
+        """Generated tokens, of all rollouts and rounds."""
+        return sum(len(turn.reply.token_ids) for rollout in self.rollouts for turn in rollout.turns)
+
 
 def draw(dataset: Dataset, count: int, step: int, seed: int) -> list[Sample]:
     """The samples of a step: every item once an epoch, in an order that (seed, epoch) decides.
@@ -45,15 +51,17 @@ def draw(dataset: Dataset, count: int, step: int, seed: int) -> list[Sample]:
     """
     if len(dataset) == 0:
         raise InputError("the dataset is empty: nothing to train on")
-    places = range(step * count, (step + 1) * count)
-    orders = {
-        e: np.random.default_rng([seed, e]).permutation(len(dataset)) for e in {p // len(dataset) for p in places}
-    }
-    samples = [dataset[int(orders[p // len(dataset)][p % len(dataset)])] for p in places]
+    epochs = (divmod(place, len(dataset)) for place in range(step * count, (step + 1) * count))
+    samples = [dataset[int(_order(seed, epoch, len(dataset))[place])] for epoch, place in epochs]
     for sample in samples:
         if sample.truth is None:
             raise InputError(f"query {sample.query.id!r} has no truth: training needs masks to reward against")
     return samples
+
+
+@functools.lru_cache(maxsize=2)  # a step may end one epoch and begin the next
+def _order(seed: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(size)
 
 
 def pad(rows: "Sequence[torch.Tensor]") -> "tuple[torch.Tensor, torch.Tensor]":
@@ -96,8 +104,7 @@ def figures(judged: Judged, policy: Any) -> dict[str, float]:
     row = {"reward": float(judged.totals.mean()), "reward_std": float(judged.totals.std(1).mean())}
     for name in judged.rewards[0].values:
         row[f"reward/{name}"] = float(np.mean([r.values[name] for r in judged.rewards]))
-    tokens = [sum(len(t.reply.token_ids) for t in r.turns) for r in judged.rollouts]
-    row |= {"tokens": float(np.mean(tokens)), "turns": float(np.mean([len(r.turns) for r in judged.rollouts]))}
+    row |= {"tokens": judged.tokens / count, "turns": float(np.mean([len(r.turns) for r in judged.rollouts]))}
     row["entropy"] = -float(np.concatenate([t.reply.logprobs for r in judged.rollouts for t in r.turns]).mean())
     row["cut_off"] = sum(cut_off(r, policy.stops) for r in judged.rollouts) / count
     row["flat_groups"] = float((np.ptp(judged.totals, 1) == 0).mean())

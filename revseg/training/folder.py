@@ -1,0 +1,98 @@
+"""A run's folder: checked before any work, with the settings inside; at the end, the trained weights."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from revseg.errors import InputError, OutputError
+from revseg.pipeline import ReVSeg
+from revseg.registry import format_spec, parse_spec, spec_of
+from revseg.training.config import TrainConfig
+
+
+def check_writable(out: Path) -> None:
+    """Make the folder; OutputError when it cannot be written into."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write into {out}: {error}; choose a folder that can be written") from error
+
+
+def settings_of(model: ReVSeg, dataset: Any, config: TrainConfig) -> dict[str, Any]:
+    """The resolved configuration, as plain JSON. A dataset passed as an object is recorded by its type and length."""
+    source = dataset if isinstance(dataset, str | Mapping) else f"{type(dataset).__name__} of {len(dataset)} samples"
+    record = {"model": model.to_dict(), "dataset": spec_of(source), "train": config.to_dict()}
+    return json.loads(json.dumps(record))
+
+
+def claim(out: Path, settings: Mapping[str, Any], accelerator: Any) -> None:
+    """Write train.json; InputError when `out` holds a run with other settings, or a model that is no run's."""
+    record = out / "train.json"
+    if record.is_file():
+        changes = changed(json.loads(record.read_text("utf-8")), settings)
+        if changes:
+            raise InputError(
+                f"{out} holds a run with other settings ({'; '.join(changes)}): choose another folder or remove it"
+            )
+    elif (out / "config.json").is_file():
+        raise InputError(f"{out} holds a model: choose another folder for the run")
+    accelerator.wait_for_everyone()  # nobody reads while it is written
+    if accelerator.is_main_process:
+        partial = record.with_name("train.json.partial")
+        try:
+            partial.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+            os.replace(partial, record)
+        except OSError as error:
+            raise OutputError(f"cannot write {record}: {error}; choose a folder that can be written") from error
+    accelerator.wait_for_everyone()
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs, as "train.lr: 1e-06, now 1e-05", among the settings that a run may not change when it goes on."""
+    before, now = _fixed(old), _fixed(new)
+    names = sorted({*before, *now})
+    return [f"{n}: {before.get(n)}, now {now.get(n)}" for n in names if before.get(n) != now.get(n)]
+
+
+def keep(model: ReVSeg, out: Path) -> None:
+    """The trained weights with what they were taught, as `qwen:model=<out>` reads them. OutputError on a full disk."""
+    from safetensors import SafetensorError
+
+    policy: Any = model.built_policy
+    taught = model.to_dict()
+    policy.model.eval()
+    policy.defaults = {**getattr(policy, "defaults", {}), **{n: taught[n] for n in ("rounds", "sampler", "num_frames")}}
+    try:
+        policy.save(str(out))
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"cannot write the trained weights into {out}: {error}; make room and start again: the run goes on from "
+            "its last checkpoint"
+        ) from error
+
+
+def spec_after(spec: Any, out: Path) -> str:
+    """The spec of the trained policy: the one that was trained, options and all, with its weights from `out`."""
+    if isinstance(spec, str):
+        name, options = parse_spec(spec)
+    else:
+        options = dict(spec) if isinstance(spec, Mapping) else {}
+        name = options.pop("name", "qwen")
+    options.pop("adapter", None)  # merged into the weights
+    return format_spec(name, {**options, "model": str(out)})
+
+
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All but a run's length, how it reports, and what has no part in it; keyed by dotted names."""
+    free = {"train.save_every", "train.samples_every", "train.log_with", "train.tokens", "model.tracker"}
+    if not settings.get("train", {}).get("decay"):
+        free.add("train.steps")  # with decay, the length decides every learning rate
+    flat = {"dataset": settings.get("dataset")}
+    for table in ("model", "train"):
+        flat |= {f"{table}.{name}": value for name, value in settings.get(table, {}).items()}
+    return {name: value for name, value in flat.items() if name not in free}
