@@ -86,21 +86,16 @@ def _work(job: _Job, rank: int, world: int) -> None:
     samples = len(data) if job.limit is None else min(job.limit, len(data))
     header = make_header(job.model, job.dataset, data, samples)
     done: set[int] = set()
-    if job.out.exists() or shards(job.out):
-        try:
-            results = Results.open(job.out)
-        except InputError:
-            if job.out.exists() or world == 1:
-                raise
-            results = None  # another worker has not written its header yet
-        if results is not None:
-            check_same_run(results, header)
-            done = {row.index for row in results if not row.crashed} if job.retry else set(results.places)
-            if results.finished and results.samples == samples and not job.retry:
-                return
+    results = Results.find(job.out)
+    if results is not None:
+        check_same_run(results, header)
+        done = {row.index for row in results if not row.crashed} if job.retry else set(results.places)
+        if results.finished and results.samples == samples and not job.retry:
+            return
     todo = [index for index in range(rank, samples, world) if index not in done]
-    if todo or (rank == 0 and not samples):
+    if todo:
         build_parts(job.model)
+    if todo or results is None:  # a worker without samples leaves a header all the same, so that there is a file
         with shard(job.out, rank, header) as file:
             rows = make_rows(job.model, data, todo, job.batch)
             for row in tracked(rows, "evaluating", len(todo), show=job.progress and world == 1):

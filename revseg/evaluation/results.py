@@ -93,13 +93,20 @@ class Results:
 
         Raises InputError when there is neither the file nor a shard of it, or something that is not such a file.
         """
-        path = Path(path)
+        found = Results.find(path)
+        if found is None:
+            raise InputError(f"{path}: no such results file; `revseg evaluate` writes one")
+        return found
+
+    @staticmethod
+    def find(path: str | Path) -> "Results | None":
+        """As `open`, but None when nothing is there yet, not even a whole header."""
         for _ in range(3):  # again when another process merged the shards meanwhile
             try:
-                return _open(path)
+                return _open(Path(path))
             except FileNotFoundError:
                 continue
-        raise InputError(f"{path}: no such results file; `revseg evaluate` writes one")
+        return None
 
     def __len__(self) -> int:
         return len(self.places)

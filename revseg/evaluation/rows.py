@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[st
     for index in indices:
         began = time.perf_counter()
         try:
-            loaded[index] = (data[index], {"load": time.perf_counter() - began})
+            sample = data[index]
+            sample = replace(sample, meta={**sample.meta, **_for_scoring(data, sample)})
+            loaded[index] = (sample, {"load": time.perf_counter() - began})
         except Exception as error:
             rows[index] = _row(index, error=error)
     for index, (rollout, seconds) in _rollouts(model, {i: s for i, (s, _) in loaded.items()}).items():
@@ -48,6 +51,23 @@ def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[st
         timings["rollout"] = seconds
         rows[index] = _finish(model, index, sample, rollout, timings)
     return [rows[index] for index in indices]
+
+
+def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
+    """What some protocols need of the whole video, from datasets that have `void(video)` or `foreground(video)`.
+
+    "void": the pixels to ignore, a `MaskTrack` (Ref-DAVIS17, protocol A). "foreground_areas": pixels of all annotated
+    objects on each frame of the truth (ReVOS, the official R).
+    """
+    video, truth = sample.meta.get("video", sample.video.id), sample.truth
+    found: dict[str, Any] = {}
+    if truth is not None and hasattr(data, "void"):
+        found["void"] = data.void(video)
+    if truth is not None and hasattr(data, "foreground"):
+        foreground = data.foreground(video)
+        if foreground is not None and np.isin(truth.frame_ids, foreground.frame_ids).all():
+            found["foreground_areas"] = foreground.at(truth.frame_ids).areas.astype(int).tolist()
+    return found
 
 
 def _rollouts(model: ReVSeg, samples: Mapping[int, Sample]) -> dict[int, tuple[Rollout | Exception, float]]:

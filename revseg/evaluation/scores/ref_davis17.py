@@ -2,9 +2,11 @@
 
 What the reader has to give with each expression: the truth is the mask of its one object, and
 
-- `meta["object_id"]`: the object's id in the palette annotation, from 1;
+- `meta["obj_id"]`: the object's id in the palette annotation, from 1, as a number or text;
 - `meta["annotator"]`: 0 to 3 (first annotator first frame, first annotator full video, second annotator likewise);
+- `meta["objects"]`, optional: how many objects count, the highest id on the first frame (else found from the truths);
 - `meta["void"]`: the pixels annotated as void (255) as a `MaskTrack` on the same frames, or None without any.
+  `evaluate` asks the dataset's `void(video)` for it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,8 +48,7 @@ def ref_davis17(rows: Iterable[Row], missing: Missing, *, identity: bool = False
 
 
 def _score(scene: _Scene, missing: Missing, identity: bool) -> list[QueryScore]:
-    shown = [number for number, truth in scene.truths.items() if truth.at(truth.frame_ids[:1]).visible.any()]
-    objects = [number for number in sorted(scene.truths) if number <= max(shown, default=0)]
+    objects = [number for number in sorted(scene.truths) if number <= _counted(scene)]
     proposals = _compete(scene)
     values = {
         (proposal, number): _agreement(proposals.get(proposal), scene, number)
@@ -64,6 +65,13 @@ def _score(scene: _Scene, missing: Missing, identity: bool) -> list[QueryScore]:
         group = f"annotator {row.meta['annotator']}"
         queries.append(QueryScore.of(row, found, group=group, stratum=group, missing=lost))
     return queries
+
+
+def _counted(scene: _Scene) -> int:
+    """How many objects the official scorer counts: the highest id on the first frame."""
+    told = [row.meta["objects"] for row in scene.rows.values() if isinstance(row.meta.get("objects"), int)]
+    shown = [number for number, truth in scene.truths.items() if truth.at(truth.frame_ids[:1]).visible.any()]
+    return told[0] if told else max(shown, default=0)
 
 
 def _compete(scene: _Scene) -> dict[int, MaskTrack]:
@@ -133,10 +141,10 @@ def _without(track: MaskTrack, void: MaskTrack | None) -> MaskTrack:
 
 
 def _ids(row: Row) -> tuple[int, int]:
-    number, annotator = row.meta.get("object_id"), row.meta.get("annotator")
-    if not isinstance(number, int) or not isinstance(annotator, int) or number < 1:
+    number, annotator = str(row.meta.get("obj_id")), row.meta.get("annotator")
+    if not number.isdecimal() or int(number) < 1 or not isinstance(annotator, int):
         raise InputError(
-            f"query {row.query!r}: protocol A needs meta['object_id'] (from 1) and meta['annotator'] (0 to 3), got "
-            f"{number!r} and {annotator!r}"
+            f"query {row.query!r}: protocol A needs meta['obj_id'] (from 1) and meta['annotator'] (0 to 3), got "
+            f"{row.meta.get('obj_id')!r} and {annotator!r}"
         )
-    return number, annotator
+    return int(number), annotator

@@ -12,8 +12,8 @@ from revseg.evaluation.scores.pairs import Missing, Pair, pairs
 from revseg.evaluation.scores.table import QueryScore
 
 Robustness = Literal["paper", "legacy_01", "legacy_255"]
-TYPES = ("referring", "reasoning", "hallucination")
-STRATA = ("referring", "reasoning")  # hallucinations are scored, and then not part of the overall figures
+TYPES = ("referring", "reasoning", "no target")
+STRATA = ("referring", "reasoning")  # expressions without target are scored, and then in no overall figure
 
 
 def revos(
@@ -49,9 +49,10 @@ def revos(
 
 
 def robustness_of_run(queries: Sequence[QueryScore]) -> float | None:
-    """R = 1 - (area predicted for hallucinations) / (true area of all other expressions), at least 0; None without any.
+    """R = 1 - (area predicted where there is no target) / (true area of all other expressions), at least 0.
 
-    A hallucination without a prediction counts as one answered with whole frames.
+    None without expressions of both kinds. One without target and without prediction counts as answered with whole
+    frames.
     """
     false = sum(query.values.get("false_area", 0.0) for query in queries)
     true = sum(query.values.get("true_area", 0.0) for query in queries)
@@ -83,7 +84,7 @@ def _areas(pair: Pair | None, row: Row, group: str, missing: Missing) -> dict[st
     truth = row.truth
     if truth is None or (pair is None and missing == "skip"):
         return {}
-    if group != "hallucination":
+    if group != "no target":
         return {"true_area": float(truth.areas.sum())}
     full = float(truth.size[0] * truth.size[1])
     if pair is None:
@@ -107,7 +108,7 @@ def _foreground(pair: Pair) -> np.ndarray:
 def _type(row: Row) -> str:
     if row.query is None:
         return ""  # it could not be loaded
-    kind = row.meta.get("type", row.meta.get("type_id"))
+    kind = row.meta.get("type_id", row.meta.get("type"))
     if isinstance(kind, int) and 0 <= kind < len(TYPES):
         return TYPES[kind]
     if kind not in TYPES:
