@@ -173,7 +173,7 @@ def rle_counts(code: Any, where: str) -> tuple[tuple[int, int], bytes]:
 
 
 def run_lengths(counts: bytes) -> list[int]:
-    """The runs of compressed counts (COCO's code: 5 bits a character; from the fourth run on, differences to the last but one)."""
+    """The runs of compressed counts (5 bits a character; from the fourth on, the difference to the last but one)."""
     runs: list[int] = []
     value = shift = 0
     for char in counts:

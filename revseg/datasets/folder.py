@@ -55,7 +55,7 @@ class Folder:
         entries = [self._entry(number, fields) for number, fields in enumerate(listed)]
         self.entries = tuple(e for e in entries if split is None or e.fields.get("split") == split)
         if split is not None and not self.entries:
-            there = sorted({str(e.fields.get("split")) for e in entries})
+            there = sorted({str(e.fields["split"]) for e in entries if "split" in e.fields}) or ["none"]
             raise InputError(f"{self.path}: no sample of split {split!r}; there are {', '.join(there)}")
         twice = [id for id, times in Counter(e.id for e in self.entries).items() if times > 1]
         if twice:
@@ -87,7 +87,9 @@ class Folder:
         fields = entry.fields
         video = self._video(fields)
         truth = self._truth(entry, video) if "masks" in fields else None
-        meta = {"dataset": self.name, "split": fields.get("split"), "video": fields["video"], **fields.get("meta", {})}
+        no_target = fields["masks"] == [] if "masks" in fields else None
+        named = {"split": fields.get("split"), "video": fields["video"], "no_target": no_target}
+        meta = {"dataset": self.name, **named, **fields.get("meta", {})}
         return Sample(video, Query(entry.id, fields["query"]), truth, meta)
 
     def _video(self, fields: Mapping[str, Any]) -> Video:
