@@ -31,8 +31,11 @@ def test_runs_are_read_up_to_where_all_have_steps(tmp_path: Path):
 
 
 def test_smoothing_by_hand():
-    assert smooth(np.array([4.0, 1.0, np.nan]), 0.5).tolist() == pytest.approx([4, (1 + 0.5 * 4) / 1.5, 2])
-    assert smooth(np.array([4.0, 1.0]), 0.0).tolist() == [4, 1]
+    values = np.array([4.0, 1.0, 7.0, np.nan, 2.0])
+    assert smooth(values, 3)[:4].tolist() == pytest.approx([4, 4, 4, 4.5])
+    assert smooth(values, 1)[:3].tolist() == [4, 1, 7]
+    line = np.arange(9.0)
+    assert smooth(line, 5).tolist() == pytest.approx(line.tolist())  # no lag, not even at the ends
 
 
 @pytest.mark.parametrize("name", ["curves.png", "curves.svg"])
@@ -54,7 +57,7 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         read_runs([])
     pytest.importorskip("matplotlib")
     with pytest.raises(InputError, match="smoothing"):
-        draw_curves([run], tmp_path / "a.png", smoothing=1.0)
+        draw_curves([run], tmp_path / "a.png", smoothing=0)
     with pytest.raises(OutputError, match="png"):
         draw_curves([run], tmp_path / "curves.nothing")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

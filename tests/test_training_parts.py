@@ -99,7 +99,7 @@ def test_the_step_is_reinforce_by_hand(start: tuple[QwenPolicy, Judged]):
     rewards = torch.tensor(SPREAD, dtype=torch.float64).reshape(2, 3)
     advantages = ((rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-6)).reshape(-1)
     rows = policy.logprobs(judged.rollouts)
-    loss = -sum(a * row.mean() for a, row in zip(advantages.tolist(), rows, strict=True)) / 6
+    loss = -torch.stack([a * row.mean() for a, row in zip(advantages.tolist(), rows, strict=True)]).sum() / 6
     expected = torch.autograd.grad(loss, trained(policy), allow_unused=True)
     flat = torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in _pairs(policy, expected)])
     found, logged = gradient(policy, judged, "grpo:beta=0")
@@ -131,7 +131,7 @@ def test_overlong_replies_give_no_gradient(start: tuple[QwenPolicy, Judged]):
     advantages = ((rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-6)).reshape(-1)
     rows = policy.logprobs(judged.rollouts)
     terms = [a * row.mean() for a, row, out in zip(advantages.tolist(), rows, long, strict=True) if not out]
-    grads = torch.autograd.grad(-sum(terms) / len(terms), trained(policy), allow_unused=True)
+    grads = torch.autograd.grad(-torch.stack(terms).mean(), trained(policy), allow_unused=True)
     flat = torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in _pairs(policy, grads)])
     torch.testing.assert_close(found, flat, atol=1e-5, rtol=1e-4)
 
@@ -191,6 +191,21 @@ def test_adapters_off_are_the_reference(folder: str, start: tuple[QwenPolicy, Ju
     expected = [row.detach() for row in base.logprobs(judged.rollouts)]
     torch.testing.assert_close(reference(judged.rollouts), expected, atol=1e-6, rtol=0)
     assert (policy.logprobs(judged.rollouts)[0] - expected[0]).abs().max() > 1e-3
+
+
+def test_queries_in_small_batches_give_the_same_conversations(folder: str, start: tuple[QwenPolicy, Judged]):
+    """The cache of one batch at a time: memory does not grow with the prompts of a step."""
+    model = tiny(folder, sampling=Sampling(1.0, max_new_tokens=LIMIT))
+    policy: Any = model.built_policy
+    policy.batch_size = policy._sessions.batch_size = 3
+    held: list[int] = []
+    forget = policy.forget
+    policy.forget = lambda: (held.append(sum(len(s.replies) for s in policy._sessions._kept)), forget())
+    judged = judge(model, samples(), config(), 0, Accelerator())
+    texts = [[[t.reply.text for t in r.turns] for r in j.rollouts] for j in (judged, start[1])]
+    assert texts[0] == texts[1]
+    assert len(held) == 2
+    assert max(held) <= 3
 
 
 def test_what_a_log_row_says(start: tuple[QwenPolicy, Judged]):

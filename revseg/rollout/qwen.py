@@ -55,6 +55,7 @@ class QwenPolicy:
         self.encoder = Encoder(self.processor, self._model.config, fps=fps)
         self.suppressed = suppressed_tokens(self.processor.tokenizer)
         self.stops = stop_tokens(self._model, self.encoder.end_id)
+        self.batch_size = batch_size
         self._sessions = Sessions(self, batch_size, reuse)
 
     @property
@@ -101,7 +102,7 @@ class QwenPolicy:
 
         LoRA adapters are merged into these weights; alone they lie in `folder/adapter`, as `adapter=` reads them.
         """
-        model = self._model
+        model: Any = self._model
         if hasattr(model, "merge_and_unload"):
             model.save_pretrained(str(Path(folder, "adapter")))
             home = model.device

@@ -14,14 +14,12 @@ _TITLES = {"reward": "total reward", "tokens": "generated tokens", "turns": "tur
 _COLOURS = ("#2f6f9f", "#3f8f5f", "#b5651d", "#7a4f9a", "#a23b52", "#555555")
 
 
-def draw_curves(
-    runs: Sequence[str | Path], out: str | Path, *, smoothing: float = 0.9, title: str | None = None
-) -> Path:
+def draw_curves(runs: Sequence[str | Path], out: str | Path, *, smoothing: int = 15, title: str | None = None) -> Path:
     """Draw each reward, their total, tokens and turns of one run, or of several seeds of one; PNG or SVG by `out`.
 
-    `runs` are folders of `revseg.train` (or their log.jsonl). Bold: the mean over runs, smoothed by an exponential
-    average that forgets at `smoothing` in [0, 1) a step; thin: the mean as it was; the band: one standard deviation
-    over runs, smoothed alike, where there are several. Steps that not all runs have are left out.
+    `runs` are folders of `revseg.train` (or their log.jsonl). Bold: the mean over runs, each point the mean of
+    `smoothing` steps around it; thin: the mean as it was; the band: one standard deviation over runs, smoothed alike,
+    where there are several. Steps that not all runs have are left out.
 
     MissingExtraError without matplotlib; InputError for a run without a log; OutputError when `out` cannot be written.
     """
@@ -29,8 +27,8 @@ def draw_curves(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("curves need matplotlib: pip install revseg[plots]") from error
-    if not 0 <= smoothing < 1:
-        raise InputError(f"expected smoothing in [0, 1), got {smoothing}")
+    if smoothing < 1:
+        raise InputError(f"expected smoothing over 1 step or more, got {smoothing}")
     steps, columns = read_runs(runs)
     panels = [(_title(name), values) for name, values in columns.items()]
     across = min(3, len(panels))
@@ -71,17 +69,18 @@ def read_runs(runs: Sequence[str | Path]) -> tuple[Float64[np.ndarray, " s"], di
     return np.array(steps, np.float64), values
 
 
-def smooth(values: Float64[np.ndarray, " s"], keep: float) -> Float64[np.ndarray, " s"]:
-    """Exponential average that starts unbiased: at step i the weights are keep**0 .. keep**i, normalised."""
-    total, weight, found = 0.0, 0.0, []
-    for value in values:
-        if np.isfinite(value):
-            total, weight = keep * total + value, keep * weight + 1
-        found.append(total / weight if weight else np.nan)
+def smooth(values: Float64[np.ndarray, " s"], window: int) -> Float64[np.ndarray, " s"]:
+    """The mean of `window` steps around each, of fewer, as many on either side, at the ends: it does not lag behind."""
+    found = []
+    for place in range(len(values)):
+        reach = min(window // 2, place, len(values) - 1 - place)
+        part = values[place - reach : place + reach + 1]
+        part = part[np.isfinite(part)]
+        found.append(part.mean() if len(part) else np.nan)
     return np.array(found)
 
 
-def _panel(axes: Any, steps: np.ndarray, values: np.ndarray, smoothing: float, colour: str) -> None:
+def _panel(axes: Any, steps: np.ndarray, values: np.ndarray, smoothing: int, colour: str) -> None:
     mean = values.mean(0)
     bold = smooth(mean, smoothing)
     if len(values) > 1:

@@ -98,10 +98,13 @@ def judge(model: ReVSeg, dataset: Dataset, config: TrainConfig, step: int, accel
     mine = samples[accelerator.process_index :: accelerator.num_processes]
     policy: Any = model.built_policy
     policy.model.eval()
-    seeded = replace(model.sampling, seed=config.seed * 1_000_003 + step)
-    with autocast(policy, config):
-        groups = model.replace(sampling=seeded).rollouts(mine, config.rollouts)
-    policy.forget()  # the cache is of weights that are about to change
+    model = model.replace(sampling=replace(model.sampling, seed=config.seed * 1_000_003 + step))
+    size = max(1, getattr(policy, "batch_size", config.rollouts * len(mine)) // config.rollouts)
+    groups = []
+    for start in range(0, len(mine), size):  # all rounds of some, then of others: one batch's cache is held at a time
+        with autocast(policy, config):
+            groups += model.rollouts(mine[start : start + size], config.rollouts)
+        policy.forget()  # the cache is of weights that are about to change
     rewards = [
         model.score(rollout, sample.truth)
         for sample, group in zip(mine, groups, strict=True)

@@ -70,7 +70,7 @@ def _low(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _names(row: Mapping[str, Any], reward: str) -> list[str]:
     """The columns of a reward under any options, such as reward/temporal:soft=False."""
-    return [name for name in row if name.removeprefix("reward/").split(":")[0] == reward and name != reward]
+    return [name for name in row if name.split(":")[0] == f"reward/{reward}"]
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], names: str | list[str]) -> float:

@@ -68,14 +68,7 @@ def check_tracker(name: str | None) -> None:
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a `log.jsonl`, up to a line that was being written when the run was stopped; null reads as NaN."""
-    rows = []
-    for line in Path(path).read_text("utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        rows.append({name: math.nan if value is None else value for name, value in row.items()})
-    return rows
+    return [{k: math.nan if v is None else v for k, v in row.items()} for _, row in _lines(Path(path))]
 
 
 def readable(judged: Judged, step: int, count: int = 4) -> list[dict[str, Any]]:
@@ -87,7 +80,7 @@ def readable(judged: Judged, step: int, count: int = 4) -> list[dict[str, Any]]:
                 "step": step,
                 "query": rollout.query.text,
                 "replies": [turn.reply.text for turn in rollout.turns],
-                "error": rollout.error or "",
+                "error": rollout.error,
                 "rewards": dict(rewards.values),
                 "total": rewards.total,
             }
@@ -110,12 +103,21 @@ def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         raise OutputError(f"cannot write {path}: {error}; the run stops, its last checkpoint is whole") from error
 
 
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            found.append((line + "\n", json.loads(line)))
+        except ValueError:
+            break
+    return found
+
+
 def _cut(path: Path, start: int) -> list[dict[str, Any]]:
-    """Drop what a stopped try wrote after its last checkpoint; the rows that stay."""
+    """Drop what a stopped try wrote after its last checkpoint; the last rows that stay, without their warnings."""
     if not path.is_file():
         return []
-    rows = [row for row in read_log(path) if row["step"] < start]
     partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(map(_line, rows)), "utf-8")
+    partial.write_text("".join(line for line, row in _lines(path) if row["step"] < start), "utf-8")
     partial.replace(path)
-    return [{name: value for name, value in row.items() if name != "warnings"} for row in rows[-RECENT:]]
+    return [{name: value for name, value in row.items() if name != "warnings"} for row in read_log(path)[-RECENT:]]
