@@ -6,8 +6,8 @@
 Every picture is one channel of 0 and 255, and every frame has one, also where nothing was found.
 
 Names come from the sample: `meta["video"]`, `meta["exp_id"]` and `meta["frames"]` (the frames' names without
-suffix), or else the video's id, the query's id and five digits. They are data from outside, so each is checked: no
-member leaves the folder that the archive is unpacked into.
+suffix), or else the video's id, the query's id (without a leading "<video>/") and five digits. They are data from
+outside, so each is checked: no member leaves the folder that the archive is unpacked into.
 """
 
 import io
@@ -106,7 +106,11 @@ def _names(row: Row, root: str) -> list[str]:
     if len(frames) != video["frames"]:
         raise InputError(f"query {row.query!r}: expected {video['frames']} names of frames, got {len(frames)}")
     folder = [root] if root else []
-    place = (*folder, str(meta.get("video", row.video)), str(meta.get("exp_id", row.query)))
+    name = str(meta.get("video", row.video))
+    expression = str(meta.get("exp_id", (row.query or "").removeprefix(f"{name}/")))
+    place = (*folder, name, expression)
+    if any("/" in str(frame) for frame in frames):
+        raise InputError(f"query {row.query!r}: a frame's name holds a slash: it could land elsewhere")
     return [safe_member(*place, f"{frame}.png") for frame in frames]
 
 
