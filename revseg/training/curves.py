@@ -70,11 +70,10 @@ def read_runs(runs: Sequence[str | Path]) -> tuple[Float64[np.ndarray, " s"], di
 
 
 def smooth(values: Float64[np.ndarray, " s"], window: int) -> Float64[np.ndarray, " s"]:
-    """The mean of `window` steps around each, of fewer, as many on either side, at the ends: it does not lag behind."""
+    """The mean of `window` steps around each, so that it does not lag; at the ends, of those that there are."""
     found = []
     for place in range(len(values)):
-        reach = min(window // 2, place, len(values) - 1 - place)
-        part = values[place - reach : place + reach + 1]
+        part = values[max(place - window // 2, 0) : place + window // 2 + 1]
         part = part[np.isfinite(part)]
         found.append(part.mean() if len(part) else np.nan)
     return np.array(found)
