@@ -44,7 +44,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> float:
 def score(
     tracker: Callable[..., MaskTrack], video: Video, size: Sequence[int], boxes: dict[str, Any]
 ) -> dict[str, Any]:
-    """Mean box IoU of one target, per frame, and frames a second of processor time, decoding included: what one core that is not shared gives."""
+    """Mean box IoU of one target, the IoU per frame, and frames a second of processor time, decoding included."""
     unit = {int(i): None if b is None else np.asarray(b) / np.tile(size, 2) for i, b in boxes.items()}
     prompt = min(unit)
     first = unit[prompt]

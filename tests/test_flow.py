@@ -1,6 +1,7 @@
 """The weight-free tracker: exact on flat shapes, right on small textured scenes, honest when the target is gone."""
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from revseg.types import Grounding
 from revseg.video import Video
 
 RED, GREEN, BLUE, GREY = (225, 30, 35), (30, 175, 50), (40, 70, 240), (60, 60, 60)
-Draw = Callable[[int, np.ndarray], None]
+Draw = Callable[[int, np.ndarray], object]
 
 
 def film(draw: Draw, t: int = 24, size: tuple[int, int] = (80, 120), ground: np.ndarray | None = None) -> Video:
@@ -36,7 +37,7 @@ def square(frame: np.ndarray, x: int, y: int, side: int, colour: tuple[int, int,
     return mask
 
 
-def prompt(frame_id: int, box: tuple[float, float, float, float], size: tuple[int, int] = (80, 120), **more) -> Grounding:
+def prompt(frame_id: int, box: tuple[float, ...], size: tuple[int, int] = (80, 120), **more: Any) -> Grounding:
     unit = np.asarray([box], np.float32) / np.tile(np.asarray(size[::-1], np.float32), 2)
     return Grounding(frame_id, frame_id, unit, **more)
 
@@ -284,6 +285,16 @@ def test_no_flat_region_in_a_blotchy_box():
     view = View(noise_picture(3, (60, 60), 0, 255), 0, None, Scene(film(lambda i, f: None, 3, (60, 60)), 480))
     assert FlatFollower.start(view.frame, np.asarray([10, 10, 50, 50])) is None
     assert isinstance(FlowTracker()._start(view, np.asarray([10, 10, 50, 50])), RealFollower)
+
+
+def test_a_colour_in_specks_is_not_a_flat_thing():
+    rng = np.random.default_rng(0)
+    frame = np.full((80, 120, 3), 60, np.uint8)
+    square(frame, 40, 20, 30, RED)
+    assert find_flat(frame, np.asarray([40, 20, 70, 50])) is not None
+    for x, y in rng.integers(0, (116, 76), (150, 2)).tolist():
+        frame[y : y + 3, x : x + 3] = RED if rng.random() < 0.5 else BLUE
+    assert find_flat(frame, np.asarray([40, 20, 70, 50])) is None
 
 
 def test_plate_is_what_stands_still_though_the_camera_moves():

@@ -15,6 +15,9 @@ from jaxtyping import Bool, Float64
 from revseg.trackers.flow_scene import View
 
 _REACH = 90.0  # RGB distance: no pixel further than this is of the colour, however far the other colours are
+_PIECES = 6  # a flat thing shows in at most so many, the colour in at most _REGIONS: real footage has it in specks
+_REGIONS = 30
+_OTHERS = 12  # things of the target's colour that are told apart at most
 _SAME = 0.75  # IoU of two forms, scaled to one size, from which they are one
 
 
@@ -144,7 +147,7 @@ class FlatFollower:
         others = [
             (labels == r) & ~first for r in range(1, count)
         ]  # a region cut by the box leaves one thing, not its bits
-        others = [other for other in others if np.count_nonzero(other) >= 4]
+        others = sorted((o for o in others if np.count_nonzero(o) >= 4), key=np.count_nonzero, reverse=True)[:_OTHERS]
         return FlatFollower(colour, first, others)
 
     def step(self, view: View) -> tuple[Bool[np.ndarray, "h w"], float]:
@@ -161,7 +164,7 @@ class FlatFollower:
         background = _background(frame) & ~of_colour
         cover = [b.align(of_colour, background) if b.lost < 8 else 0.0 for b in blobs]
         seen, shared = _share_out(blobs, cover, labels, areas)
-        free = [r for r in range(1, count) if areas[r] >= min(4, self._target.area)]
+        free = [r for r in range(1, count) if areas[r] >= min(max(4, 0.01 * self._target.area), self._target.area)]
         free = [r for r in free if not any(s[labels == r].any() for s in seen)]
         self._find_again(blobs, seen, labels, free)
         arrived = []
@@ -177,7 +180,8 @@ class FlatFollower:
                 full |= blob.see(seen[i], before[i], i not in shared) and i == 0
             else:
                 blob.miss(before[i])
-        self._others += [Blob(*_cut(new), np.zeros(2)) for new in [*arrived, *(labels == r for r in free)]]
+        new = [*arrived, *(labels == r for r in sorted(free, key=lambda r: -areas[r]))]
+        self._others += [Blob(*_cut(one), np.zeros(2)) for one in new[: max(_OTHERS - len(self._others), 0)]]
         return seen[0], self._confidence(bool(seen[0].any()), full, 0 in shared, bool(free))
 
     def _confidence(self, visible: bool, full: bool, divided: bool, doubtful: bool) -> float:
@@ -256,11 +260,11 @@ def _share_out(
                 claims[r].append(i)
     seen = [np.zeros(size, bool) for _ in blobs]
     shared: set[int] = set()
-    for r in range(1, len(areas)):
+    for r in [r for r, claim in enumerate(claims) if claim]:
         region = labels == r
         if len(claims[r]) == 1:
             seen[claims[r][0]] |= region
-        elif claims[r]:
+        else:
             shared.update(claims[r])
             nearest = np.argmin([_away(places[i], blobs[i]) for i in claims[r]], axis=0)
             for k, i in enumerate(claims[r]):
@@ -305,7 +309,7 @@ def find_flat(frame: np.ndarray, box: np.ndarray) -> tuple[Colour, Bool[np.ndarr
         # a thing that touches another one of its colour is cut out by the box; the background is too large for that
         merged = np.flatnonzero((inside >= 0.2 * areas) & (inside >= 4) & (areas < 5 * cut.sum()))
         for mask, worth in ((np.isin(labels, whole[whole > 0]), 1.0), (np.isin(labels, merged[merged > 0]) & cut, 0.8)):
-            if mask.any() and _is_flat(frame, mask):
+            if mask.any() and _is_flat(frame, mask) and _is_solid(labels, areas, mask):
                 ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
                 fit = worth * _box_iou(np.asarray([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]), np.asarray([x1, y1, x2, y2]))
                 if fit > best:
@@ -321,6 +325,13 @@ def _is_flat(frame: np.ndarray, mask: Bool[np.ndarray, "h w"]) -> bool:
     if not inner.any():
         inner = mask
     return float(cv2.blur(frame, (3, 3))[inner].std(0).max()) < 8.0
+
+
+def _is_solid(labels: np.ndarray, areas: np.ndarray, mask: Bool[np.ndarray, "h w"]) -> bool:
+    """Whether the colour comes in few pieces, and the mask mostly in one."""
+    mine = np.bincount(labels[mask], minlength=len(areas))
+    few = np.count_nonzero(areas[1:] >= 4) <= _REGIONS and np.count_nonzero(mine >= 4) <= _PIECES
+    return bool(few and mine.max() > 0.4 * mine.sum())
 
 
 def _merged(colours: Float64[np.ndarray, "n 3"]) -> list[np.ndarray]:
