@@ -60,7 +60,7 @@ def uncompressed(mask: np.ndarray) -> dict[str, Any]:
     """COCO's other form: runs down the columns, the first of zeros."""
     flat = mask.T.reshape(-1)
     ends = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff([0, *ends, len(flat)]).tolist()
+    runs = np.diff(np.array([0, *ends.tolist(), len(flat)])).tolist()
     return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
 
 

@@ -347,6 +347,19 @@ def test_revos(make: Make):
     assert not dense(none).any()
 
 
+def test_revos_type_2_is_empty_whatever_it_lists(make: Make, tmp_path: Path):
+    make("revos")
+    path = tmp_path / "meta_expressions_valid_.json"
+    listed = json.loads(path.read_text())
+    listed["videos"]["UVO/all/-CiP"]["expressions"]["2"]["anno_id"] = [0]
+    write_json(path, listed)
+    sample = make("revos", exclude="TAO/*")[2]
+    assert sample.meta["no_target"]
+    assert not dense(sample).any()
+    faults = [problem.what for problem in check("revos:exclude=TAO/*", str(tmp_path)).problems]
+    assert faults == ["type 2 (no target) has the masks ['0']; they are ignored"]
+
+
 def test_revos_foreground(make: Make, tmp_path: Path):
     dataset = make("revos")
     foreground = dataset.foreground("UVO/all/-CiP")
