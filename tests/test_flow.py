@@ -112,11 +112,25 @@ def test_is_not_taken_for_another_form_of_the_same_colour():
     assert track.visible.tolist() == [True] * 12 + [False] * 12
 
 
+def test_another_form_that_appears_later_is_not_the_target_come_back():
+    truth = np.zeros((24, 80, 120), bool)
+
+    def draw(i, frame):
+        if i < 10:
+            truth[i] = square(frame, 10 + i, 50, 12, RED)
+        elif i >= 14:
+            cv2.circle(frame, (100, 20), 9, RED, -1)
+
+    track = FlowTracker()(film(draw), [prompt(2, (12, 50, 24, 62))])
+    assert (track.dense()[0] == truth).all()
+    assert (track.scores[0, 14:15] < 0.5).all()  # something of its colour is there: it might have been the target
+
+
 def test_two_of_one_colour_that_pass_keep_their_names():
     truth = np.zeros((30, 80, 120), bool)
 
     def draw(i, frame):
-        cv2.circle(frame, (100 - 3 * i, 22), 9, RED, -1)
+        cv2.circle(frame, (100 - 3 * i, 30), 9, RED, -1)  # touches it on the way
         truth[i] = square(frame, 10 + 3 * i, 40, 12, RED)
 
     track = FlowTracker()(film(draw, 30), [prompt(0, (10, 40, 22, 52))])
@@ -266,6 +280,7 @@ def test_a_colour_takes_the_pixels_nearest_to_it():
     frame = np.full((20, 20, 3), 60, np.uint8)
     frame[:, 10:] = RED
     frame[:, 9] = (np.asarray(GREY) * 0.6 + np.asarray(RED) * 0.4).astype(np.uint8)  # a blurred edge, nearer to grey
+    frame[:, 10] = (np.asarray(GREY) * 0.4 + np.asarray(RED) * 0.6).astype(np.uint8)  # and one nearer to red
     found = Colour(np.asarray(RED, np.float64), 30.0).of(frame)
     assert found.sum(0).tolist() == [0] * 10 + [20] * 10
     assert sorted(map(tuple, main_colours(frame).round().astype(int).tolist())) == [GREY, RED]
@@ -285,6 +300,13 @@ def test_no_flat_region_in_a_blotchy_box():
     view = View(noise_picture(3, (60, 60), 0, 255), 0, None, Scene(film(lambda i, f: None, 3, (60, 60)), 480))
     assert FlatFollower.start(view.frame, np.asarray([10, 10, 50, 50])) is None
     assert isinstance(FlowTracker()._start(view, np.asarray([10, 10, 50, 50])), RealFollower)
+
+
+def test_a_shaded_thing_is_not_flat():
+    frame = np.full((80, 120, 3), 60, np.uint8)
+    frame[20:50, 40:70] = RED
+    frame[20:50, 40:70, 1] = np.linspace(30, 75, 30).astype(np.uint8)
+    assert find_flat(frame, np.asarray([40, 20, 70, 50])) is None
 
 
 def test_a_colour_in_specks_is_not_a_flat_thing():
