@@ -64,7 +64,7 @@ def main() -> None:
         rounds=ROUNDS,
         single_round=SINGLE,
         single=0.15,
-        extra=2,
+        extra=1,
         boxes_first=args.boxes_first,
         seed=args.seed,
     )

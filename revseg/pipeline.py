@@ -151,7 +151,8 @@ class ReVSeg:
         video, query = as_video(video), as_query(query)
         with waiting("asking the policy", show=progress):
             rollout = self.rollout(video, query, truth)
-        _tell(self.built_tracker, query, truth)
+        if rollout.groundings:  # else the tracker is not even built: its weights may be large
+            _tell(self.built_tracker, query, truth)
         with reading(video, "tracking", show=progress) as watched:
             masks = self.track(watched, rollout)
         rewards = None if truth is None else self.score(rollout, truth)
