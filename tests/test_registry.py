@@ -48,7 +48,7 @@ def test_spec_text_and_back(name, options):
         ("a:x=['one', 'two, three']", ("a", {"x": ["one", "two, three"]})),
         ("a:x='1',y=it's", ("a", {"x": "1", "y": "it's"})),
         ("a:path=b/c.py:d", ("a", {"path": "b/c.py:d"})),
-        ("a:folder='C:',y=2", ("a", {"folder": "C:\\", "y": 2})),
+        (r"a:folder='C:\',y=2", ("a", {"folder": "C:\\", "y": 2})),
         ("b/c.py:d", ("b/c.py:d", {})),
         ("b/c.py:d:x=1,y=2", ("b/c.py:d", {"x": 1, "y": 2})),
         ("b.c:d:x=1", ("b.c:d", {"x": 1})),
