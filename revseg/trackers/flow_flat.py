@@ -299,11 +299,13 @@ def find_flat(frame: np.ndarray, box: np.ndarray) -> tuple[Colour, Bool[np.ndarr
     near[max(y1 - pad, 0) : y2 + pad, max(x1 - pad, 0) : x2 + pad] = True
     cut = np.zeros((h, w), bool)
     cut[y1:y2, x1:x2] = True
+    ring = frame[near & ~cut].astype(np.float32)
     best, answer = 0.45, None
     for rgb in _merged(main_colours(frame[y1:y2, x1:x2], 0.04)):
         colour = Colour(rgb, 30.0)
         _, labels, stats, _ = cv2.connectedComponentsWithStats(colour.of(frame).view(np.uint8), connectivity=8)
         areas = stats[:, cv2.CC_STAT_AREA]
+        around = float(np.mean(np.linalg.norm(ring - rgb, axis=-1) < 50)) if len(ring) else 0.0
         inside = np.bincount(labels[near], minlength=len(stats))
         whole = np.flatnonzero((inside >= 0.6 * areas) & (inside >= 4))
         # a thing that touches another one of its colour is cut out by the box; the background is too large for that
@@ -311,7 +313,9 @@ def find_flat(frame: np.ndarray, box: np.ndarray) -> tuple[Colour, Bool[np.ndarr
         for mask, worth in ((np.isin(labels, whole[whole > 0]), 1.0), (np.isin(labels, merged[merged > 0]) & cut, 0.8)):
             if mask.any() and _is_flat(frame, mask) and _is_solid(labels, areas, mask):
                 ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-                fit = worth * _box_iou(np.asarray([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]), np.asarray([x1, y1, x2, y2]))
+                fit = (worth - 0.5 * around) * _box_iou(
+                    np.asarray([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]), np.asarray([x1, y1, x2, y2])
+                )
                 if fit > best:
                     best, answer = fit, (colour, mask)
     return answer
@@ -324,7 +328,7 @@ def _is_flat(frame: np.ndarray, mask: Bool[np.ndarray, "h w"]) -> bool:
     inner = cv2.erode(mask.view(np.uint8), np.ones((5, 5), np.uint8), borderValue=1).astype(bool)
     if not inner.any():
         inner = mask
-    return float(cv2.blur(frame, (3, 3))[inner].std(0).max()) < 8.0
+    return float(cv2.blur(frame, (3, 3))[inner].std(0).max()) < 12.0
 
 
 def _is_solid(labels: np.ndarray, areas: np.ndarray, mask: Bool[np.ndarray, "h w"]) -> bool:
