@@ -68,7 +68,7 @@ def _accuracy(pair: Pair | None, missing: Missing, robustness: Robustness) -> di
     scale = 255 if robustness == "legacy_255" else 1
     areas = _foreground(pair) if legacy else np.zeros(len(pair.truth))
     right, kept = [], []
-    for i, frame in enumerate(pair.truth.frame_ids):
+    for i, frame in enumerate(pair.truth.frame_ids.tolist()):
         pred = pair.pred.dense([frame])[0, 0].astype(np.uint8) * np.uint8(scale)
         truth = pair.truth.dense([frame])[:, 0].sum(0).astype(np.uint8)
         if not legacy:
