@@ -305,7 +305,7 @@ def test_no_flat_region_in_a_blotchy_box():
 def test_a_shaded_thing_is_not_flat():
     frame = np.full((80, 120, 3), 60, np.uint8)
     frame[20:50, 40:70] = RED
-    frame[20:50, 40:70, 1] = np.linspace(30, 75, 30).astype(np.uint8)
+    frame[20:50, 40:70, 1] = np.linspace(30, 110, 30).astype(np.uint8)
     assert find_flat(frame, np.asarray([40, 20, 70, 50])) is None
 
 
