@@ -120,7 +120,7 @@ def _pictures(row: Row, root: str) -> Iterator[tuple[str, np.ndarray]]:
         masks = MaskTrack.empty(tuple(row.data["video"]["size"]), range(len(names)))
     one = masks.union()
     for frame, name in enumerate(names):
-        yield name, one.dense([frame])[0, 0]
+        yield name, one.dense([int(frame)])[0, 0]
 
 
 def _png(mask: np.ndarray) -> bytes:

@@ -69,8 +69,8 @@ def _accuracy(pair: Pair | None, missing: Missing, robustness: Robustness) -> di
     areas = _foreground(pair) if legacy else np.zeros(len(pair.truth))
     right, kept = [], []
     for i, frame in enumerate(pair.truth.frame_ids.tolist()):
-        pred = pair.pred.dense([frame])[0, 0].astype(np.uint8) * np.uint8(scale)
-        truth = pair.truth.dense([frame])[:, 0].sum(0).astype(np.uint8)
+        pred = pair.pred.dense([int(frame)])[0, 0].astype(np.uint8) * np.uint8(scale)
+        truth = pair.truth.dense([int(frame)])[:, 0].sum(0).astype(np.uint8)
         if not legacy:
             truth = np.minimum(truth, np.uint8(1))
         false = ((np.uint8(1) - truth) * pred).sum(dtype=np.uint64) if legacy else 0
