@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_trees import TREES
 
 import revseg
 from revseg.errors import InputError, OutputError, SpecError
-from revseg.evaluation import Results, evaluate
+from revseg.evaluation import PROTOCOLS, Results, evaluate, score
 from revseg.evaluation.evaluate import _place_in_job
 from revseg.evaluation.results import merge, shards, to_line
 from revseg.evaluation.shard import append, shard
@@ -326,6 +327,29 @@ def test_an_empty_dataset_is_a_finished_file(tmp_path: Path):
     assert results.finished
     assert list(results) == []
     assert (tmp_path / "r.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", TREES)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # readers warn of sets that are not whole
+def test_every_benchmark_is_evaluated_and_scored_by_its_own_protocol(name: str, tmp_path: Path):
+    """The truth as the answer, through the reader, the file and the scorer: full marks everywhere."""
+    root = tmp_path / "root"
+    root.mkdir()
+    spec = {"name": name, "root": str(root), **TREES[name](root)}
+    results = run(tmp_path / "r.jsonl", revseg.ReVSeg(policy="oracle", tracker="oracle"), spec)
+    blind = [row.query for row in results if row.truth is None]
+    assert [row.query for row in results if row.crashed] == blind == (["none"] if name == "folder" else [])
+    found = score(results)
+    assert found.protocol == (name if name in PROTOCOLS else "generic")
+    assert found.overall["J&F"] == 1
+    if name == "revos":
+        assert found.overall["R"] == found.overall["A"] == 1
+        assert [len(row.meta.get("foreground_areas", [])) for row in results] == [4, 4, 4, 0]
+    if name == "ref_davis17":
+        assert all(MaskTrack.from_dict(row.meta["void"]).areas.tolist() == [1, 1, 1, 1] for row in results)
+        for protocol in ("ref_davis17_strict", "ref_davis17_b"):
+            assert score(results, protocol).overall["J&F"] == 1
+        assert len(score(results, "ref_davis17_b").queries) > len(found.queries)  # A misses the object that comes later
 
 
 def test_importing_evaluation_is_light():

@@ -157,8 +157,11 @@ def test_only_annotated_frames_count(folder: Path):
 def test_sizes_have_to_agree_and_truth_has_to_be_there(folder: Path):
     with pytest.raises(InputError, match=r"'q0'.*6x4.*14x10"):
         score(results(folder, [row(0, np.ones((2, 4, 6), bool), LEFT)]))
-    with pytest.raises(InputError, match="'q0': no truth"):
+    with pytest.raises(InputError, match="no truth for any"):
         score(results(folder, [row(0, LEFT, None)]))
+    found = score(results(folder, [row(0, LEFT, None), row(1, LEFT, LEFT)]))
+    assert found.overall["J&F"] == 1
+    assert found.notes == ("queries without truth, in no figure: 1",)
 
 
 def test_absence_is_judged_apart(folder: Path):
@@ -228,7 +231,7 @@ def test_revos_against_the_official_definition(folder: Path, seeds: list[int], b
     for i, seed in enumerate(seeds):
         objects = np.stack([drawn(seed), drawn(seed + 1)])  # may overlap
         pred, areas = drawn(seed + 2), [40 + seed % 100, 5]
-        j, f = oracle(pred, objects.any(0))
+        j, f = oracle(pred, np.asarray(objects.any(0)))
         a, r = official_revos(objects, pred, areas, scale)
         expected[kinds[i % 3]].append([round(np.float64(100 * v), 2) for v in (j, f, a, r)])
         rows.append(row(i, pred, objects, type_id=i % 3, foreground_areas=areas))
@@ -357,7 +360,8 @@ def test_the_protocol_is_that_of_the_dataset(folder: Path):
     assert score(results(folder, rows, dataset={"name": "long_rvos"})).protocol == "long_rvos"
     assert score(results(folder, rows, dataset="shapes:size=2")).protocol == "generic"
     assert score(results(folder, rows, dataset={"object": "<list>"})).protocol == "generic"
-    for wrong in ({"protocol": "nope"}, {"rounding": True}):
+    wrongs: list[dict[str, Any]] = [{"protocol": "nope"}, {"rounding": True}]
+    for wrong in wrongs:
         with pytest.raises(SpecError):
             score(results(folder, rows), **wrong)
     assert all(protocol.about for protocol in PROTOCOLS.values())

@@ -30,8 +30,9 @@ class Row:
     Keys: "index" (in the dataset), "failure" (None, "round 1: no_json", or "crash:ValueError" when our code broke),
     "detail" (of the failure), "video" (id, size, fps, frames), "query" (id, text), "status", "frame_ids" (that the
     policy saw), "rounds" (prompt, reply, answer with its error and form), "planned_rounds", "groundings", "objects",
-    "visible_frames", "rewards", "masks" and "truth" (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in
-    seconds; all that differs between two runs of the same model). A crash leaves None for what it prevented.
+    "visible_frames", "rewards" (None unless every sampled frame has a truth), "masks" and "truth"
+    (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in seconds; all that differs between two runs of the
+    same model). A crash leaves None for what it prevented.
     """
 
     data: Mapping[str, Any]

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from revseg.errors import PartError
+from revseg.errors import InputError, PartError
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.registry import build, registry
 from revseg.report.saving import reasoning_record
 from revseg.rewards import resolve_weights
-from revseg.types import Dataset, Rollout, Sample
+from revseg.types import Dataset, RewardBreakdown, Rollout, Sample
 
 Timings = dict[str, float]
 
@@ -64,7 +64,10 @@ def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
     if truth is not None and hasattr(data, "void"):
         found["void"] = data.void(video)
     if truth is not None and hasattr(data, "foreground"):
-        foreground = data.foreground(video)
+        try:
+            foreground = data.foreground(video)
+        except InputError:  # not annotated: only the official R needs it, and says so
+            foreground = None
         if foreground is not None and np.isin(truth.frame_ids, foreground.frame_ids).all():
             found["foreground_areas"] = foreground.at(truth.frame_ids).areas.astype(int).tolist()
     return found
@@ -96,13 +99,20 @@ def _finish(
         masks = _masks(model, sample, rollout)
         timings["track"] = time.perf_counter() - began
         began = time.perf_counter()
-        rewards = None if sample.truth is None else model.score(rollout, sample.truth)
+        rewards = _rewards(model, sample, rollout)
         timings["score"] = time.perf_counter() - began
     except Exception as error:
         empty = MaskTrack.empty(sample.video.size, [])
         result = Segmentation(rollout, empty if masks is None else masks)
         return _row(index, sample, result, masks, timings, error)
     return _row(index, sample, Segmentation(rollout, masks, rewards), masks, timings)
+
+
+def _rewards(model: ReVSeg, sample: Sample, rollout: Rollout) -> RewardBreakdown | None:
+    """None where a sampled frame has no truth, as in sets with sparse masks: rewards need one for each."""
+    if sample.truth is None or not np.isin(rollout.clip.frame_ids, sample.truth.frame_ids).all():
+        return None
+    return model.score(rollout, sample.truth)
 
 
 def _masks(model: ReVSeg, sample: Sample, rollout: Rollout) -> MaskTrack:

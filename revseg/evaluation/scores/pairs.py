@@ -50,12 +50,12 @@ def pairs(rows: Iterable[Row], missing: Missing) -> Iterator[tuple[Row, Pair | N
     - "skip": rows without a prediction are left out of the averages, and single frames out of theirs;
     - "error": InputError at the first one.
 
-    Raises InputError for a prediction of another size than its truth, and for a row without truth that did not crash.
+    Queries without a truth are passed over. Raises InputError for a prediction of another size than its truth.
     """
     for row in rows:
         truth, pred = row.truth, row.masks
-        if truth is None and not (row.crashed and row.query is None):
-            raise InputError(f"query {row.query!r}: no truth in the results, so that it cannot be scored")
+        if truth is None and row.query is not None:
+            continue  # a query that the dataset gives no truth for
         if truth is None or pred is None:
             if missing == "error":
                 raise InputError(f"query {row.query!r} (row {row.index}) has no prediction: {row.failure}")

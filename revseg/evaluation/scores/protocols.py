@@ -1,6 +1,6 @@
 """The protocols by name, and `score`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,7 +98,17 @@ def _scores(
     results: Results, rows: Iterable[Row], name: str, missing: Missing, draws: int, options: Mapping[str, Any]
 ) -> Scores:
     protocol = PROTOCOLS[name]
-    queries = protocol.measure(rows, missing, **options)
+    blind = 0
+
+    def watched() -> Iterator[Row]:
+        nonlocal blind
+        for row in rows:
+            blind += row.data.get("truth") is None and row.query is not None
+            yield row
+
+    queries = protocol.measure(watched(), missing, **options)
+    if blind and not queries:
+        raise InputError(f"{results.path}: no truth for any query, so that nothing can be scored")
     overall, groups = overall_means(queries), group_means(queries)
     found = bootstrap.intervals(queries, draws=draws) if draws else {}
     if name == "image":
@@ -113,7 +123,7 @@ def _scores(
     run = robustness_of_run(queries) if name == "revos" else None
     if run is not None:
         overall["R"] = run
-    notes = _notes(results, queries, name, options)
+    notes = _notes(results, queries, blind, name, options)
     about = protocol.about + _how(name, options)
     return Scores(name, about, missing, results.samples, tuple(queries), overall, groups, found, notes)
 
@@ -133,10 +143,14 @@ def _how(name: str, options: Mapping[str, Any]) -> str:
     return f"; {rounded}; R: {options.get('robustness', 'paper')}"
 
 
-def _notes(results: Results, queries: Sequence[QueryScore], name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(
+    results: Results, queries: Sequence[QueryScore], blind: int, name: str, options: Mapping[str, Any]
+) -> tuple[str, ...]:
     notes = []
     if not results.finished:
         notes.append(f"unfinished: {len(results)} of {results.samples} rows, the figures are of those only")
+    if blind:
+        notes.append(f"queries without truth, in no figure: {blind}")
     crashed = sum((query.failure or "").startswith("crash:") for query in queries)
     if crashed:
         notes.append(f"{crashed} samples crashed; `revseg evaluate --retry` tries them again")
