@@ -72,9 +72,7 @@ class Video:
             yield from zip(part, self.read(part), strict=True)
 
     @staticmethod
-    def open(
-        source: "str | Path | np.ndarray | Video", *, fps: float | None = None, backend: str = "av"
-    ) -> "Video":
+    def open(source: "str | Path | np.ndarray | Video", *, fps: float | None = None, backend: str = "av") -> "Video":
         """A video file, a picture, a folder of numbered JPEG or PNG frames, or an array uint8[t h w 3] (RGB).
 
         Frame i of a file is the i-th one shown, turned as its metadata asks. A folder's frames are taken in the order
