@@ -20,6 +20,7 @@ class DecordReader:
     _reader: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        import torch  # noqa: F401  # before decord: the other way round torch crashes the process at its first matmul
         from decord import VideoReader, cpu
         from decord._ffi.base import DECORDError
 
