@@ -9,8 +9,8 @@ from typing import Any
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.progress import waiting
+from revseg.record import reasoning_record
 from revseg.report.conversation import split_thinking
-from revseg.report.saving import reasoning_record
 from revseg.types import Query
 from revseg.video import Video
 

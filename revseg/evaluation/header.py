@@ -3,14 +3,16 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from revseg.errors import SpecError
 from revseg.evaluation.results import FORMAT, VERSION
 from revseg.pipeline import ReVSeg
+from revseg.record import versions
 from revseg.registry import parse_spec, spec_of
+from revseg.rollout.qwen import BUNDLED
 from revseg.types import Dataset
 
 SLICE = 1 << 20  # bytes read at either end of a large file
@@ -20,10 +22,9 @@ def make_header(model: ReVSeg, dataset: Any, data: Dataset, samples: int) -> dic
     """Plain JSON. Equal for two runs exactly when they are to give the same rows (for parts given as specs).
 
     "files" holds a digest of each file or folder that a spec names, so that weights trained again under the same name
-    are not taken for the old ones. Builds the policy when the model leaves something for it to decide.
+    are not taken for the old ones; the checkpoint that comes with revseg too, when it is the policy. Builds the policy
+    when the model leaves something for it to decide.
     """
-    from revseg.report.saving import versions
-
     spec = model.resolved().to_dict()
     header = {
         "format": FORMAT,
@@ -32,11 +33,22 @@ def make_header(model: ReVSeg, dataset: Any, data: Dataset, samples: int) -> dic
         "dataset": spec_of(dataset),
         "dataset_length": len(data),
         "spec": spec,
-        "files": {path: digest(Path(path)) for path in sorted(set(_paths(spec)))},
+        "files": files_of(spec),
         "versions": versions(),
     }
     # The address of an object says nothing, and differs in every process.
     return json.loads(re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(header, default=str)))
+
+
+def files_of(spec: Mapping[str, Any]) -> dict[str, str]:
+    """A digest of each file or folder that a model's spec names, and of the bundled weights where they are meant."""
+    found = {path: digest(Path(path)) for path in sorted(set(_paths(dict(spec))))}
+    policy = spec.get("policy")
+    if isinstance(policy, str) and policy.partition(":")[0] == "qwen":
+        policy = {"name": "qwen", **parse_spec(policy)[1]}
+    if isinstance(policy, Mapping) and policy.get("name") == "qwen" and policy.get("model") is None:
+        found["revseg/assets/small_policy"] = digest(BUNDLED)
+    return found
 
 
 def digest(path: Path) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from revseg.errors import InputError, PartError
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
+from revseg.record import reasoning_record
 from revseg.registry import build, registry
-from revseg.report.saving import reasoning_record
 from revseg.rewards import resolve_weights
 from revseg.types import Dataset, RewardBreakdown, Rollout, Sample
 
