@@ -20,6 +20,7 @@ from revseg.cli_data import app as data_app
 from revseg.cli_evaluate import register_commands as register_evaluation
 from revseg.cli_list import describe, listing
 from revseg.cli_prompts import given
+from revseg.cli_report import register_commands as register_reports
 from revseg.cli_train import register_command as register_training
 from revseg.errors import PartError, RevsegError, SpecError
 
@@ -172,4 +173,5 @@ def _at_terminal() -> bool:
 
 
 register_evaluation(app, _clean_errors)
+register_reports(app, _clean_errors)
 register_training(app, _clean_errors)

@@ -119,6 +119,13 @@ class Results:
         for line in self.lines():
             yield Row(json.loads(line))
 
+    def row(self, index: int) -> Row:
+        """The row of one sample of the dataset, without reading the others. KeyError when it is not there yet."""
+        place, start = self.places[index]
+        with place.open("rb") as file:
+            file.seek(start)
+            return Row(json.loads(file.readline()))
+
     def lines(self) -> Iterator[bytes]:
         """The rows as they are on disk, each with its newline."""
         files: dict[Path, Any] = {}

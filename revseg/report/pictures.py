@@ -16,6 +16,11 @@ def colour(index: int) -> str:
 
 
 def data_uri(frame: UInt8[np.ndarray, "h w 3"], width: int = 640) -> str:
+    """The picture that `jpeg` makes, as an address that holds it."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(frame, width)).decode("ascii")
+
+
+def jpeg(frame: UInt8[np.ndarray, "h w 3"], width: int, quality: int = 85) -> bytes:
     """An RGB frame as a JPEG no wider than `width`; small frames are enlarged evenly so that their edges stay crisp."""
     from PIL import Image
 
@@ -27,8 +32,8 @@ def data_uri(frame: UInt8[np.ndarray, "h w 3"], width: int = 640) -> str:
         scale = width // w
         picture = picture.resize((w * scale, h * scale), Image.Resampling.BICUBIC)
     held = io.BytesIO()
-    picture.save(held, "JPEG", quality=85, subsampling=0, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+    picture.save(held, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return held.getvalue()
 
 
 def paint(
