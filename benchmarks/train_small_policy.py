@@ -8,7 +8,7 @@ Stopped and started again with the same arguments, it goes on from its checkpoin
 import argparse
 from collections.abc import Iterator
 
-from revseg.datasets.shapes import Shapes
+from revseg.datasets.shapes import Shapes, by_name
 from revseg.datasets.shapes_render import true_masks
 from revseg.masks import MaskTrack
 from revseg.rollout.qwen import QwenPolicy
@@ -23,8 +23,7 @@ SINGLE = ("keyframe_and_box_terse:size=84", "keyframe_and_box_json")
 def everything(sample: Sample) -> MaskTrack:
     """All things of a sample's scene, named."""
     scene = sample.video.reader.scene  # pyright: ignore[reportFunctionMemberAccess]
-    track = true_masks(scene, list(range(len(scene.things))))
-    return MaskTrack(track.counts, track.size, track.frame_ids, track.scores, tuple(t.name for t in scene.things))
+    return true_masks(scene, by_name(scene, range(len(scene.things))))
 
 
 def corpus(count: int = 400) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from training_world import config, samples, tiny
 
 import revseg
@@ -29,6 +30,9 @@ def main(folder: str, out: Path) -> None:
     # 150 tokens: micro-batches of a few rows; gdpo's advantages need the rewards of every process
     settings = config(steps=2, prompts=4, tokens=150, objective="gdpo:beta=0.05", grad_clip=1e6)
     revseg.train(tiny(folder), samples(), out, settings, report=report)
+    assert PartialState().num_processes == int(os.environ.get("WORLD_SIZE", "1")), (
+        "each believed to be alone"
+    )
 
 
 if __name__ == "__main__":

@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny_qwen import save_tiny_qwen
 
-from revseg.datasets.shapes import Shapes
+from revseg.datasets.shapes import Shapes, by_name
+from revseg.datasets.shapes_render import true_masks
 from revseg.registry import build
 from revseg.rewards import score
 from revseg.rollout.qwen import QwenPolicy
 from revseg.training.expert import Expert
-from revseg.training.sft import SFTConfig, sft
+from revseg.training.sft import SFTConfig, batch, sft
 from revseg.types import Rollout, Turn
 
 TWO = (("keyframe_terse:size=56", "keyframe_json"), ("box_terse:size=112", "box_json"))
@@ -97,3 +99,29 @@ def test_learns_and_a_stopped_run_ends_the_same(tmp_path: Path) -> None:
     saved = QwenPolicy(str(tmp_path / "whole"))
     assert saved.defaults["num_frames"] == 4
     assert [list(pair) for pair in saved.defaults["rounds"]] == [list(pair) for pair in TWO]
+
+
+def test_a_scene_is_told_whole() -> None:
+    """Both frames' objects, each with the box that it has on the frame named."""
+    expert = Expert((build("prompt", "keyframe_and_box_terse:size=112"),), lambda text: [1], grid=1)
+    for seed in range(20):
+        sample = Shapes(size=20, seed=4)[seed]
+        clip = build("sampler", "uniform")(sample.video, sample.query, 16)
+        scene: Any = getattr(sample.video.reader, "scene")  # noqa: B009
+        everything = true_masks(scene, by_name(scene, range(len(scene.things))))
+        rollout = parsed(expert.scene(clip, np.random.default_rng(seed), everything), ONE)
+        assert rollout.error is None
+        shown = everything.at(rollout.clip.frame_ids)
+        seen = [o for o in range(shown.objects) if shown.select([o]).boxes.any()]
+        assert [t.description for t in rollout.answer.targets] == [shown.names[o] for o in seen]
+        for target, o in zip(rollout.answer.targets, seen, strict=True):
+            assert target.keyframe is not None
+            assert np.abs(target.boxes[0] - shown.select([o]).boxes[target.keyframe]).max() <= 1 / 112
+
+
+def test_rows_of_a_batch_are_drawn_one_by_one(tmp_path: Path) -> None:
+    """What a process under torchrun draws is what the whole batch holds there."""
+    policy, data = QwenPolicy(save_tiny_qwen(tmp_path, stops=False)), Shapes(size=64)
+    whole = batch(policy, data, CONFIG, 3)
+    odd = batch(policy, data, CONFIG, 3, None, slice(1, None, 2))
+    assert [r.turns[0].reply.text for r in odd] == [r.turns[0].reply.text for r in whole[1::2]]

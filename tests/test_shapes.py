@@ -349,7 +349,21 @@ def answer(sample: Sample) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_worked_out_again(kind: str) -> None:
     for sample in asked(kind):
-        assert answer(sample) == sample.meta["targets"], (sample.video.id, sample.query.text)
+        assert answer(sample) == sorted(sample.meta["targets"]), (sample.video.id, sample.query.text)
+
+
+def test_targets_and_trace_in_the_order_of_colours_and_forms() -> None:
+    names = [f"{colour} {form}" for colour in COLOURS for form in FORMS]
+    for sample in Shapes(size=30, objects=(4, 6), seed=5):
+        described = [names.index(name) for name in sample.meta["descriptions"]]
+        assert described == sorted(described)
+        assert sample.truth is not None
+        if described:
+            assert [names[i] for i in described] == list(sample.truth.names)
+        *facts, _ = sample.meta["thinking"].split(" . ")
+        listed = [names.index(" ".join(fact.split()[:2])) for fact in facts]
+        assert listed == sorted(listed)
+        assert len(listed) == len(sample.meta["objects"])
 
 
 def moving(path: np.ndarray, motion: str, **changes: Any) -> Thing:

@@ -1,6 +1,6 @@
 """The synthetic world `shapes`: short videos of moving forms, questions about them, exact masks; endless and seeded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from revseg.datasets.shapes_options import between, one_of, shares
 from revseg.datasets.shapes_queries import KINDS, questions
 from revseg.datasets.shapes_render import FORMS, UNSEEN_FORMS, Look, Painter, true_masks
-from revseg.datasets.shapes_scene import Scene, World, sample_scene
+from revseg.datasets.shapes_scene import COLOURS, Scene, World, sample_scene
 from revseg.datasets.shapes_view import Question, View
 from revseg.datasets.shapes_wording import VOCABULARY, WORDINGS, phrase, trace
 from revseg.errors import InputError
@@ -54,7 +54,8 @@ class Shapes:
     A sample's `meta` holds "kind", "key" (which question), "targets" (indices of the things asked for),
     "descriptions" (of each target, such as "red circle"), "thinking" (a short trace in the words of `VOCABULARY`) and
     "objects" (what every thing is and does). The truth has one row a target, or one empty row when the answer is
-    "not there".
+    "not there". Targets, and things in the trace, stand in the order of their colours, then forms, as the world lists
+    them: an order that can be seen on any frame.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Shapes:
         if len(question.targets) == 2 and text.startswith("all ") and words.random() < 0.5:
             text = "both " + text.removeprefix("all ")
         if question.targets:
-            truth = true_masks(scene, list(question.targets))
+            truth = true_masks(scene, by_name(scene, question.targets))
         else:
             truth = MaskTrack.empty(size, np.arange(self.world.frames))
         return Sample(video, Query(f"{name}-query", text), truth, _meta(scene, question))
@@ -152,18 +153,25 @@ def _some(rng: np.random.Generator, found: list[Question], groups: list[str]) ->
     return [question for question, group in zip(found, groups, strict=True) if group == name]
 
 
+def by_name(scene: Scene, things: Iterable[int]) -> list[int]:
+    """Indices of things in the order of their colours, then forms, as the world lists them."""
+    colours, forms = list(COLOURS), scene.world.forms
+    named = {i: (colours.index(scene.things[i].colour), forms.index(scene.things[i].form)) for i in things}
+    return sorted(named, key=lambda i: named[i])
+
+
 def _meta(scene: Scene, question: Question) -> dict[str, Any]:
     things = scene.things
-    targets = [things[t].name for t in question.targets]
-    order = sorted(range(len(things)), key=lambda i: (things[i].centre[things[i].present.argmax(), 0], i))
-    facts = [(things[i].name, question.facts[i]) for i in order]
+    order = by_name(scene, question.targets)
+    targets = [things[t].name for t in order]
+    facts = [(things[i].name, question.facts[i]) for i in by_name(scene, range(len(things)))]
     objects = [
         {"colour": t.colour, "form": t.form, "motion": t.motion, "growth": t.growth, "speed": t.speed} for t in things
     ]
     return {
         "kind": question.kind,
         "key": question.key,
-        "targets": list(question.targets),
+        "targets": order,
         "descriptions": targets,
         "thinking": trace(facts, targets),
         "objects": objects,

@@ -61,6 +61,19 @@ class Expert:
             rollout = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
         return rollout
 
+    def scene(self, clip: Clip, rng: np.random.Generator, others: MaskTrack) -> Rollout:
+        """One round about two frames in a row: every object that they show, by name and box. What is there is learnt
+        here, before what is meant; the prompt has to be one that asks for keyframe and box together."""
+        at = int(rng.integers(max(len(clip) - 1, 1)))
+        pair = Clip(clip.frames[at : at + 2], clip.frame_ids[at : at + 2])
+        prompt = self.prompts[0](Rollout(pair, Query("scene", "every object"), 1))
+        track = others.at(pair.frame_ids)
+        targets = [t for o in range(track.objects) for t in self._targets(track.select([o]), [track.names[o]], rng)]
+        text = "<think>" + " . ".join(t.description for t in targets) + "</think>"
+        text += f"<answer>{_json([self._item(t, prompt) for t in targets])}</answer>"
+        rollout = Rollout(pair, Query("scene", "every object"), 1)
+        return _with(rollout, Turn(prompt, self._reply(text), Answer(tuple(targets))))
+
     def _asked(self, clip: Clip, query: Query, target: Target) -> Rollout:
         """A conversation in which round 1 has just named the target."""
         asked = Answer((Target(target.keyframe, target.description),))

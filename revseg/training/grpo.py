@@ -4,7 +4,6 @@ Several processes (torchrun) share a step's queries; gradients are added up over
 the whole batch, so that two processes take the step of one.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
 from revseg.training.folder import check_writable, claim, keep, settings_of, spec_after
 from revseg.training.log import Log, check_tracker
-from revseg.training.optim import make_optimizers, scale_rates, warmup_then_decay
+from revseg.training.optim import descend, make_optimizers, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.training.prepare import autocast, check_objective, prepare, reference_of, trained
 from revseg.training.reference import Reference
 from revseg.training.rollouts import Judged, cut_off, draw, figures, packs, pad, sampled
@@ -58,7 +57,8 @@ def train(
     check_objective(objective)
     draw(samples, 1, 0, config.seed)  # no data or no truth: said before any work
     check_writable(out)
-    accelerator = Accelerator(log_with=config.log_with, project_dir=str(out))
+    cpu = not torch.cuda.is_available()  # unless told, every process under torchrun believes to be alone
+    accelerator = Accelerator(cpu=cpu, log_with=config.log_with, project_dir=str(out))
     if config.prompts % accelerator.num_processes:
         raise InputError(f"prompts={config.prompts} must divide among {accelerator.num_processes} processes")
     torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
@@ -188,25 +188,3 @@ def reference_scores(
         for index, row in zip(batch, reference([rollouts[i] for i in batch]), strict=True):
             scores[index, : len(row)] = row
     return scores
-
-
-def sum_over_processes(parameters: "Sequence[torch.nn.Parameter]", accelerator: Any) -> None:
-    """Add the gradients up; every process takes part for every parameter, used or not."""
-    import torch
-
-    for parameter in parameters:
-        grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        parameter.grad = accelerator.reduce(grad, "sum")
-
-
-def descend(optimizers: Sequence[Any], parameters: "Sequence[torch.nn.Parameter]", clip: float) -> float:
-    """One step down the clipped gradients; their norm. A step with a NaN or infinity, for good in the weights, is left
-    out."""
-    import torch
-
-    norm = torch.nn.utils.clip_grad_norm_(parameters, clip).item()
-    for optimizer in optimizers:
-        if math.isfinite(norm):
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return norm

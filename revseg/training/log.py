@@ -52,9 +52,14 @@ class Log:
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One row of several processes' rows; what one of them lacks (a kind of failure) is 0 there."""
+    """One row of several processes' rows; what one of them lacks (a kind of failure) is 0 there.
+
+    Each held as many rollouts as the next; their tokens differ, so the entropy, a mean over tokens, is weighed by them.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     whole = {name: sum(float(row.get(name, 0.0)) for row in rows) / len(rows) for name in names}
+    if whole.get("tokens") and "entropy" in whole:
+        whole["entropy"] = sum(row["entropy"] * row["tokens"] for row in rows) / sum(row["tokens"] for row in rows)
     return {**whole, "step": rows[0]["step"]}
 
 

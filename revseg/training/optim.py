@@ -1,6 +1,11 @@
-"""Optimizers and schedules."""
+"""Optimizers, schedules and the step itself."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 def muon_and_adamw(model: Any, *, muon_lr: float, adam_lr: float, weight_decay: float = 0.0) -> list[Any]:
@@ -47,3 +52,25 @@ def warmup_then_decay(step: int, steps: int, warmup: int, *, decay: bool = True,
     if step < warmup:
         return (step + 1) / warmup
     return max(floor, 1.0 - (step - warmup) / max(steps - warmup, 1)) if decay else 1.0
+
+
+def sum_over_processes(parameters: "Sequence[torch.nn.Parameter]", accelerator: Any) -> None:
+    """Add the gradients up; every process takes part for every parameter, used or not."""
+    import torch
+
+    for parameter in parameters:
+        grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parameter.grad = accelerator.reduce(grad, "sum")
+
+
+def descend(optimizers: Sequence[Any], parameters: "Sequence[torch.nn.Parameter]", clip: float) -> float:
+    """One step down the clipped gradients; their norm. A step with a NaN or infinity, for good in the weights, is left
+    out."""
+    import torch
+
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip).item()
+    for optimizer in optimizers:
+        if math.isfinite(norm):
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return norm

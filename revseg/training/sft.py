@@ -13,7 +13,7 @@ from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.expert import Expert
-from revseg.training.optim import muon_and_adamw, scale_rates, warmup_then_decay
+from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.types import Dataset, Rollout, Sample
 
 
@@ -21,8 +21,8 @@ from revseg.types import Dataset, Rollout, Sample
 class SFTConfig:
     """A run of `steps` batches. `single` is the share of conversations held in one round instead of two; `extra` box
     rounds about any object of the scene follow each two-round one, because they cost little beside its clip. The
-    first `boxes_first` batches hold box rounds alone, twice as many: finding things is learnt before telling which is
-    meant."""
+    first `boxes_first` batches hold box rounds and descriptions of whole scenes on two frames, twice as many in all:
+    naming and finding things is learnt before telling which is meant."""
 
     steps: int = 2000
     batch: int = 32
@@ -53,33 +53,44 @@ def sft(
     """Train `policy` (a TrainablePolicy with an encoder, such as `qwen`) in place; logs and checkpoints in `folder`.
 
     Batch i is drawn from (seed, i) alone, so a run that was stopped goes on from its checkpoint as if it had not been.
+    Under torchrun the processes share each batch.
     `others(sample)` gives all objects of a scene, with names, for the extra box rounds.
     """
     import torch
+    from accelerate import Accelerator
 
-    folder = Path(folder)
+    folder, accelerator = (
+        Path(folder),
+        Accelerator(cpu=not torch.cuda.is_available()),
+    )  # else one, under torchrun without a GPU
     folder.mkdir(parents=True, exist_ok=True)
     optimizers = muon_and_adamw(policy.model, muon_lr=config.muon_lr, adam_lr=config.adam_lr)
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
     start = load_checkpoint(folder / "checkpoint.pt", policy.model, optimizers)
     policy.model.train()
     for step in range(start, config.steps):
         began = time.perf_counter()
-        rollouts = batch(policy, dataset, config, step, others)
+        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        rollouts = batch(policy, dataset, config, step, others, mine)
         scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
         with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
             scores = torch.cat(policy.logprobs(rollouts))
-        loss = -scores.mean()
+        tokens = accelerator.reduce(torch.tensor(float(len(scores)), device=scores.device), "sum")
+        loss = -scores.sum() / tokens
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        row = {"step": step, "loss": loss.item(), "tokens": len(scores), "seconds": time.perf_counter() - began}
-        with (folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps(row) + "\n")
-        report(row)
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save_checkpoint(folder / "checkpoint.pt", policy.model, optimizers, step + 1)
+        if accelerator.num_processes > 1:
+            sum_over_processes(parameters, accelerator)
+        norm = descend(optimizers, parameters, 1.0)
+        row = {"step": step, "loss": accelerator.reduce(loss.detach(), "sum").item(), "tokens": tokens.item()}
+        row |= {"grad_norm": norm, "seconds": time.perf_counter() - began}
+        if accelerator.is_main_process:
+            with (folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps(row) + "\n")
+            report(row)
+            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                save_checkpoint(folder / "checkpoint.pt", policy.model, optimizers, step + 1)
+    if not accelerator.is_main_process:
+        return
     policy.model.eval()
     policy.defaults = {**policy.defaults, "rounds": config.rounds, "sampler": config.sampler}
     policy.defaults |= {"num_frames": config.num_frames}
@@ -93,23 +104,25 @@ def batch(
     config: SFTConfig,
     step: int,
     others: Callable[[Sample], MaskTrack] | None = None,
+    rows: slice = slice(None),
 ) -> list[Rollout]:
-    """The expert conversations of one step."""
-    rng = np.random.default_rng([config.seed, step])
+    """The expert conversations of one step, or those of `rows`; each is drawn from (seed, step, row) alone."""
     sampler = build("sampler", config.sampler)
     plans = [[prompt for prompt, _ in config.rounds], [config.single_round[0]]]
-    experts = [Expert(tuple(build("prompt", p) for p in plan), lambda text: _tokens(policy, text)) for plan in plans]
-    rollouts = []
+    two, one = (Expert(tuple(build("prompt", p) for p in plan), lambda text: _tokens(policy, text)) for plan in plans)
     first = step < config.boxes_first and others is not None
-    for index in rng.integers(len(dataset), size=config.batch * (2 if first else 1)).tolist():
-        sample = dataset[index]
+    rollouts = []
+    for row in range(config.batch * (2 if first else 1))[rows]:
+        rng = np.random.default_rng([config.seed, step, row])
+        sample = dataset[int(rng.integers(len(dataset)))]
         clip = sampler(sample.video, sample.query, config.num_frames)
         if first and others is not None:
-            rollouts.append(experts[0].boxes(sample, clip, rng, others(sample), 1))
+            seen = others(sample)
+            rollouts.append(one.scene(clip, rng, seen) if row % 4 < 2 else two.boxes(sample, clip, rng, seen, 1))
             continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None
-        rollouts.append(experts[alone].conversation(sample, clip, rng, scene, config.extra))
+        rollouts.append((one if alone else two).conversation(sample, clip, rng, scene, config.extra))
     return rollouts
 
 
