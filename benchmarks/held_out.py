@@ -2,63 +2,31 @@
 
     python benchmarks/held_out.py --samples 300 --out benchmarks/results/held_out.json
 
-Prints a table: parse rate, keyframe visible, box IoU > 0.5 and J&F with the `flow` tracker, by kind of question.
+Prints a table: parse rate, keyframe visible, box IoU > 0.5 and J&F with the `flow` tracker, by kind of question. The
+rows lie in `--rows` (by default a folder that is removed), from which an interrupted run goes on.
 """
 
 import argparse
 import json
 import platform
+import re
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from judging import judge
 
-from revseg.grounding.boxes import iou, union_box
-from revseg.metrics import j_and_f
-from revseg.pipeline import ReVSeg
-from revseg.registry import build
-from revseg.types import Rollout, Sample
+from revseg import ReVSeg, evaluate
 
 COLUMNS = ("parsed", "keyframe_visible", "iou_over_half", "j_and_f", "temporal", "total")
 
 
-def judge(model: ReVSeg, sample: Sample, rollout: Rollout) -> dict[str, Any]:
-    """One row: what the conversation got right, and J&F of the masks that come of it."""
-    assert sample.truth is not None
-    truth = sample.truth.union()
-    seen = truth.at(rollout.clip.frame_ids)
-    rewards = model.score(rollout, sample.truth)
-    row: dict[str, Any] = {
-        "kind": sample.meta["kind"],
-        "query": sample.query.text,
-        "parsed": rollout.error is None,
-        "absent": rollout.answer.absent,
-        "temporal": rewards.values["temporal"],
-        "total": rewards.total,
-    }
-    keyframes = [t.keyframe for t in rollout.answer.targets if t.keyframe is not None]
-    row["keyframe_visible"] = bool(keyframes) and all(bool(seen.visible[k]) for k in keyframes)
-    row["iou_over_half"] = False
-    if rollout.groundings:
-        first = rollout.groundings[0]
-        boxes = np.concatenate([g.boxes for g in rollout.groundings if g.keyframe == first.keyframe])
-        row["iou_over_half"] = float(iou(union_box(boxes)[None], seen.boxes[first.keyframe][None])[0, 0]) > 0.5
-    if not truth.visible.any():
-        row["keyframe_visible"] = row["iou_over_half"] = row["absent"]
-    masks = model.track(sample.video, rollout)
-    row["j_and_f"] = j_and_f(masks, truth).jf
-    return row
-
-
-def run(model: ReVSeg, samples: Sequence[Sample], batch: int = 32) -> list[dict[str, Any]]:
-    rows = []
-    for start in range(0, len(samples), batch):
-        some = samples[start : start + batch]
-        for sample, (rollout,) in zip(some, model.rollouts(some), strict=True):
-            rows.append(judge(model, sample, rollout))
-    return rows
+def run(model: ReVSeg, dataset: str, out: Path, batch: int = 32) -> list[dict[str, Any]]:
+    """What each question's row says; rows that are in `out` already are not made again."""
+    return [judge(row) for row in evaluate(model, dataset, out, batch=batch)]
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -88,14 +56,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--split", default="test")
     parser.add_argument("--out", default=None)
+    parser.add_argument("--rows", default=None)
     args = parser.parse_args()
     spec = f"shapes:size={args.samples},split={args.split}"
-    samples = list(build("dataset", spec))
     results, seconds = {}, {}
-    for policy in args.policies:
-        began = time.perf_counter()
-        results[policy] = summary(run(ReVSeg(policy=policy, tracker=args.tracker), samples))
-        seconds[policy] = round(time.perf_counter() - began, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        for number, policy in enumerate(args.policies):
+            began = time.perf_counter()
+            rows = Path(args.rows or folder, f"{number}-{re.sub('[^a-z0-9]+', '-', policy.lower())}.jsonl")
+            results[policy] = summary(run(ReVSeg(policy=policy, tracker=args.tracker), spec, rows))
+            seconds[policy] = round(time.perf_counter() - began, 1)
     print(table(results))
     if args.out:
         record = {"dataset": spec, "tracker": args.tracker, "machine": platform.processor() or platform.machine()}

@@ -12,6 +12,10 @@ _PUBLIC = {
     "TrainConfig": "revseg.training.config",
     "train": "revseg.training.grpo",
     "evaluate": "revseg.evaluation.evaluate",
+    "ablate": "revseg.evaluation.ablate",
+    "Table": "revseg.evaluation.table",
+    "Variant": "revseg.evaluation.variants",
+    "diagnose": "revseg.evaluation.diagnose",
     "ReVSeg": "revseg.pipeline",
     "Segmentation": "revseg.pipeline",
     "Video": "revseg.video",
@@ -51,7 +55,11 @@ __all__ = [*_PUBLIC, "__version__"]  # pyright: ignore[reportUnsupportedDunderAl
 
 if TYPE_CHECKING:
     from revseg.errors import RevsegError as RevsegError
+    from revseg.evaluation.ablate import ablate as ablate
+    from revseg.evaluation.diagnose import diagnose as diagnose
     from revseg.evaluation.evaluate import evaluate as evaluate
+    from revseg.evaluation.table import Table as Table
+    from revseg.evaluation.variants import Variant as Variant
     from revseg.masks import MaskTrack as MaskTrack
     from revseg.pipeline import ReVSeg as ReVSeg
     from revseg.pipeline import Segmentation as Segmentation

@@ -1,5 +1,8 @@
 """Evaluation: `evaluate` writes results, everything else (scores, comparisons, submissions) is computed from them."""
 
+from revseg.evaluation.ablate import ablate as ablate
+from revseg.evaluation.diagnose import Diagnosis as Diagnosis
+from revseg.evaluation.diagnose import diagnose as diagnose
 from revseg.evaluation.evaluate import evaluate as evaluate
 from revseg.evaluation.results import Results as Results
 from revseg.evaluation.results import Row as Row
@@ -11,3 +14,6 @@ from revseg.evaluation.scores import compare as compare
 from revseg.evaluation.scores import score as score
 from revseg.evaluation.submissions import check_submission as check_submission
 from revseg.evaluation.submissions import write_submission as write_submission
+from revseg.evaluation.table import Cell as Cell
+from revseg.evaluation.table import Table as Table
+from revseg.evaluation.variants import Variant as Variant

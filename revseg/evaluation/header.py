@@ -46,6 +46,8 @@ def files_of(spec: Mapping[str, Any]) -> dict[str, str]:
     policy = spec.get("policy")
     if isinstance(policy, str) and policy.partition(":")[0] == "qwen":
         policy = {"name": "qwen", **parse_spec(policy)[1]}
+    if isinstance(policy, Mapping) and "policy" in policy:  # one that wraps another
+        return {**found, **files_of({"policy": policy["policy"]})}
     if isinstance(policy, Mapping) and policy.get("name") == "qwen" and policy.get("model") is None:
         found["revseg/assets/small_policy"] = digest(BUNDLED)
     return found
