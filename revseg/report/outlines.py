@@ -22,12 +22,15 @@ def outline(mask: Bool[np.ndarray, "h w"]) -> str:
     if not drawn.any():  # too thin for this width: its box is what can be shown
         x1, x2, y1, y2 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
         return f"M{x1} {y1}L{x2} {y1}L{x2} {y2}L{x1} {y2}Z"
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    top, left = rows[0], columns[0]
+    part = np.pad(drawn[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8), 1)
     # A border of one pixel and twice the size put the contour on the pixels' edges, not on their centres.
-    twice = np.kron(np.pad(drawn, 1), np.ones((2, 2), np.uint8)).astype(np.uint8)
+    twice = cv2.resize(part, (part.shape[1] * 2, part.shape[0] * 2), interpolation=cv2.INTER_NEAREST)
     found, _ = cv2.findContours(twice, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     parts = []
     for contour in found:
         points = cv2.approxPolyDP(contour, 2 * SLACK, closed=True)[:, 0].astype(np.float64)
-        places = ((points + 0.5) / 2 - 1) / [size[0] / w, size[1] / h]
+        places = ((points + 0.5) / 2 - 1 + [left, top]) / [size[0] / w, size[1] / h]
         parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places.tolist()) + "Z")
     return "".join(parts)

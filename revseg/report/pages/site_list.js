@@ -156,7 +156,7 @@ function options() {
     for (const row of revseg.rows) counts.set(value(row), (counts.get(value(row)) || 0) + 1);
     const names = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 500);
     control.replaceChildren(el("option", { value: "" }, "all"),
-      ...names.map(([name, n]) => el("option", { value: name, selected: name !== "" && name === now.get(key) }, `${shown(name) || "(none)"} \u00b7 ${many(n)}`)));
+      ...names.map(([name, n]) => el("option", { value: name.toWellFormed ? name.toWellFormed() : name, selected: name !== "" && name === now.get(key) }, `${shown(name) || "(none)"} \u00b7 ${many(n)}`)));
   };
   offer("kindA", (row) => (row.runs[0] ? row.runs[0][0] : "no such sample"));
   offer("kindB", (row) => (row.runs[1] ? row.runs[1][0] : "no such sample"));
