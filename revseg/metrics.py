@@ -5,7 +5,7 @@ boundary, so that against an empty one F is 1 while J is 0. Score at the size of
 with the frame's diagonal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from pycocotools import mask as _coco
 
+from revseg import bitmaps
+from revseg.bitmaps import Bitmap
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 
@@ -44,24 +46,26 @@ class Agreement:
 
 
 def j_and_f(pred: Masks, truth: Masks, *, tolerance: float = 0.008, void: Masks | None = None) -> Agreement:
-    """J and F of every frame. Arguments and errors as for `region` and `contour`."""
-    pair = _pair(pred, truth, void)
-    return Agreement(region(*pair), contour(*pair, tolerance=tolerance))
+    """J and F of every frame, in one pass. Arguments and errors as for `region` and `contour`."""
+    reach = _reach(pred, tolerance)
+    pairs = _bitmaps(*_pair(pred, truth, void))
+    parts = [(_regions(p, t), _contours(p, t, line, reach)) for p, t, line in pairs]
+    regions, contours = zip(*parts, strict=True) if parts else ((), ())
+    return Agreement(_joined(regions), _joined(contours))
 
 
 def region(pred: Masks, truth: Masks, *, void: Masks | None = None) -> Float64[np.ndarray, " t"]:
-    """J of every frame: intersection over union, 1 where both are empty. Computed on the run-length codes.
+    """J of every frame: intersection over union, 1 where both are empty. Of tracks, from their run-length codes.
 
     Tracks (the union of their objects) or boolean arrays [t h w], also mixed; `void` is left out of both.
     Raises InputError when sizes or numbers of frames differ, or the frame ids of two tracks.
     """
-    pred, truth = _pair(pred, truth, void)
-    values = np.ones(len(pred))
-    areas = pred.areas + truth.areas
-    for i in np.flatnonzero(areas).tolist():
-        common = float(coco.area(coco.merge([pred.rle(0, i), truth.rle(0, i)], intersect=True)))
-        values[i] = common / (areas[i] - common)
-    return values
+    one, other = _pair(pred, truth, void)
+    if isinstance(one, MaskTrack) and isinstance(other, MaskTrack):
+        sums = one.areas + other.areas
+        both = [coco.merge([one.rle(0, i), other.rle(0, i)], intersect=True) for i in range(len(one))]
+        return _ratio(np.array([coco.area(code) for code in both], np.float64), sums)
+    return _joined([_regions(p, t) for p, t, _ in _bitmaps(one, other)])
 
 
 def contour(
@@ -72,111 +76,100 @@ def contour(
     Near is a distance of at most `ceil(tolerance * diagonal)` pixels, or `tolerance` pixels from 1 on. Without any
     boundary on both sides F is 1, on one side 0. Arguments and errors as for `region`.
     """
-    pred, truth = _pair(pred, truth, void)
+    reach = _reach(pred, tolerance)
+    return _joined([_contours(p, t, line, reach) for p, t, line in _bitmaps(*_pair(pred, truth, void))])
+
+
+def _bitmaps(pred: MaskTrack | np.ndarray, truth: MaskTrack | np.ndarray) -> Iterator[tuple[Bitmap, Bitmap, int]]:
+    """Some frames at a time, both masks as bitmaps, and the length of a line; lines that are empty are left out."""
+    if isinstance(pred, MaskTrack) and isinstance(truth, MaskTrack):
+        for part in bitmaps.batches(len(pred), pred.size):
+            codes = [*pred.counts[0][part], *truth.counts[0][part]]
+            both = bitmaps.unpack_counts(codes, pred.size)
+            yield both[: len(codes) // 2], both[len(codes) // 2 :], pred.size[0]
+        return
+    one, other = np.asarray(pred), np.asarray(truth)
+    for part in bitmaps.batches(len(one), one.shape[1:]):
+        p, t = bitmaps.pack(one[part]), bitmaps.pack(other[part])
+        used = bitmaps.used(p, t)
+        yield p[:, used], t[:, used], one.shape[2]
+
+
+def _regions(pred: Bitmap, truth: Bitmap) -> Float64[np.ndarray, " t"]:
+    return _ratio(bitmaps.count(pred & truth), bitmaps.count(pred) + bitmaps.count(truth))
+
+
+def _ratio(common: np.ndarray, areas: np.ndarray) -> Float64[np.ndarray, " t"]:
+    """Intersection over union, of the intersections and the sums of both areas; 1 where both masks are empty."""
+    return np.where(areas > 0, common / np.maximum(areas - common, 1), 1.0)
+
+
+def _contours(pred: Bitmap, truth: Bitmap, line: int, reach: float) -> Float64[np.ndarray, " t"]:
+    frames = len(pred)
+    edges = bitmaps.boundary(np.concatenate([pred, truth]), line)
+    totals = bitmaps.count(edges)
+    edges = bitmaps.cropped(edges, gap=2 * int(reach))
+    found = bitmaps.near(edges, reach)
+    precision = bitmaps.count(edges[:frames] & found[frames:]) / np.maximum(totals[:frames], 1)
+    recall = bitmaps.count(edges[frames:] & found[:frames]) / np.maximum(totals[frames:], 1)
+    f = 2 * precision * recall / np.where(precision + recall > 0, precision + recall, 1)
+    return np.where((totals[:frames] == 0) & (totals[frames:] == 0), 1.0, f)
+
+
+def _joined(parts: Sequence[np.ndarray]) -> Float64[np.ndarray, " t"]:
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _reach(masks: Masks, tolerance: float) -> float:
+    """The tolerance in pixels."""
     if not tolerance >= 0:
         raise InputError(f"expected a tolerance of 0 or more, got {tolerance}")
-    reach = tolerance if tolerance >= 1 else float(np.ceil(tolerance * np.linalg.norm(pred.size)))
-    pairs = zip(_boundaries(pred), _boundaries(truth), strict=True)
-    return np.array([_f_measure(p, t, reach) for p, t in pairs], np.float64)
+    size = masks.size if isinstance(masks, MaskTrack) else np.shape(masks)[-2:]
+    return float(tolerance if tolerance >= 1 else np.ceil(tolerance * np.linalg.norm(size)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Boundary:
-    """The boundary pixels of one mask inside the part of the frame that holds them all, from row `y`, column `x` on."""
-
-    y: int
-    x: int
-    pixels: Bool[np.ndarray, "h w"]
-
-    @property
-    def total(self) -> int:
-        return int(np.count_nonzero(self.pixels))
-
-    def window(self, y1: int, x1: int, y2: int, x2: int) -> np.ndarray:
-        """bool[y2-y1 x2-x1]: these rows and columns of the frame, False where the part does not reach."""
-        h, w = self.pixels.shape
-        out = np.zeros((y2 - y1, x2 - x1), bool)
-        top, bottom = max(y1, self.y), min(y2, self.y + h)
-        left, right = max(x1, self.x), min(x2, self.x + w)
-        if top < bottom and left < right:
-            part = self.pixels[top - self.y : bottom - self.y, left - self.x : right - self.x]
-            out[top - y1 : bottom - y1, left - x1 : right - x1] = part
-        return out
-
-
-def _boundaries(track: MaskTrack) -> Iterator[_Boundary]:
-    """One frame at a time. A pixel is boundary when it differs from its right, lower or lower-right neighbour."""
-    for i in range(len(track)):
-        code = track.rle(0, i)
-        x, y, w, h = (int(v) for v in coco.toBbox(code))
-        y1, x1 = max(y - 1, 0), max(x - 1, 0)
-        part = coco.decode(code)[y1 : y + h + 1, x1 : x + w + 1].astype(bool) if w and h else np.zeros((0, 0), bool)
-        edges = np.zeros_like(part)
-        edges[:-1] |= part[:-1] != part[1:]
-        edges[:, :-1] |= part[:, :-1] != part[:, 1:]
-        edges[:-1, :-1] |= part[:-1, :-1] != part[1:, 1:]
-        yield _Boundary(y1, x1, edges)
-
-
-def _f_measure(pred: _Boundary, truth: _Boundary, reach: float) -> float:
-    if not pred.total or not truth.total:
-        return float(pred.total == truth.total)
-    # Only here can a pixel of one lie within reach of a pixel of the other: each part grown by the reach, and both.
-    far = int(reach)
-    y1, x1 = max(pred.y, truth.y) - far, max(pred.x, truth.x) - far
-    y2 = min(pred.y + pred.pixels.shape[0], truth.y + truth.pixels.shape[0]) + far
-    x2 = min(pred.x + pred.pixels.shape[1], truth.x + truth.pixels.shape[1]) + far
-    if y1 >= y2 or x1 >= x2:
-        return 0.0
-    p, t = pred.window(y1, x1, y2, x2), truth.window(y1, x1, y2, x2)
-    precision = np.count_nonzero(p & _near(t, reach)) / pred.total
-    recall = np.count_nonzero(t & _near(p, reach)) / truth.total
-    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
-
-
-def _near(pixels: np.ndarray, reach: float) -> np.ndarray:
-    """The pixels within `reach` of a True one: the same set as dilation by a disc, at a cost that knows no radius."""
-    import cv2
-
-    if not pixels.any():
-        return np.zeros_like(pixels)
-    away = (~pixels).astype(np.uint8)
-    return cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= reach + 1e-3
-
-
-def _pair(pred: Masks, truth: Masks, void: Masks | None) -> tuple[MaskTrack, MaskTrack]:
-    one, other = _track(pred, "prediction"), _track(truth, "truth")
+def _pair(pred: Masks, truth: Masks, void: Masks | None) -> tuple[MaskTrack, MaskTrack] | tuple[np.ndarray, np.ndarray]:
+    """Both as tracks of one object, or both as arrays bool[t h w]: as they came, or where there is a void."""
+    one, other = _checked(pred, "prediction"), _checked(truth, "truth")
     _same(one, other, "prediction", "truth")
-    if isinstance(pred, MaskTrack) and isinstance(truth, MaskTrack) and (one.frame_ids != other.frame_ids).any():
+    if isinstance(one, MaskTrack) and isinstance(other, MaskTrack) and (one.frame_ids != other.frame_ids).any():
         at = int(np.flatnonzero(one.frame_ids != other.frame_ids)[0])
         raise InputError(
             f"prediction and truth are of other frames: number {at} is frame {one.frame_ids[at]} against "
             f"{other.frame_ids[at]}; align them with .at(frame_ids)"
         )
-    if void is None:
+    if void is not None:
+        hole = _checked(void, "void")
+        _same(hole, other, "void", "truth")
+        keep = ~_dense(hole)
+        return _dense(one) & keep, _dense(other) & keep
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one, other
-    hole = _track(void, "void")
-    _same(hole, other, "void", "truth")
-    keep = ~hole.dense()
-    return (
-        MaskTrack.from_dense(one.dense() & keep, one.frame_ids),
-        MaskTrack.from_dense(other.dense() & keep, other.frame_ids),
-    )
+    return _track(one), _track(other)
 
 
-def _same(one: MaskTrack, other: MaskTrack, name: str, other_name: str) -> None:
-    if one.size != other.size or len(one) != len(other):
-        (h, w), (height, width) = one.size, other.size
+def _same(one: Masks, other: Masks, name: str, other_name: str) -> None:
+    (h, w), (height, width) = (m.size if isinstance(m, MaskTrack) else m.shape[1:] for m in (one, other))
+    if (len(one), h, w) != (len(other), height, width):
         raise InputError(
             f"expected {name} and {other_name} of one size, got {len(one)} frames of {w}x{h} and "
             f"{len(other)} of {width}x{height}; score at the size of the truth"
         )
 
 
-def _track(masks: Masks, name: str) -> MaskTrack:
+def _checked(masks: Masks, name: str) -> Masks:
+    """The track's union, or the array as bool[t h w]."""
     if isinstance(masks, MaskTrack):
         return masks.union()
     array = np.asarray(masks)
     if array.ndim != 3 or array.dtype.kind not in "bui":
         raise InputError(f"expected the {name} as a MaskTrack or bool[t h w], got {array.dtype}{list(array.shape)}")
-    return MaskTrack.from_dense(array)
+    return array if array.dtype == bool else array != 0
+
+
+def _track(masks: Masks) -> MaskTrack:
+    return masks if isinstance(masks, MaskTrack) else MaskTrack.from_dense(masks)
+
+
+def _dense(masks: Masks) -> Bool[np.ndarray, "t h w"]:
+    return masks.dense()[0] if isinstance(masks, MaskTrack) else masks
