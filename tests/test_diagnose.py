@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from revseg.evaluation.signatures import Signature
 from revseg.evaluation.stages import stages_of
 from revseg.masks import MaskTrack
 
+ROOT = Path(revseg.__file__).parent
 ON, OFF = [4 / 32, 4 / 24, 12 / 32, 12 / 24], [20 / 32, 4 / 24, 28 / 32, 12 / 24]
 EARLY = square(there=(4, 5, 6, 7)).to_dict()  # not visible on frames 0 and 2
 
@@ -212,3 +214,11 @@ def test_the_command(tmp_path: Path):
     assert told["found"] == ["format low"]
     assert not any(isinstance(v, float) and math.isnan(v) for s in told["signatures"] for v in s["evidence"].values())
     assert CliRunner().invoke(app, ["diagnose", str(tmp_path / "no")]).exit_code == 3
+
+
+def test_imports_point_one_way():
+    sources = [path for part in ("evaluation", "training") for path in (ROOT / part).rglob("*.py")]
+    assert sources
+    for path in [*sources, ROOT / "record.py", ROOT / "pipeline.py"]:
+        upward = re.findall(r"^(?:from|import) revseg\.(?:report|cli)\b", path.read_text("utf-8"), re.MULTILINE)
+        assert not upward, path.name

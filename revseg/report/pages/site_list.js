@@ -54,7 +54,8 @@ revseg.showList = () => {
       el("h1", null, runs.map((run, i) => [i ? " and " : null, runs.length > 1 ? el("span.run", null, letter(i)) : null, words("span", run.name)])),
       el("ul.facts", null, runs.map((run, i) => el("li.chip", null, runs.length > 1 ? letter(i) + ": " : null, el("b", null, many(run.rows)), run.rows === run.of ? " rows" : ` of ${many(run.of)} rows`)),
         el("li.chip", null, words("span", runs[0].dataset)),
-        pictures ? el("li.chip", null, "no pictures: ", words("span", pictures)) : null),
+        ),
+      pictures ? el("p.lead", null, "No pictures: ", words("span", pictures), ".") : null,
       findings(),
       el("section.list", null, controls(), el("p.count", { id: "count", "aria-live": "polite" }), heading(), list.scroller),
       made()));
@@ -139,7 +140,7 @@ function controls() {
     field(two ? "Went wrong in A" : "Went wrong", choice("kindA")), two ? field("Went wrong in B", choice("kindB")) : "",
     field("Type", choice("type")),
     field("Figure", sorted("by", measures().map(([name], i) => [i ? String(i) : "", name]))),
-    field("from", text("min", { type: "number", step: "0.05" })), field("to", text("max", { type: "number", step: "0.05" })),
+    el("div.pair", null, field("from", text("min", { type: "number", step: "0.05" })), field("to", text("max", { type: "number", step: "0.05" }))),
     field("Sort by figure", sorted("order", [["", "as in the file"], ["up", "lowest first"], ["down", "highest first"]])),
     el("button", { type: "button", click: () => { history.replaceState(null, "", "#"); list.top = 0; revseg.showList(); } }, "Reset"));
   return bar;
