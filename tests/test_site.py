@@ -177,13 +177,15 @@ def test_pictures_only_where_the_videos_are(real: dict[str, Path], tmp_path: Pat
     assert not (tmp_path / "asked").exists()
 
 
-@pytest.mark.parametrize("spec", ["{}/evil.py:world", {"name": "{}/evil.py:world"}, "os:getcwd", "evil.py:world"])
+@pytest.mark.parametrize(
+    "spec", ["{}/evil.py:world", {"name": "{}/evil.py:world"}, "os:getcwd", "evil.py:world", "mevis:=,", None]
+)
 def test_a_dataset_that_is_code_is_not_run_because_a_file_names_it(tmp_path: Path, spec: Any):
     (tmp_path / "evil.py").write_text("raise SystemExit('it ran')\n")
     spec = json.loads(json.dumps(spec).replace("{}", str(tmp_path)))
     out = write_site(write_results(tmp_path / "r.jsonl", [made_row(0)], spec), tmp_path / "out")
     assert "--dataset" in held(out / "data/meta.js")["pictures"]
-    with pytest.raises(InputError):
+    with pytest.raises((InputError, SpecError)):
         write_site(tmp_path / "r.jsonl", tmp_path / "again", root=tmp_path)
 
 

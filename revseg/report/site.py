@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from revseg import draw, output
-from revseg.errors import InputError, RevsegError
+from revseg.errors import InputError, RevsegError, SpecError
 from revseg.evaluation.diagnose import Diagnosis
 from revseg.evaluation.results import Results, Row
 from revseg.evaluation.signatures import find_signatures
@@ -83,7 +83,12 @@ def find_data(results: Results, dataset: Any, root: str | Path | None) -> tuple[
     """The dataset to take pictures from; None and why when nobody asked for one and the named one cannot be opened."""
     asked = dataset is not None or root is not None
     spec = results.header.get("dataset") if dataset is None else dataset
-    name, options = _parts(spec)
+    try:
+        name, options = _parts(spec)
+    except SpecError:
+        if asked:
+            raise
+        return None, f"the results name the dataset {str(spec)[:80]!r}, which is no spec: name it with --dataset"
     if dataset is None and (not name or ":" in name or "/" in name or name.endswith(".py")):
         if asked:
             raise InputError(f"the results name the dataset {spec!r}: name the one at {root} with --dataset")
