@@ -13,7 +13,7 @@ from revseg.errors import InputError, OutputError
 from revseg.output import fresh_file
 
 COLOURS = ("#ff3b6b", "#12b5cb", "#f9ab00", "#7cb342", "#9c6ade", "#ff7043", "#5c8df6", "#c0ca33")
-TINT = 0.4  # share of the colour inside a mask
+TINT = 0.5  # share of the colour inside a mask
 KEYFRAME = "#f9ab00"
 
 

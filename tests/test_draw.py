@@ -35,7 +35,7 @@ def test_colours_are_distinct() -> None:
 def test_overlay_by_hand() -> None:
     frame = frame_of(100)
     drawn = overlay(frame, square(20, 30, 40, 60))
-    expected = np.array(colour(0)) * 0.4 + 60  # inside: 40 percent of the colour
+    expected = np.array(colour(0)) * 0.5 + 50  # inside: half of the colour
     assert np.abs(drawn[30, 45] - expected).max() <= 1
     assert (drawn[20, 45] == colour(0)).all()  # the outline runs on the mask's own edge
     assert (drawn[19, 45] < 100).all()  # and a dark one around it

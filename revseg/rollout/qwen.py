@@ -3,7 +3,8 @@
 import copy
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,8 @@ def load(
     if attention is not None:
         options["attn_implementation"] = attention
     try:
-        model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, **options)
+        with nullcontext() if folder != str(BUNDLED) else _no_bar():  # of a few megabytes: gone before it is read
+            model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, **options)
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InputError(
@@ -147,6 +149,19 @@ def load(
 
         model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     return model.eval(), processor
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def suppressed_tokens(tokenizer: Any) -> list[int]:
