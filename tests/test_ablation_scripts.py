@@ -64,8 +64,9 @@ def test_scripts_that_train(place: Path, monkeypatch: pytest.MonkeyPatch, name: 
         if hasattr(module, what):
             monkeypatch.setattr(module, what, few)
     before = trainings(place) if (place / "trained").exists() else set()
-    found: Any = module.run(place / name, tiny(place))
-    table = found if isinstance(found, Table) else found["table"]
+    result = module.run(place / name, tiny(place))
+    found: dict[str, Any] = {"table": result} if isinstance(result, Table) else result
+    table: Table = found["table"]
     assert len(table.variants) == variants
     assert len({run.train["folder"] for run in table.runs if run.train}) >= trained
     new = trainings(place) - before
