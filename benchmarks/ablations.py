@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -104,14 +105,20 @@ def main(name: str, about: str | None, run: Run, default: Size | None = None) ->
 
 
 def write(results: Path, name: str, found: Any, size: Size, seconds: float) -> None:
-    """The record as JSON, the table on the terminal, and a figure where matplotlib is there to draw it."""
-    table = found if isinstance(found, Table) else found["table"]
-    more = {} if isinstance(found, Table) else {key: value for key, value in found.items() if key != "table"}
+    """The record as JSON, the table on the terminal, and a figure where matplotlib is there to draw it.
+
+    Other figures that a script drew come along: {"figures": {name: path}}.
+    """
+    found = {"table": found} if isinstance(found, Table) else found
+    table: Table = found["table"]
+    more = {key: value for key, value in found.items() if key not in ("table", "figures")}
     more = plain(more)
     record = {**circumstances(size), "seconds_of_last_call": round(seconds, 1), **more, "table": table.to_dict()}
     results.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     (results / f"{name}.json").write_text(text, "utf-8")
+    for drawn, path in found.get("figures", {}).items():
+        shutil.copyfile(path, results / f"{drawn}.png")
     print(table.to_markdown())
     if more:
         print(json.dumps(more, indent=2, ensure_ascii=False))

@@ -1,0 +1,41 @@
+"""Does it learn? GRPO with the paper's three rewards from the supervised small policy, judged on held-out questions.
+
+    python benchmarks/learning.py --steps 200 --seeds 0 1 2 --samples 300
+
+Beside the policy before and after stand the lower bound `random` and the upper bound `oracle`, which answers from the
+truth. The curves are the paper's Figure 4 from our logs. An interrupted run goes on when started again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ablations import Size, main
+
+from revseg import Variant
+
+BEFORE, AFTER, UPPER = "before RL", "after RL", "oracle"
+
+
+def run(out: Path, size: Size) -> dict[str, Any]:
+    """The table, how much of the way from the starting checkpoint to the oracle RL went, and Figure 4."""
+    from revseg.training.curves import draw_curves
+
+    untrained = {"train": False, "seeds": (0,)}
+    variants = {
+        BEFORE: Variant(**untrained),
+        AFTER: Variant(),
+        "random": Variant({"policy": "random"}, **untrained),
+        UPPER: Variant({"policy": "oracle:per_object=True"}, **untrained),
+    }
+    table = size.ablate(variants, out)
+    way = {}
+    for figure in ("J&F", "reward"):
+        before, after, upper = (table.cell(name, figure).mean for name in (BEFORE, AFTER, UPPER))
+        way[figure] = (after - before) / (upper - before) if upper != before else float("nan")
+    logs = [run.train["folder"] for run in table.runs if run.variant == AFTER]
+    figures = {"learning_curves": draw_curves(logs, out / "learning_curves.png", title="GRPO on shapes")}
+    return {"share_of_the_way_to_the_oracle": way, "table": table, "figures": figures}
+
+
+if __name__ == "__main__":
+    main("learning", __doc__, run)
