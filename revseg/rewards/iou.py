@@ -26,12 +26,13 @@ def judge_boxes(rollout: Rollout, truth: MaskTrack, judge: Callable[[Box, Box], 
     paper's rewards read); a keyframe without the target, or without a predicted box, counts 0. 0 when nothing was
     grounded (Eq. 8's 1[S1 and S2]). When the target is visible on no sampled frame: 1 for saying so, else 0.
     """
-    if not truth.visible.any():
+    visible = truth.visible
+    if not visible.any():
         return float(says_absent(rollout))
     predicted: dict[int, list[np.ndarray]] = {}
     for grounding in rollout.groundings:
         predicted.setdefault(grounding.keyframe, []).extend(grounding.boxes)
-    visible, true = truth.visible, truth.boxes
+    true = truth.boxes
     scores = [
         judge(boxes.union_box(np.stack(found)), true[keyframe]) if found and visible[keyframe] else 0.0
         for keyframe, found in predicted.items()
