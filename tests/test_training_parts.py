@@ -1,6 +1,7 @@
 """The pieces of the training loop, one at a time: gradients of a step, references, settings, warnings, checkpoints."""
 
 import copy
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -226,9 +227,11 @@ def test_processes_average_their_rows():
     assert means(rows) == {"step": 3, "reward": 0.5, "failed/a": 0.25}
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=20), st.integers(1, 120))
-def test_packs_hold_every_row_once_within_the_budget(lengths: list[int], budget: int):
-    batches = packs(lengths, budget)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=20), st.integers(1, 120), st.integers(1, 5))
+def test_packs_hold_every_row_once_within_the_budget(lengths: list[int], budget: int, n: int):
+    batches = packs(lengths, budget, n)
+    groups = [i // n for batch in batches for i in batch]
+    assert sum(a != b for a, b in itertools.pairwise(groups)) == len(set(groups)) - 1, "a group's rows lie together"
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert all(len(b) == 1 or max(lengths[i] for i in b) * len(b) <= budget for b in batches)
 

@@ -40,7 +40,9 @@ def _invert(probs: "torch.Tensor", uniform: "torch.Tensor") -> "torch.Tensor":
 
 def token_logprobs(logits: "torch.Tensor", token_ids: "torch.Tensor", temperature: float) -> "torch.Tensor":
     """Log-probs float32[n] of tokens int64[n] under float[n v] logits at a temperature (0, greedy, counts as 1)."""
-    logits = logits.float() / (temperature if temperature > 0 else 1.0)
+    logits = logits.float()
+    if temperature not in (0, 1):
+        logits = logits / temperature
     return logits.gather(-1, token_ids[:, None])[:, 0] - logits.logsumexp(-1)
 
 

@@ -166,8 +166,13 @@ class Sessions:
         return logits
 
 
-def collate(policy: Any, pieces: Sequence[Sequence[Encoded]], starts: Sequence[int]) -> dict[str, "torch.Tensor"]:
-    """Left-padded model inputs for rows of pieces: ids and mask [b s], positions [4 b s], patches and their grids."""
+def collate(
+    policy: Any, pieces: Sequence[Sequence[Encoded]], starts: Sequence[int], *, distinct: bool = False
+) -> dict[str, "torch.Tensor"]:
+    """Left-padded model inputs for rows of pieces: ids and mask [b s], positions [4 b s], patches and their grids.
+
+    With `distinct`, the patches of a block that several rows share are there once.
+    """
     import torch
 
     device, dtype = policy.model.device, policy.model.dtype
@@ -190,6 +195,7 @@ def collate(policy: Any, pieces: Sequence[Sequence[Encoded]], starts: Sequence[i
         (True, "pixel_values_videos", "video_grid_thw"),
     ):
         some = [b for b in blocks if b.is_video == video]
+        some = list(dict.fromkeys(some)) if distinct else some
         if some:
             patches = torch.as_tensor(np.concatenate([b.patches for b in some]), device=device)
             batch[pixels] = normalise(patches, policy.processor.image_processor).to(dtype)

@@ -132,7 +132,7 @@ def update(
     device = policy.model.device
     rollouts = judged.rollouts
     old, mask = pad([sampled(rollout).to(device) for rollout in rollouts])
-    batches = packs([policy.length(rollout) for rollout in rollouts], config.tokens)
+    batches = packs([policy.length(rollout) for rollout in rollouts], config.tokens, judged.n)
     with autocast(policy, config):
         ref = None if reference is None else reference_scores(reference, rollouts, batches, old)
     penalty = objective.kl_penalty(old, ref, mask) if objective.kl_in_reward else None

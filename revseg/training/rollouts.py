@@ -87,14 +87,22 @@ def cut_off(rollout: Rollout, stops: Sequence[int]) -> bool:
     return any(int(end) not in stops for end in ends)
 
 
-def packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `budget` tokens with padding, alike in length; at least one each."""
+def packs(lengths: Sequence[int], budget: int, n: int = 1) -> list[list[int]]:
+    """Indices in micro-batches of at most `budget` tokens with padding, alike in length; at least one each.
+
+    A group's `n` rows follow each other: what they share, a policy reads once a micro-batch.
+    """
+    longest = [max(lengths[i : i + n]) for i in range(0, len(lengths), n)]
     found: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if found and lengths[found[-1][0]] * (len(found[-1]) + 1) <= budget:
+    widest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-longest[i // n], i // n, -lengths[i])):
+        wide = max(widest, lengths[index])
+        if found and wide * (len(found[-1]) + 1) <= budget:
             found[-1].append(index)
+            widest = wide
         else:
             found.append([index])
+            widest = lengths[index]
     return found
 
 

@@ -1,0 +1,112 @@
+"""Log-probs of a group: what its rows share is read once, and the numbers and gradients are those of rows alone."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from test_qwen import DRAW, two_rounds
+from tiny_qwen import save_tiny_qwen
+
+from revseg.rollout.qwen import QwenPolicy
+from revseg.rollout.scoring import chunked_logprobs
+from revseg.training.config import TrainConfig
+from revseg.training.prepare import prepare
+from revseg.types import Rollout
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> QwenPolicy:
+    return QwenPolicy(save_tiny_qwen(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="module")
+def rollouts(policy: QwenPolicy) -> list[Rollout]:
+    """Groups of 3, 3 and 2, both rounds; of the last group's first row only one round."""
+    held = two_rounds(policy, DRAW)
+    held[6] = Rollout(held[6].clip, held[6].query, 2, held[6].turns[:1])
+    return held
+
+
+@contextmanager
+def patches_seen(policy: QwenPolicy) -> Iterator[list[int]]:
+    """How many patches each run of the vision tower was given."""
+    visual: Any = policy.model.model.visual  # pyright: ignore[reportAttributeAccessIssue]
+    seen: list[int] = []
+    hook = visual.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    yield seen
+    hook.remove()
+
+
+def checkpointed(policy: QwenPolicy) -> QwenPolicy:
+    """The same weights, in training with activations computed twice."""
+    other = policy.with_model(copy.deepcopy(policy.model))
+    prepare(other, TrainConfig(gradient_checkpointing=True))
+    other.model.train()
+    return other
+
+
+def slopes(policy: QwenPolicy, rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The log-probs, and the gradient of a sum of them in which every token weighs differently."""
+    scores = torch.cat(rows)
+    parameters = list(policy.model.parameters())
+    (scores * torch.linspace(-1, 1, len(scores))).sum().backward()
+    grads = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters])
+    policy.model.zero_grad()
+    return scores.detach(), grads
+
+
+def test_a_group_together_equals_its_rows_alone(policy: QwenPolicy, rollouts: list[Rollout]) -> None:
+    """Prompts, replies and second prompts of uneven lengths; rows that stop after one round."""
+    alone, one_by_one = slopes(policy, [policy.logprobs([r])[0] for r in rollouts])
+    assert one_by_one.abs().max() > 1e-3
+    together, shared = slopes(policy, policy.logprobs(rollouts))
+    torch.testing.assert_close(together, alone, atol=2e-5, rtol=0)
+    torch.testing.assert_close(shared, one_by_one, atol=2e-5, rtol=1e-4)
+    saving = checkpointed(policy)
+    together, shared = slopes(saving, saving.logprobs(rollouts))
+    torch.testing.assert_close(together, alone, atol=2e-5, rtol=0)
+    torch.testing.assert_close(shared, one_by_one, atol=2e-5, rtol=1e-4)
+
+
+def test_order_and_mixture_change_nothing(policy: QwenPolicy, rollouts: list[Rollout]) -> None:
+    """Rows of several groups in any order; a group's row among strangers."""
+    expected = {id(r): row for r, row in zip(rollouts, policy.logprobs(rollouts), strict=True)}
+    for some in (rollouts[::-1], [rollouts[i] for i in (6, 0, 3, 1, 7)], rollouts[2:4]):
+        for rollout, row in zip(some, policy.logprobs(some), strict=True):
+            torch.testing.assert_close(row, expected[id(rollout)], atol=2e-5, rtol=0)
+
+
+def test_the_vision_tower_meets_each_clip_once(policy: QwenPolicy, rollouts: list[Rollout]) -> None:
+    clips = [16 * t for t in (3, 4, 6)]  # of 5, 8 and 11 frames: pairs of frames, 4 x 4 patches each
+    pictures = 7 * 36
+    with patches_seen(policy) as seen:
+        policy.logprobs(rollouts)
+    assert sum(seen) == sum(clips) + pictures
+    saving = checkpointed(policy)
+    with patches_seen(saving) as seen:
+        saving.logprobs(rollouts)
+    assert sum(seen) == sum(clips) + pictures
+
+
+def test_chunks_of_the_vocabulary_equal_the_whole(policy: QwenPolicy) -> None:
+    draw = torch.Generator().manual_seed(0)
+    states = torch.randn(7, 64, generator=draw)
+    ids = torch.randint(10, 300, (7,), generator=draw)
+    head: Any = policy.model.get_output_embeddings()
+    found = []
+    for chunk in (2, 100, 0):
+        hidden = states.clone().requires_grad_()
+        if chunk:
+            scores = chunked_logprobs(policy, hidden, ids, temperature=0.7, chunk=chunk)
+        else:
+            logits = head(hidden)
+            logits[:, policy.suppressed] = -torch.inf
+            scores = (logits / 0.7).log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+        (weight, slope) = torch.autograd.grad(scores.square().sum(), [head.weight, hidden])
+        found.append((scores.detach(), weight, slope))
+    for some in found[:2]:
+        for a, b in zip(some, found[2], strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
