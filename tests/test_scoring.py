@@ -11,7 +11,7 @@ from test_qwen import DRAW, two_rounds
 from tiny_qwen import save_tiny_qwen
 
 from revseg.rollout.qwen import QwenPolicy
-from revseg.rollout.scoring import chunked_logprobs
+from revseg.rollout.vocabulary import vocabulary_logprobs
 from revseg.training.config import TrainConfig
 from revseg.training.prepare import prepare
 from revseg.types import Rollout
@@ -91,22 +91,43 @@ def test_the_vision_tower_meets_each_clip_once(policy: QwenPolicy, rollouts: lis
     assert sum(seen) == sum(clips) + pictures
 
 
-def test_chunks_of_the_vocabulary_equal_the_whole(policy: QwenPolicy) -> None:
-    draw = torch.Generator().manual_seed(0)
-    states = torch.randn(7, 64, generator=draw)
-    ids = torch.randint(10, 300, (7,), generator=draw)
-    head: Any = policy.model.get_output_embeddings()
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
+def test_chunks_of_the_vocabulary_equal_the_whole(temperature: float) -> None:
+    """A head with a bias; all gradients, against autograd on the whole."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 50)
+    states, ids, weights = torch.randn(7, 16), torch.randint(10, 50, (7,)), torch.randn(7)
     found = []
     for chunk in (2, 100, 0):
         hidden = states.clone().requires_grad_()
         if chunk:
-            scores = chunked_logprobs(policy, hidden, ids, temperature=0.7, chunk=chunk)
+            scores = vocabulary_logprobs(head, hidden, ids, suppressed=[3, 5], temperature=temperature, chunk=chunk)
         else:
             logits = head(hidden)
-            logits[:, policy.suppressed] = -torch.inf
-            scores = (logits / 0.7).log_softmax(-1).gather(-1, ids[:, None])[:, 0]
-        (weight, slope) = torch.autograd.grad(scores.square().sum(), [head.weight, hidden])
-        found.append((scores.detach(), weight, slope))
+            logits[:, [3, 5]] = -torch.inf
+            scores = (logits / (temperature or 1.0)).log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+        slopes = torch.autograd.grad((scores * weights).sum(), [head.weight, head.bias, hidden])
+        found.append((scores.detach(), *slopes))
     for some in found[:2]:
         for a, b in zip(some, found[2], strict=True):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_frozen_head_and_half_precision() -> None:
+    """Under autocast the head works in bfloat16, forwards and backwards, and the gradient keeps float32."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 50).requires_grad_(False)
+    states, ids = torch.randn(5, 16), torch.arange(5)
+    slopes = []
+    for half in (False, True):
+        hidden = states.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            scores = vocabulary_logprobs(head, hidden, ids)
+        assert scores.dtype == torch.float32
+        scores.sum().backward()
+        assert hidden.grad is not None
+        assert hidden.grad.dtype == torch.float32
+        slopes.append(hidden.grad)
+    assert head.weight.grad is None
+    torch.testing.assert_close(slopes[1], slopes[0], atol=2e-2, rtol=2e-2)
+    assert len(vocabulary_logprobs(head, states[:0], ids[:0])) == 0

@@ -6,7 +6,6 @@ The full logits are those of the sampled tokens alone, not of the whole conversa
 measured in a process of its own, above what the process held before; both include the head's gradient.
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import measure
@@ -28,11 +27,10 @@ def head_and_states(tokens: int, vocabulary: int, hidden: int) -> tuple[Any, Any
 
 
 def scores(way: str, head: Any, states: Any, ids: Any) -> Any:
-    from revseg.rollout.scoring import chunked_logprobs
+    from revseg.rollout.vocabulary import vocabulary_logprobs
 
     if way == "ours":
-        policy = SimpleNamespace(model=SimpleNamespace(get_output_embeddings=lambda: head), suppressed=[3, 5])
-        return chunked_logprobs(policy, states, ids, temperature=TEMPERATURE)
+        return vocabulary_logprobs(head, states, ids, suppressed=[3, 5], temperature=TEMPERATURE)
     logits = head(states)
     logits[:, [3, 5]] = float("-inf")
     return (logits / TEMPERATURE).log_softmax(-1).gather(-1, ids[:, None])[:, 0]

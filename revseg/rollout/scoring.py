@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revseg.rollout.generation import token_logprobs
 from revseg.rollout.session import collate
+from revseg.rollout.vocabulary import vocabulary_logprobs
 from revseg.types import Rollout
 
 if TYPE_CHECKING:
@@ -15,16 +15,12 @@ if TYPE_CHECKING:
     from revseg.rollout.encoding import Encoded
 
 
-CHUNK = 64  # tokens whose logits are held at once: at Qwen's vocabulary 39 MB a copy in float32
-
-
-def logprobs(
-    policy: Any, rollouts: Sequence[Rollout], *, temperature: float = 1.0, chunk: int = CHUNK
-) -> "list[torch.Tensor]":
+def logprobs(policy: Any, rollouts: Sequence[Rollout], *, temperature: float = 1.0) -> "list[torch.Tensor]":
     """Per rollout float32[n], its sampled tokens of every round in order: log-probs under the policy as it is now."""
     pieces = [policy.encoder.conversation(rollout, None) for rollout in rollouts]
     states, ids = sampled_states(policy, rollouts, pieces)
-    scores = chunked_logprobs(policy, states, ids, temperature=temperature, chunk=chunk)
+    head, suppressed = policy.model.get_output_embeddings(), policy.suppressed
+    scores = vocabulary_logprobs(head, states, ids, suppressed=suppressed, temperature=temperature)
     return list(scores.split([sum(len(t.reply.token_ids) for t in r.turns) for r in rollouts]))
 
 
@@ -100,7 +96,8 @@ def _base(model: Any) -> Any:
 
 
 def _checkpointed(model: Any) -> bool:
-    return model.training and _base(model).is_gradient_checkpointing
+    layers = _base(model).model.language_model.layers
+    return model.training and any(getattr(layer, "gradient_checkpointing", False) for layer in layers)
 
 
 def sampled_positions(rollouts: Sequence[Rollout], pieces: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -114,24 +111,3 @@ def sampled_positions(rollouts: Sequence[Rollout], pieces: Sequence[Sequence[Any
                 mark[at : at + len(piece.token_ids)] = True
             at += len(piece.token_ids)
     return marks
-
-
-def chunked_logprobs(
-    policy: Any, hidden: "torch.Tensor", ids: "torch.Tensor", *, temperature: float, chunk: int = CHUNK
-) -> "torch.Tensor":
-    """float32[n] from hidden states [n h]: the vocabulary is met `chunk` tokens at a time, forwards and backwards."""
-    import torch
-    from torch.utils.checkpoint import checkpoint
-
-    head = policy.model.get_output_embeddings()
-
-    def score(states: "torch.Tensor", tokens: "torch.Tensor") -> "torch.Tensor":
-        logits = head(states).index_fill_(-1, suppressed, float("-inf"))  # in place: it is the largest tensor by far
-        return token_logprobs(logits, tokens, temperature)
-
-    suppressed = torch.as_tensor(policy.suppressed, dtype=torch.int64, device=hidden.device)
-    parts = [
-        checkpoint(score, states, tokens, use_reentrant=False)
-        for states, tokens in zip(hidden.split(chunk), ids.split(chunk), strict=True)
-    ]
-    return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
