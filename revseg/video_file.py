@@ -6,6 +6,7 @@ open-group H.264 file, 30 for frame 0 of an MPEG transport stream; it ignores th
 four channels for a rotated one (tests/test_video.py makes such files). Here a frame is known by its timestamp.
 """
 
+import math
 import os
 import threading
 import warnings
@@ -18,6 +19,7 @@ import numpy as np
 from revseg.errors import VideoError
 
 NEAR = 8  # frames: reading on is cheaper than a seek
+_SKIPS = ("h264", "hevc")  # decoders that know a frame on which no other rests before they decode it
 
 
 @dataclass(eq=False)
@@ -25,8 +27,9 @@ class Decoder:
     """One open file: a stream of decoded frames that can be moved."""
 
     container: Any
-    frames: Iterator[Any]
+    frames: Iterator[Any] = field(default_factory=lambda: iter(()))
     last: int | None = None  # timestamp of the frame that came out last; None when just moved
+    target: float = -math.inf  # frames before it are not wanted: those on which no other rests are not decoded
 
     @staticmethod
     def open(path: str) -> "Decoder":
@@ -35,15 +38,18 @@ class Decoder:
         container = av.open(path)
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        return Decoder(container, _decode(container))
+        decoder = Decoder(container)
+        decoder.frames = decoder._decode()
+        return decoder
 
     def seek(self, timestamp: int) -> None:
         """To a place from which the frame at this timestamp should decode; containers differ in how exact they are."""
         self.container.seek(timestamp, stream=self.container.streams.video[0])
-        self.frames, self.last = _decode(self.container), None
+        self.frames, self.last = self._decode(), None
 
     def scan(self, timestamp: int) -> Any:
         """The frame at this timestamp, decoding on from here; None when it does not come."""
+        self.target = timestamp
         for frame in self.frames:
             if frame.pts is None:
                 continue
@@ -51,6 +57,20 @@ class Decoder:
             if frame.pts >= timestamp:
                 return frame if frame.pts == timestamp else None
         return None
+
+    def _decode(self) -> Iterator[Any]:
+        from av.error import InvalidDataError
+
+        context = self.container.streams.video[0].codec_context
+        skips = context.name in _SKIPS
+        for packet in self.container.demux(video=0):
+            if skips:
+                unwanted = packet.pts is not None and packet.pts < self.target
+                context.skip_frame = "NONREF" if unwanted else "DEFAULT"
+            try:
+                yield from packet.decode()
+            except InvalidDataError:
+                continue  # a damaged packet: the frames that need it do not come, and whoever asks for them is told
 
 
 @dataclass(eq=False)
@@ -168,16 +188,6 @@ class FileReader:
 
 
 _INHERITED: list[Decoder] = []
-
-
-def _decode(container: Any) -> Iterator[Any]:
-    from av.error import InvalidDataError
-
-    for packet in container.demux(video=0):
-        try:
-            yield from packet.decode()
-        except InvalidDataError:
-            continue  # a damaged packet: the frames that need it do not come, and whoever asks for them is told
 
 
 def _index(path: str, container: Any, stream: Any) -> tuple[np.ndarray, np.ndarray, bool]:

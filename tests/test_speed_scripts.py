@@ -1,4 +1,4 @@
-"""The scripts of `benchmarks/speed` run at their smallest size, and ours equals the baseline there; nothing is timed."""
+"""The scripts of `benchmarks/speed` run at their smallest size; ours equals the baseline there."""
 
 import json
 import subprocess

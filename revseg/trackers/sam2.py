@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 # ImageNet's, as Meta's loader has them
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
+_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
 _WEIGHTS = (".safetensors", ".pt", ".pth")
 
 
@@ -89,8 +89,12 @@ class _Sam2:
         from PIL import Image
 
         side = self.net.image_size
-        resized = np.array(Image.fromarray(frame).resize((side, side)), np.float32) / 255
-        pixels = ((resized - _MEAN) / _STD).transpose(2, 0, 1)
+        resized = np.array(Image.fromarray(frame).resize((side, side)))
+        # channels first before anything is computed: sums over rows of three are slow, and Meta's tensors lie so
+        pixels = resized.transpose(2, 0, 1).astype(np.float32, order="C")
+        pixels /= 255
+        pixels -= _MEAN
+        pixels /= _STD
         with self.inference():
             backbone = self.net.forward_image(torch.from_numpy(pixels[None]).to(self.device))
             return self.net._prepare_backbone_features(backbone)[1:]
