@@ -8,7 +8,7 @@ Stopped and started again with the same arguments, it goes on from its checkpoin
 import argparse
 from collections.abc import Iterator
 
-from revseg.datasets.shapes import Shapes, by_name
+from revseg.datasets.shapes import Shapes, by_name, scene_of
 from revseg.datasets.shapes_render import true_masks
 from revseg.masks import MaskTrack
 from revseg.rollout.qwen import QwenPolicy
@@ -16,13 +16,13 @@ from revseg.training.sft import SFTConfig, sft
 from revseg.training.small import build_model, build_processor
 from revseg.types import Sample
 
-ROUNDS = (("keyframe_terse:size=84", "keyframe_json"), ("box_terse:size=112", "box_json"))
-SINGLE = ("keyframe_and_box_terse:size=84", "keyframe_and_box_json")
+ROUNDS = (("keyframe_terse:size=84,timeline=true", "keyframe_json"), ("box_terse:size=112", "box_json"))
+SINGLE = ("keyframe_and_box_terse:size=84,timeline=true", "keyframe_and_box_json")
 
 
 def everything(sample: Sample) -> MaskTrack:
     """All things of a sample's scene, named."""
-    scene = sample.video.reader.scene  # pyright: ignore[reportFunctionMemberAccess]
+    scene = scene_of(sample)
     return true_masks(scene, by_name(scene, range(len(scene.things))))
 
 
@@ -40,6 +40,15 @@ def corpus(count: int = 400) -> Iterator[str]:
                     yield f'":"{name}","bbox_2d":[1,2,3,4]}},{{"frame_idx":0,"object description":"{name}"}}]</answer>'
 
 
+def fresh(folder: str, hidden: int, layers: int, seed: int) -> str:
+    """A randomly initialised policy of that size, saved to a folder."""
+    processor = build_processor(corpus())
+    model = build_model(processor, hidden=hidden, layers=layers, vision_hidden=hidden, seed=seed)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="runs/small")
@@ -47,28 +56,28 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--boxes-first", type=int, default=700)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--asides", type=int, default=2, help="other questions about each clip")
+    parser.add_argument("--weights", default=None, help="a policy to go on from, instead of random weights")
+    parser.add_argument("--lr", type=float, default=0.02, help="of Muon; AdamW's is 0.15 of it")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     args = parser.parse_args()
-    processor = build_processor(corpus())
-    model = build_model(processor, hidden=args.hidden, layers=args.layers, vision_hidden=args.hidden, seed=args.seed)
-    start = f"{args.out}/start"
-    model.save_pretrained(start)
-    processor.save_pretrained(start)
-    policy = QwenPolicy(start)
+    policy = QwenPolicy(args.weights or fresh(f"{args.out}/start", args.hidden, args.layers, args.seed))
     config = SFTConfig(
         steps=args.steps,
         batch=args.batch,
-        muon_lr=0.02,
+        muon_lr=args.lr,
+        adam_lr=0.15 * args.lr,
         rounds=ROUNDS,
         single_round=SINGLE,
         single=0.15,
         extra=1,
+        asides=args.asides,
         boxes_first=args.boxes_first,
         seed=args.seed,
     )
     dataset = Shapes(size=10_000_000, split="train")
-    count = sum(p.numel() for p in model.parameters())
+    count = sum(p.numel() for p in policy.model.parameters())
     tokens = len(policy.processor.tokenizer)
     print(f"{count:,} parameters, {tokens} tokens, {config.steps} steps of {config.batch}")
 
@@ -76,7 +85,7 @@ def main() -> None:
         if row["step"] % 20 == 0:
             print(f"step {row['step']}: loss {row['loss']:.3f}, {row['seconds']:.2f} s", flush=True)
 
-    sft(policy, dataset, args.out, config, others=everything, report=report)
+    sft(policy, dataset, args.out, config, others=everything, asides=dataset.asides, report=report)
 
 
 if __name__ == "__main__":

@@ -123,3 +123,16 @@ def test_template_mistakes(tmp_path):
         build("prompt", f"template:path={path}")(start())
     with pytest.raises(SpecError, match="clip or keyframe"):
         build("prompt", f"template:path={path},show=all")(start())
+
+
+def test_the_timeline_tells_the_time_by_its_length():
+    """Frame i of n: the lower edge is coloured up to (i + 1) / n of the width; the rest of the picture stays."""
+    rollout = start(frames=4)
+    plain = build("prompt", "keyframe_terse:size=56")(rollout).clips[0]
+    for name in ("keyframe_terse", "keyframe_and_box_terse"):
+        marked = build("prompt", f"{name}:size=56,timeline=true")(rollout).clips[0]
+        assert np.array_equal(marked.frames[:, :54], plain.frames[:, :54])
+        coloured = (marked.frames[:, 54:] == (255, 0, 255)).all(-1)
+        assert coloured.sum((1, 2)).tolist() == [2 * 14, 2 * 28, 2 * 42, 2 * 56]
+        assert (marked.frames[:, 54:][~coloured] == 0).all()
+    assert build("prompt", "box_terse:size=56")(after_round_one((3, "x"), frames=4)).clips[0].frames[0, 55].any()

@@ -125,3 +125,21 @@ def test_rows_of_a_batch_are_drawn_one_by_one(tmp_path: Path) -> None:
     whole = batch(policy, data, CONFIG, 3)
     odd = batch(policy, data, CONFIG, 3, None, slice(1, None, 2))
     assert [r.turns[0].reply.text for r in odd] == [r.turns[0].reply.text for r in whole[1::2]]
+
+
+def test_asides_ask_about_the_same_clip_without_showing_it() -> None:
+    world = Shapes(size=8, seed=6)
+    expert = Expert(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1])
+    for sample in world:
+        clip = build("sampler", "uniform")(sample.video, sample.query, 8)
+        more = world.asides(sample, np.random.default_rng(1), 2)
+        plain = expert.conversation(sample, clip, np.random.default_rng(0))
+        rollout = expert.conversation(sample, clip, np.random.default_rng(0), asides=more)
+        assert [t.reply.text for t in rollout.turns[: len(plain.turns)]] == [t.reply.text for t in plain.turns]
+        last = rollout.turns[len(plain.turns) :]
+        assert [turn.prompt.text for turn in last] == [f" {aside.query.text}" for aside in more]
+        assert not any(turn.prompt.clips for turn in last)
+        for turn, aside in zip(last, more, strict=True):
+            read = build("parser", "keyframe_json")(turn.reply.text, clip)
+            assert [t.description for t in read.targets] == [t.description for t in turn.answer.targets]
+            assert {t.description for t in read.targets} <= set(aside.meta["descriptions"])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import revseg
 from revseg import datasets
-from revseg.datasets.shapes import KINDS, VOCABULARY, Shapes, render_mp4
+from revseg.datasets.shapes import KINDS, VOCABULARY, Shapes, render_mp4, scene_of
 from revseg.datasets.shapes_queries import questions
 from revseg.datasets.shapes_render import FORMS, UNSEEN_FORMS, Look, Painter, label_maps, stamp, true_masks
 from revseg.datasets.shapes_scene import COLOURS, UNSEEN_COLOURS, Scene, Thing, World
@@ -37,11 +37,6 @@ SHIFTS: list[dict[str, Any]] = [
     {"frames": 16, "height": 97, "width": 131},
     {"objects": (4, 6), "height": 64, "width": 40},
 ]
-
-
-def scene_of(sample: Sample) -> Scene:
-    assert isinstance(sample.video.reader, Painter)
-    return sample.video.reader.scene
 
 
 def thing(form: str, x: float, y: float, diameter: float, frames: int = 1, colour: str = "red") -> Thing:
@@ -364,6 +359,28 @@ def test_targets_and_trace_in_the_order_of_colours_and_forms() -> None:
         listed = [names.index(" ".join(fact.split()[:2])) for fact in facts]
         assert listed == sorted(listed)
         assert len(listed) == len(sample.meta["objects"])
+
+
+def test_asides_are_right_questions_about_the_same_video() -> None:
+    world = Shapes(size=12, seed=11)
+    rng = np.random.default_rng(0)
+    kinds = set()
+    for sample in world:
+        asides = world.asides(sample, rng, 3)
+        assert len({sample.query.text, *(a.query.text for a in asides)}) == 1 + len(asides)
+        assert len({sample.query.id, *(a.query.id for a in asides)}) == 1 + len(asides)
+        for aside in asides:
+            assert aside.video is sample.video
+            assert answer(aside) == sorted(aside.meta["targets"]), aside.query.text
+            kinds.add(aside.meta["kind"])
+    assert len(kinds) > 4
+    assert {a.meta["kind"] for s in world for a in Shapes(size=1, kinds=["motion"]).asides(s, rng, 2)} == {"motion"}
+    with pytest.raises(InputError, match="synthetic world"):
+        world.asides(
+            replace(sample, video=Video("x", (4, 4), 1.0, 1, lambda ids: np.zeros((len(ids), 4, 4, 3), np.uint8))),
+            rng,
+            1,
+        )
 
 
 def moving(path: np.ndarray, motion: str, **changes: Any) -> Thing:

@@ -121,14 +121,36 @@ class Shapes:
         name = f"shapes-{self.split}-{self.seed}-{index}"
         size = (self.world.height, self.world.width)
         video = Video(name, size, self.fps, self.world.frames, painter)
+        return self._asked(video, f"{name}-query", question, words)
+
+    def asides(self, sample: Sample, rng: np.random.Generator, count: int) -> list[Sample]:
+        """At most `count` other questions about the scene of a sample of this world, kinds as equal as there are."""
+        scene = scene_of(sample)
+        texts, found = {sample.query.text}, list(questions(View.of(scene)))
+        more: list[Sample] = []
+        while found and len(more) < count:
+            some = _some(rng, found, [q.kind for q in found])
+            some = _some(rng, some, [q.key for q in some])
+            picked = some[int(rng.integers(len(some)))]
+            found = [q for q in found if q is not picked]
+            aside = self._asked(sample.video, f"{sample.query.id}-{len(more)}", picked, rng)
+            if picked.kind in self.mix and aside.query.text not in texts:
+                texts.add(aside.query.text)
+                more.append(aside)
+        return more
+
+    def _asked(self, video: Video, name: str, question: Question, rng: np.random.Generator) -> Sample:
+        """The sample of one question about a video of this world."""
+        assert isinstance(video.reader, Painter)
+        scene = video.reader.scene
         text = phrase(self.wording, question.key, question.slots, question.kind == "several")
-        if len(question.targets) == 2 and text.startswith("all ") and words.random() < 0.5:
+        if len(question.targets) == 2 and text.startswith("all ") and rng.random() < 0.5:
             text = "both " + text.removeprefix("all ")
         if question.targets:
             truth = true_masks(scene, by_name(scene, question.targets))
         else:
-            truth = MaskTrack.empty(size, np.arange(self.world.frames))
-        return Sample(video, Query(f"{name}-query", text), truth, _meta(scene, question))
+            truth = MaskTrack.empty(video.size, np.arange(video.length))
+        return Sample(video, Query(name, text), truth, _meta(scene, question))
 
     def _find(self, rng: np.random.Generator) -> tuple[Scene, Question]:
         """A scene and a question of a kind drawn first, so that hard-won kinds are as frequent as asked."""
@@ -151,6 +173,14 @@ def _some(rng: np.random.Generator, found: list[Question], groups: list[str]) ->
     names = sorted(set(groups))
     name = names[int(rng.integers(len(names)))]
     return [question for question, group in zip(found, groups, strict=True) if group == name]
+
+
+def scene_of(sample: Sample) -> Scene:
+    """What is in a sample's video. InputError for a sample of another dataset."""
+    painter = sample.video.reader
+    if not isinstance(painter, Painter):
+        raise InputError(f"expected a sample of the synthetic world, got {sample.video.id}")
+    return painter.scene
 
 
 def by_name(scene: Scene, things: Iterable[int]) -> list[int]:

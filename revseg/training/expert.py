@@ -6,7 +6,7 @@ and where an object exactly ends is left for reinforcement learning to find.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,30 +29,49 @@ class Expert:
     grid: int = 2
 
     def conversation(
-        self, sample: Sample, clip: Clip, rng: np.random.Generator, others: MaskTrack | None = None, extra: int = 0
+        self,
+        sample: Sample,
+        clip: Clip,
+        rng: np.random.Generator,
+        others: MaskTrack | None = None,
+        extra: int = 0,
+        asides: Sequence[Sample] = (),
     ) -> Rollout:
         """A finished rollout for a sample with truth, then `extra` box rounds for any objects of `others`.
 
-        `sample.meta` may hold "descriptions" (one a target) and "thinking"; without, the query's own words serve.
+        Last come the `asides`, other questions about the same video, which is not shown again: a clip costs more than
+        a question. `sample.meta` may hold "descriptions" (one a target) and "thinking"; without, the
+        query's own words serve.
         """
-        assert sample.truth is not None
-        truth = sample.truth.at(clip.frame_ids)
+        boxed = len(self.prompts) == 1
         rollout = Rollout(clip, sample.query, len(self.prompts))
         prompt = self.prompts[0](rollout)
-        targets = self._targets(truth, sample.meta.get("descriptions") or (sample.query.text,), rng)
-        thinking = str(sample.meta.get("thinking", f"so {sample.query.text}"))
-        boxed = len(self.prompts) == 1
-        items = [self._item(t, prompt if boxed else None) for t in targets]
-        first = Answer(tuple(t if boxed else Target(t.keyframe, t.description) for t in targets))
-        text = f"<think>{thinking}</think><answer>{_json(items)}</answer>"
-        rollout = _with(rollout, Turn(prompt, self._reply(text), first))
+        turn, targets = self._answered(sample, clip, prompt, rng)
+        rollout = _with(rollout, turn)
         if boxed:
             return rollout
         if targets:
             rollout = self._box_round(rollout, rollout, targets)
         for target in self._others(others, clip, rng, extra):
             rollout = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
+        for aside in asides:
+            question = replace(prompt, parts=(f" {aside.query.text}",))
+            rollout = _with(rollout, self._answered(aside, clip, question, rng)[0])
         return rollout
+
+    def _answered(
+        self, sample: Sample, clip: Clip, prompt: Message, rng: np.random.Generator
+    ) -> tuple[Turn, list[Target]]:
+        """The first round's turn, and its targets with their boxes."""
+        assert sample.truth is not None
+        boxed = len(self.prompts) == 1
+        names = sample.meta.get("descriptions") or (sample.query.text,)
+        targets = self._targets(sample.truth.at(clip.frame_ids), names, rng)
+        thinking = str(sample.meta.get("thinking", f"so {sample.query.text}"))
+        items = [self._item(t, prompt if boxed else None) for t in targets]
+        answer = Answer(tuple(t if boxed else Target(t.keyframe, t.description) for t in targets))
+        text = f"<think>{thinking}</think><answer>{_json(items)}</answer>"
+        return Turn(prompt, self._reply(text), answer), targets
 
     def boxes(self, sample: Sample, clip: Clip, rng: np.random.Generator, others: MaskTrack, count: int) -> Rollout:
         """Only box rounds, `count` of them about any objects of the scene, without the clip before them: cheap."""

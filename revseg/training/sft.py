@@ -16,13 +16,17 @@ from revseg.training.expert import Expert
 from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.types import Dataset, Rollout, Sample
 
+Asides = Callable[[Sample, np.random.Generator, int], Sequence[Sample]]
+
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """A run of `steps` batches. `single` is the share of conversations held in one round instead of two; `extra` box
-    rounds about any object of the scene follow each two-round one, because they cost little beside its clip. The
-    first `boxes_first` batches hold box rounds and descriptions of whole scenes on two frames, twice as many in all:
-    naming and finding things is learnt before telling which is meant."""
+    """A run of `steps` batches. `single` is the share of conversations held in one round instead of two.
+
+    `extra` box rounds about any object of the scene follow each two-round one, then `asides` other questions about its
+    video, because they cost little beside its clip. The first `boxes_first` batches hold box rounds and descriptions of
+    whole scenes on two frames, twice as many in all: naming and finding things is learnt before telling which is meant.
+    """
 
     steps: int = 2000
     batch: int = 32
@@ -33,6 +37,7 @@ class SFTConfig:
     single_round: Sequence[str] = ("keyframe_and_box", "keyframe_and_box_json")
     single: float = 0.0
     extra: int = 0
+    asides: int = 0
     boxes_first: int = 0
     sampler: str = "uniform"
     num_frames: int = 16
@@ -48,13 +53,15 @@ def sft(
     config: SFTConfig,
     *,
     others: Callable[[Sample], MaskTrack] | None = None,
+    asides: Asides | None = None,
     report: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> None:
     """Train `policy` (a TrainablePolicy with an encoder, such as `qwen`) in place; logs and checkpoints in `folder`.
 
     Batch i is drawn from (seed, i) alone, so a run that was stopped goes on from its checkpoint as if it had not been.
     Under torchrun the processes share each batch.
-    `others(sample)` gives all objects of a scene, with names, for the extra box rounds.
+    `others(sample)` gives all objects of a scene, with names, for the extra box rounds; `asides(sample, rng, count)`
+    other questions about its video.
     """
     import torch
     from accelerate import Accelerator
@@ -71,7 +78,7 @@ def sft(
     for step in range(start, config.steps):
         began = time.perf_counter()
         mine = slice(accelerator.process_index, None, accelerator.num_processes)
-        rollouts = batch(policy, dataset, config, step, others, mine)
+        rollouts = batch(policy, dataset, config, step, others, mine, asides)
         scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
         with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
             scores = torch.cat(policy.logprobs(rollouts))
@@ -105,6 +112,7 @@ def batch(
     step: int,
     others: Callable[[Sample], MaskTrack] | None = None,
     rows: slice = slice(None),
+    asides: Asides | None = None,
 ) -> list[Rollout]:
     """The expert conversations of one step, or those of `rows`; each is drawn from (seed, step, row) alone."""
     sampler = build("sampler", config.sampler)
@@ -122,7 +130,8 @@ def batch(
             continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None
-        rollouts.append((one if alone else two).conversation(sample, clip, rng, scene, config.extra))
+        more = [] if asides is None or alone else asides(sample, rng, config.asides)
+        rollouts.append((one if alone else two).conversation(sample, clip, rng, scene, config.extra, more))
     return rollouts
 
 
