@@ -376,11 +376,7 @@ def test_asides_are_right_questions_about_the_same_video() -> None:
     assert len(kinds) > 4
     assert {a.meta["kind"] for s in world for a in Shapes(size=1, kinds=["motion"]).asides(s, rng, 2)} == {"motion"}
     with pytest.raises(InputError, match="synthetic world"):
-        world.asides(
-            replace(sample, video=Video("x", (4, 4), 1.0, 1, lambda ids: np.zeros((len(ids), 4, 4, 3), np.uint8))),
-            rng,
-            1,
-        )
+        world.asides(replace(world[0], video=Video.open(np.zeros((1, 4, 4, 3), np.uint8))), rng, 1)
 
 
 def moving(path: np.ndarray, motion: str, **changes: Any) -> Thing:

@@ -66,10 +66,9 @@ def sft(
     import torch
     from accelerate import Accelerator
 
-    folder, accelerator = (
-        Path(folder),
-        Accelerator(cpu=not torch.cuda.is_available()),
-    )  # else one, under torchrun without a GPU
+    folder = Path(folder)
+    # unless told, torchrun's processes stay alone
+    accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
     folder.mkdir(parents=True, exist_ok=True)
     optimizers = muon_and_adamw(policy.model, muon_lr=config.muon_lr, adam_lr=config.adam_lr)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
