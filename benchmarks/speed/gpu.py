@@ -216,7 +216,7 @@ def training(policy: Any, given: Any, rows: list[Any]) -> dict[str, Any]:
 def save_sam2(folder: Path, small: bool) -> None:
     if small:
         sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-        from tiny_sam2 import save_tiny_sam2
+        from tiny_sam2 import save_tiny_sam2  # pyright: ignore[reportMissingImports]
 
         save_tiny_sam2(folder)
         return

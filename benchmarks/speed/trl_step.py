@@ -28,8 +28,8 @@ def rows(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main() -> None:
     import torch
-    import trl
-    from datasets import Dataset
+    import trl  # pyright: ignore[reportMissingImports]
+    from datasets import Dataset  # pyright: ignore[reportMissingImports]
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportMissingImports]
 

@@ -36,7 +36,7 @@ def scores(way: str, head: Any, states: Any, ids: Any) -> Any:
     return (logits / TEMPERATURE).log_softmax(-1).gather(-1, ids[:, None])[:, 0]
 
 
-def step(way: str, head: Any, states: Any, ids: Any) -> tuple[Any, Any, Any]:
+def step(way: str, head: Any, states: Any, ids: Any) -> tuple[Any, ...]:
     """Log-probs and the gradients of head and states, of a loss in which every token weighs differently."""
     import torch
 

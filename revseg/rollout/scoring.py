@@ -46,7 +46,7 @@ def sampled_states(
     cache = DynamicCache()
     opening = collate(policy, [[prompt] for prompt in prompts], [0] * len(prompts))
     last = hidden_states(policy, opening, cache)[:, -1]
-    rows = torch.tensor([prompts.index(row[0]) for row in pieces], device=marks.device)
+    rows = torch.tensor([prompts.index(row[0]) for row in pieces])  # on the CPU: layers may lie on several devices
     cache.batch_select_indices(rows)
     starts = [policy.encoder.positions(row[:1])[1] for row in pieces]
     inputs = collate(policy, [row[1:] for row in pieces], starts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revseg.rollout.cache import roomy_cache
 from revseg.rollout.encoding import Encoded
 from revseg.rollout.generation import decode
 from revseg.types import Message, Reply, Rollout, Sampling
@@ -34,7 +35,7 @@ class Session:
 
         if list(index) == list(range(len(self.replies))):
             return self
-        rows = torch.as_tensor(list(index), device=self.mask.device)
+        rows = torch.as_tensor(list(index))  # on the CPU: layers may lie on several devices
         self.cache.batch_select_indices(rows)
         kept = [self.replies[i] for i in index]
         return Session(self.cache, self.mask[rows], self.starts[rows], kept, [self.unfed[i] for i in index])
@@ -90,7 +91,6 @@ class Sessions:
     def _open(self, rollouts: list[Rollout], prompts: list[Message]) -> tuple[Session, "torch.Tensor"]:
         """Read each distinct conversation once, then give every row its copy."""
         import torch
-        from transformers import DynamicCache
 
         keys = [(id(p), *map(id, r.turns)) for r, p in zip(rollouts, prompts, strict=True)]
         distinct = list(dict.fromkeys(keys))
@@ -100,7 +100,7 @@ class Sessions:
         nothing = [Reply("")] * len(firsts)
         empty = torch.zeros((len(firsts), 0), dtype=torch.bool, device=device)
         starts = torch.zeros(len(firsts), dtype=torch.int64, device=device)
-        session = Session(DynamicCache(), empty, starts, nothing, [np.zeros(0, np.int64)] * len(firsts))
+        session = Session(roomy_cache(), empty, starts, nothing, [np.zeros(0, np.int64)] * len(firsts))
         session, logits = self._feed(session, pieces)
         rows = [distinct.index(key) for key in keys]
         return session.rows(rows), logits[torch.as_tensor(rows, device=device)]

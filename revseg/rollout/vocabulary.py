@@ -54,7 +54,7 @@ def _function(device: str) -> Any:
         @staticmethod
         @torch.autograd.function.once_differentiable
         @torch.amp.custom_bwd(device_type=device)
-        def backward(ctx: Any, *slopes: Any) -> Any:
+        def backward(ctx: Any, *slopes: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             states, ids, totals, *trained = ctx.saved_tensors
             moves, sums = torch.zeros_like(states), [torch.zeros_like(p) for p in trained]
             for some in torch.arange(len(ids), device=ids.device).split(ctx.settings[3]):

@@ -1,0 +1,54 @@
+"""A key-value cache with room at its end.
+
+transformers' own makes a new tensor of all keys for every token drawn; beside a clip of thousands of tokens that copy
+is most of decoding. Here new keys are written behind the old ones, and moved once in `ROOM` tokens.
+"""
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+ROOM = 128  # tokens
+
+
+def roomy_cache() -> Any:
+    """A cache for forwards without gradients (it writes in place), grown as `DynamicCache` is."""
+    from transformers.cache_utils import Cache
+
+    return Cache(layer_class_to_replicate=_layer())
+
+
+@functools.cache
+def _layer() -> Any:
+    from transformers.cache_utils import DynamicLayer
+
+    class RoomyLayer(DynamicLayer):
+        rooms: Any = (None, None)
+
+        def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+            self.keys, keys = append(self.keys, self.rooms[0], key_states)
+            self.values, values = append(self.values, self.rooms[1], value_states)
+            self.rooms = (keys, values)
+            return self.keys, self.values
+
+    return RoomyLayer
+
+
+def append(held: Any, room: Any, new: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    """[b heads s d] with `new` behind what is held, and the tensor [b heads >=s d] in whose beginning it lies.
+
+    What is held may have left its room (rows were selected): then, as when the room is full, it moves into a new one.
+    """
+    before = held.shape[-2] if held.numel() else 0
+    after = before + new.shape[-2]
+    at_home = before and room is not None and held.data_ptr() == room.data_ptr() and len(held) == len(room)
+    if not at_home or after > room.shape[-2]:
+        room = new.new_empty((*new.shape[:2], after + ROOM, new.shape[-1]))
+        if before:
+            room[:, :, :before] = held
+    room[:, :, before:after] = new
+    return room[:, :, :after], room

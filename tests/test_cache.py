@@ -1,0 +1,47 @@
+"""The cache with room: what it gives is what transformers' own gives, and it moves seldom."""
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from revseg.rollout.cache import ROOM, roomy_cache
+
+
+def states(seed: int, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, 2, length, 4, generator=draw), torch.randn(rows, 2, length, 4, generator=draw)
+
+
+@pytest.mark.parametrize("first", [1, 5, ROOM, 2 * ROOM])
+def test_equal_to_the_dynamic_cache(first: int) -> None:
+    """Tokens one by one, many at once, and rows selected in between, with repeats."""
+    ours, theirs = roomy_cache(), DynamicCache()
+    rows = 2
+    for number, length in enumerate([first, 1, 1, 3, ROOM - 2, 1, 0, 1]):
+        for layer in range(2):
+            new = states(10 * number + layer, rows, length)
+            for a, b in zip(ours.update(*new, layer), theirs.update(*new, layer), strict=True):
+                assert torch.equal(a, b)
+        assert ours.get_seq_length() == theirs.get_seq_length()
+        if number in (0, 3, 5):
+            chosen = torch.tensor([0, 1, 1] if rows == 2 else [2, 0])
+            rows = len(chosen)
+            for cache in (ours, theirs):
+                cache.batch_select_indices(chosen)
+
+
+def test_moves_once_in_many_tokens() -> None:
+    cache = roomy_cache()
+    homes = {cache.update(*states(n, 1, 1), 0)[0].data_ptr() for n in range(ROOM)}
+    assert len(homes) == 1
+
+
+def test_rows_selected_do_not_write_into_those_before() -> None:
+    """The same number of rows: told apart by where they lie."""
+    cache = roomy_cache()
+    before, _ = cache.update(*states(0, 2, 3), 0)
+    kept = before.clone()
+    cache.batch_select_indices(torch.tensor([1, 0]))
+    after, _ = cache.update(*states(1, 2, 1), 0)
+    assert torch.equal(before, kept)
+    assert torch.equal(after[:, :, :3], kept[[1, 0]])
