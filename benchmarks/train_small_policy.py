@@ -6,6 +6,7 @@ Stopped and started again with the same arguments, it goes on from its checkpoin
 """
 
 import argparse
+import json
 from collections.abc import Iterator
 
 from revseg.datasets.shapes import Shapes, by_name, scene_of
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--asides", type=int, default=2, help="other questions about each clip")
     parser.add_argument("--weights", default=None, help="a policy to go on from, instead of random weights")
+    parser.add_argument("--world", type=json.loads, default={}, help="options of the world, as JSON")
     parser.add_argument("--lr", type=float, default=0.02, help="of Muon; AdamW's is 0.15 of it")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
@@ -76,7 +78,7 @@ def main() -> None:
         boxes_first=args.boxes_first,
         seed=args.seed,
     )
-    dataset = Shapes(size=10_000_000, split="train")
+    dataset = Shapes(size=10_000_000, split="train", **args.world)
     count = sum(p.numel() for p in policy.model.parameters())
     tokens = len(policy.processor.tokenizer)
     print(f"{count:,} parameters, {tokens} tokens, {config.steps} steps of {config.batch}")
