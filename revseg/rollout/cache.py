@@ -46,7 +46,7 @@ def append(held: Any, room: Any, new: "torch.Tensor") -> "tuple[torch.Tensor, to
     before = held.shape[-2] if held.numel() else 0
     after = before + new.shape[-2]
     at_home = before and room is not None and held.data_ptr() == room.data_ptr() and len(held) == len(room)
-    if not at_home or after > room.shape[-2]:
+    if room is None or not at_home or after > room.shape[-2]:
         room = new.new_empty((*new.shape[:2], after + ROOM, new.shape[-1]))
         if before:
             room[:, :, :before] = held
