@@ -110,7 +110,7 @@ def main() -> None:
 
     given = measure.arguments(__doc__).parse_args()
     torch.set_num_threads(1)
-    prompts, replies, tokens, samples = (1, 2, 4, 1) if given.small else (4, 8, 64, 20)
+    prompts, replies, tokens, samples = (1, 2, 4, 1) if given.small else (4, 8, 64, 6)
     rows = []
     for what, run, parts in (
         (f"a GRPO step, {prompts} prompts x {replies}", grpo(prompts, replies, tokens), GRPO),

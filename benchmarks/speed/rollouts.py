@@ -22,7 +22,9 @@ def save_model(folder: str, given: Any) -> None:
 
     processor = build_processor(["where is the red square that moves to the left?"] * 9, size=given.keyframe)
     shape = {"hidden": given.hidden, "layers": given.layers, "heads": given.heads}
-    build_model(processor, **shape, vision_hidden=given.vision, vision_depth=given.depth).save_pretrained(folder)
+    model = build_model(processor, **shape, vision_hidden=given.vision, vision_depth=given.depth)
+    model.config.vision_config.fullatt_block_indexes = [given.depth - 1]  # windows in the others, as in the 7B
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
@@ -131,7 +133,7 @@ def largest_difference(ours: Ours, baseline: Baseline, suppressed: list[int]) ->
 def options() -> Any:
     parser = measure.arguments(__doc__)
     sizes = {"frames": 16, "size": 448, "keyframe": 840, "tokens": 64, "turns": 3}
-    shape = {"hidden": 256, "layers": 6, "heads": 4, "vision": 128, "depth": 3}
+    shape = {"hidden": 256, "layers": 6, "heads": 4, "vision": 128, "depth": 4}
     for name, value in (sizes | shape).items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--device", default="cpu")
