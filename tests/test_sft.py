@@ -15,7 +15,8 @@ from revseg.registry import build
 from revseg.rewards import score
 from revseg.rollout.qwen import QwenPolicy
 from revseg.training.expert import Expert
-from revseg.training.sft import SFTConfig, batch, sft
+from revseg.training.sft import SFTConfig, batch, scene_frames, sft
+from revseg.training.telling import ABOUT, tell
 from revseg.types import Rollout, Turn
 
 TWO = (("keyframe_terse:size=56", "keyframe_json"), ("box_terse:size=112", "box_json"))
@@ -143,3 +144,20 @@ def test_asides_ask_about_the_same_clip_without_showing_it() -> None:
             read = build("parser", "keyframe_json")(turn.reply.text, clip)
             assert [t.description for t in read.targets] == [t.description for t in turn.answer.targets]
             assert {t.description for t in read.targets} <= set(aside.meta["descriptions"])
+
+
+def test_telling_by_hand() -> None:
+    """Four frames of a thing that comes on the second and grows to the right; then one that is never seen."""
+    boxes = np.array([[0, 0, 0, 0], [0.1, 0.42, 0.3, 0.62], [0.3, 0.42, 0.5, 0.62], [0.4, 0.32, 0.8, 0.72]], np.float32)
+    assert tell(boxes, "when") == "from 1 to 3"
+    assert tell(boxes, "where") == "20 52 to 40 52 to 60 52"
+    assert tell(boxes, "size") == "size 20 to 40"
+    assert [tell(np.zeros((4, 4), np.float32), about) for about in ABOUT] == ["", "", ""]
+    gap = np.where(np.arange(4)[:, None] == 2, 0, boxes).astype(np.float32)
+    assert tell(gap, "where").split(" to ")[1] == "20 52"  # hidden half-way: the nearest frame that shows it
+
+
+def test_scenes_double_their_frames() -> None:
+    config = SFTConfig(boxes_first=8, num_frames=16)
+    assert [scene_frames(step, config) for step in range(8)] == [2, 2, 4, 4, 8, 8, 16, 16]
+    assert scene_frames(0, SFTConfig(boxes_first=1, num_frames=1)) == 1

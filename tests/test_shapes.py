@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -219,6 +220,34 @@ def extents(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     shift = np.array([2 * width, 2 * height], np.float64)
     alone = [true_masks(Scene(roomy, (replace(t, centre=t.centre + shift),)), [0]).boxes for t in scene.things]
     return np.stack(alone).astype(np.float64) * np.tile([5 * width, 5 * height], 2) - np.tile(shift, 2), seen
+
+
+def test_traces_tell_what_the_masks_show() -> None:
+    """Places, sizes and times in a trace against boxes of the masks, in percent and sixteenths, to rounding."""
+    checked = {"place": 0, "size": 0, "time": 0}
+    for sample in Shapes(size=150, seed=5):
+        boxes, seen = extents(sample)
+        names = [t.name for t in scene_of(sample).things]
+        centres, sides = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).max(-1)
+        for fact in sample.meta["thinking"].split(" . ")[:-1]:
+            row = names.index(" ".join(fact.split()[:2]))
+            there = np.flatnonzero(seen[row] > 18)  # enough to count
+            moments = [there[0], (there[0] + there[-1]) // 2, there[-1]]
+            places = [(int(x), int(y)) for x, y in re.findall(r"(?<!for )\b(\d+) (\d+)\b", fact)]
+            if len(places) == 1:  # a relation: at the start or at the end
+                moments = [0 if "start" in sample.query.text else 31]
+            for place, moment in zip(places, moments if places else [], strict=True):
+                centre = np.clip(100 * centres[row, moment] / 112, 0, 100)
+                assert np.abs(centre - place).max() <= 4.5, (sample.query.text, fact)
+                checked["place"] += 1
+            for size in re.findall(r"size (\d+)", fact):
+                moment = 0 if "start" in sample.query.text else 31 if "end" in sample.query.text else moments[0]
+                assert abs(100 * sides[row, moment] / 112 - int(size)) <= 6, (sample.query.text, fact)
+                checked["size"] += 1
+            for first, last in re.findall(r"from (\d+) to (\d+)", fact):
+                assert (int(first), int(last)) == (there[0] // 2, there[-1] // 2)
+                checked["time"] += 1
+    assert min(checked.values()) > 20
 
 
 def verdict(condition: Any) -> list[int]:

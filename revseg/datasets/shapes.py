@@ -52,10 +52,11 @@ class Shapes:
         compression: JPEG quality 1 (worst) to 100 that each frame has been through; None for none.
 
     A sample's `meta` holds "kind", "key" (which question), "targets" (indices of the things asked for),
-    "descriptions" (of each target, such as "red circle"), "thinking" (a short trace in the words of `VOCABULARY`) and
-    "objects" (what every thing is and does). The truth has one row a target, or one empty row when the answer is
-    "not there". Targets, and things in the trace, stand in the order of their colours, then forms, as the world lists
-    them: an order that can be seen on any frame.
+    "descriptions" (of each target, such as "red circle"), "thinking" (a short trace in the words of `VOCABULARY`: of
+    every thing what the question turns on, places and sizes in percent, times in sixteenths of the video, then the
+    verdict) and "objects" (what every thing is and does). The truth has one row a target, or one empty row when the
+    answer is "not there". Targets, and things in the trace, stand in the order of their colours, then forms, as the
+    world lists them: an order that can be seen on any frame.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from revseg.datasets.shapes_scene import Thing
-from revseg.datasets.shapes_view import Question, View, judged
+from revseg.datasets.shapes_view import Question, View, judged, life, told_path, told_size
 
 TIME_GAP = 1 / 8  # of the video, between two events that a question tells apart
 SPEED_RATIO = 1.5
@@ -17,7 +17,8 @@ def motion(view: View) -> Iterator[Question]:
     things = view.things
     if not all(_shows_motion(view, i) for i in range(len(things))):
         return
-    facts = [_MOTION_FACTS.get(t.motion, f"moves {t.motion}") for t in things]
+    ways = [_MOTION_FACTS.get(t.motion, f"moves {t.motion}") for t in things]
+    facts = [f"{told_path(view, i)} {way}" for i, way in enumerate(ways)]
     for axis, name in ((0, "left"), (0, "right"), (1, "up"), (1, "down")):
         verdicts = [None if t.motion == "bounce" and t.axis == axis else t.motion == name for t in things]
         yield from judged("motion", name, verdicts, facts)
@@ -41,7 +42,10 @@ def _shows_motion(view: View, index: int) -> bool:
 
 def growth(view: View) -> Iterator[Question]:
     """What grows, what shrinks."""
-    facts = [t.growth if t.growth != "same" else "same size" for t in view.things]
+    facts = [
+        f"{told_size(view, i, *life(view, i))} {t.growth if t.growth != 'same' else 'same'}"
+        for i, t in enumerate(view.things)
+    ]
     for name in ("grows", "shrinks"):
         verdicts = [_changes(view, i, t, name) for i, t in enumerate(view.things)]
         yield from judged("motion", name, verdicts, facts)
@@ -51,7 +55,7 @@ def _changes(view: View, index: int, thing: Thing, name: str) -> bool | None:
     """True only where the part of its life that is seen shows the change."""
     if thing.growth != name:
         return False
-    sizes = thing.diameter[[view.arrives[index, 1], view.goes[index, 0]]]
+    sizes = thing.diameter[list(life(view, index))]
     return True if sizes.max() >= 1.4 * sizes.min() else None
 
 
@@ -72,9 +76,13 @@ def _clear(seen: int, near: float, trace: int, gap: float) -> bool | None:
 
 def _spans(view: View) -> list[str]:
     """When each thing is seen, in sixteenths of the video: what sixteen uniform frames show."""
-    frames = view.scene.world.frames
-    spans = zip(view.arrives[:, 1].tolist(), view.goes[:, 0].tolist(), strict=True)
-    return [f"from {first * 16 // frames} to {last * 16 // frames}" for first, last in spans]
+    spans = [_sixteenths(view, i) for i in range(len(view.things))]
+    return [f"from {first} to {last}" for first, last in spans]
+
+
+def _sixteenths(view: View, index: int) -> tuple[int, int]:
+    first, last = life(view, index)
+    return first * 16 // view.scene.world.frames, last * 16 // view.scene.world.frames
 
 
 def arrival(view: View) -> Iterator[Question]:
@@ -100,8 +108,14 @@ def speed(view: View) -> Iterator[Question]:
     if len(order) < 2 or not all(_shows_motion(view, i) for i in order):
         return
     if speeds[order[0]] > 0 and speeds[order[0]] >= SPEED_RATIO * speeds[order[1]]:
-        facts = ["stays" if not v else "fast" if i == order[0] else "slow" for i, v in enumerate(speeds)]
-        yield Question("comparison", "fastest", (order[0],), tuple(facts), {}, "comparison")
+        words = ["stays" if not v else "fast" if i == order[0] else "slow" for i, v in enumerate(speeds)]
+        yield Question("comparison", "fastest", (order[0],), _paces(view, words), {}, "comparison")
     if speeds[order[-1]] > 0 and speeds[order[-2]] >= SPEED_RATIO * speeds[order[-1]]:
-        facts = ["slow" if i == order[-1] else "fast" for i in range(len(speeds))]
-        yield Question("comparison", "slowest", (order[-1],), tuple(facts), {}, "comparison")
+        words = ["slow" if i == order[-1] else "fast" for i in range(len(speeds))]
+        yield Question("comparison", "slowest", (order[-1],), _paces(view, words), {}, "comparison")
+
+
+def _paces(view: View, words: list[str]) -> tuple[str, ...]:
+    """How far each thing goes in how many sixteenths of the video."""
+    spans = [_sixteenths(view, i) for i in range(len(words))]
+    return tuple(f"{told_path(view, i)} for {spans[i][1] - spans[i][0]} {word}" for i, word in enumerate(words))

@@ -6,7 +6,7 @@ import numpy as np
 
 from revseg.datasets.shapes_render import FORMS, placed
 from revseg.datasets.shapes_scene import COLOURS
-from revseg.datasets.shapes_view import Question, View, judged, presence, windows
+from revseg.datasets.shapes_view import Question, View, judged, life, presence, told_place, told_size, windows
 
 SIZE_RATIO = 1.3
 APART = 0.12  # of the smaller side, between two centres that a question tells apart
@@ -54,8 +54,17 @@ def _sizes(
                 mine, others = (min((s.min() for s in rest), default=0.0), spans[i].max())
             if rest and mine >= SIZE_RATIO * others:
                 own, other = ("large", "small") if sign > 0 else ("small", "large")
-                facts = ["other" if o not in among else own if o == i else other for o in range(len(view.things))]
+                frames = [life(view, o) if window.all() else _ends(view, window) for o in range(len(view.things))]
+                facts = [
+                    "other" if o not in among else f"{told_size(view, o, *frames[o])} {own if o == i else other}"
+                    for o in range(len(view.things))
+                ]
                 yield Question("comparison", key + suffix, (i,), tuple(facts), slots or {}, "comparison")
+
+
+def _ends(view: View, window: np.ndarray) -> tuple[int]:
+    """The frame that a window is about: the video's first or last."""
+    return (int(view.ids[0] if window[0] else view.ids[-1]),)
 
 
 def relation(view: View) -> Iterator[Question]:
@@ -64,6 +73,7 @@ def relation(view: View) -> Iterator[Question]:
     for time, window in windows(view).items():
         seen, touched = presence(view, window)
         where = [t.centre[view.ids[window]] for t in view.things]
+        places = _places(view, window, touched)
         for index, thing in enumerate(view.things):
             if not seen[index]:
                 continue
@@ -75,10 +85,16 @@ def relation(view: View) -> Iterator[Question]:
                 ]
                 words = (("is left", "is right"), ("is above", "is below"))[axis]
                 facts = [
-                    "is not there" if not touched[i] else words[int(a[0] * sign < 0)] if i != index else ""
+                    f"{places[i]} {words[int(a[0] * sign < 0)] if i != index and touched[i] else ''}".strip()
                     for i, a in enumerate(ahead)
                 ]
                 yield from judged("relation", key, verdicts, facts, {"thing": thing.name, "time": time})
+
+
+def _places(view: View, window: np.ndarray, there: np.ndarray) -> list[str]:
+    """Where each thing is on the frame that the window is about."""
+    (frame,) = _ends(view, window)
+    return [told_place(view, i, frame) if there[i] else "is not there" for i in range(len(view.things))]
 
 
 def _beyond(ahead: np.ndarray, side: int) -> bool | None:
@@ -93,6 +109,7 @@ def nearest(view: View) -> Iterator[Question]:
         if (seen != touched).any():
             continue
         where = [t.centre[view.ids[window]] for t in view.things]
+        places = _places(view, window, touched)
         there = np.flatnonzero(seen).tolist()
         for index in there:
             away = {i: np.hypot(*(where[i] - where[index]).T) for i in there if i != index}
@@ -101,8 +118,8 @@ def nearest(view: View) -> Iterator[Question]:
                 continue
             nearest, next_ = away[order[0]].max(), away[order[1]].min()
             if next_ >= 1.4 * nearest and next_ - nearest >= APART * side:
-                words = {i: "is near" if i == order[0] else "is far" for i in order}
-                facts = ["" if i == index else words.get(i, "is not there") for i in range(len(view.things))]
+                words = {i: " is near" if i == order[0] else " is far" for i in order}
+                facts = [f"{place}{words.get(i, '')}" for i, place in enumerate(places)]
                 slots = {"thing": view.things[index].name, "time": time}
                 yield Question("relation", "nearest", (order[0],), tuple(facts), slots, "relation")
 

@@ -10,6 +10,7 @@ from revseg.datasets.shapes_render import label_maps
 from revseg.datasets.shapes_scene import Scene, Thing
 
 MOST_CHECKED = 64  # frames that are looked at in a longer video
+TOLD = 4  # the step of places and sizes in a trace, in percent
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,35 @@ def windows(view: View) -> dict[str, Bool[np.ndarray, " f"]]:
 def presence(view: View, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """bool[o] twice: seen on all frames of the window, touched on any."""
     return np.all(view.seen[:, window], axis=1), np.any(view.touched[:, window], axis=1)
+
+
+def told_place(view: View, index: int, frame: int) -> str:
+    """Where a thing's centre is, as a trace tells it: "24 60" is 24 % of the width and 60 % of the height."""
+    sides = np.array([view.scene.world.width, view.scene.world.height])
+    x, y = np.clip(_told(view.things[index].centre[frame] / sides), 0, 100)
+    return f"{x} {y}"
+
+
+def told_size(view: View, index: int, *frames: int) -> str:
+    """Its diameter in percent of the smaller side: "size 16", or "size 16 to 28" over two frames."""
+    sizes = _told(view.things[index].diameter[list(frames)] / view.scene.world.side)
+    return "size " + " to ".join(str(size) for size in sizes)
+
+
+def told_path(view: View, index: int) -> str:
+    """Where it is when it is first seen, half-way, and last seen: "24 60 to 40 60 to 56 60"."""
+    first, last = life(view, index)
+    return " to ".join(told_place(view, index, frame) for frame in (first, (first + last) // 2, last))
+
+
+def life(view: View, index: int) -> tuple[int, int]:
+    """The first and the last frame that show enough of it."""
+    return int(view.arrives[index, 1]), int(view.goes[index, 0])
+
+
+def _told(share: np.ndarray) -> np.ndarray:
+    """In percent, in steps of `TOLD`: as fine as a small picture shows."""
+    return np.round(100 / TOLD * share).astype(int) * TOLD
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ WORDINGS: dict[str, dict[str, tuple[str, str]]] = {"plain": PLAIN, "reworded": R
 
 TRACE_WORDS = (
     "moves left right up down stays turns back grows shrinks same size from to fast slow large small other "
-    "is above below near far not there behind in front so and none ."
+    "is above below near far not there behind in front for so and none ."
 )
 
 
@@ -96,7 +96,7 @@ def phrase(wording: str, key: str, slots: Mapping[str, str], several: bool) -> s
 
 
 def trace(facts: Sequence[tuple[str, str]], targets: Sequence[str]) -> str:
-    """What may be thought before answering: "red circle moves left . blue square stays . so red circle"."""
+    """What may be thought before answering, evidence and verdict a thing: "red circle from 0 to 15 . so red circle"."""
     seen = [f"{name} {fact}".strip() for name, fact in facts]
     return " . ".join([*seen, "so " + (" and ".join(targets) or "none")])
 
@@ -106,7 +106,7 @@ def _vocabulary() -> tuple[str, ...]:
     texts = [text for table in WORDINGS.values() for pair in table.values() for text in pair]
     words = {word for text in texts for word in text.split() if "{" not in word}
     words |= {*forms, *map(plural, forms), *COLOURS, "start", "end", "starts", "ends", "both"}
-    return tuple(sorted({*words, *TRACE_WORDS.split(), *map(str, range(16))}))
+    return tuple(sorted({*words, *TRACE_WORDS.split(), *map(str, range(101))}))
 
 
 VOCABULARY = _vocabulary()  # every word, split at spaces, that a query or a thinking trace can hold

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from revseg.masks import MaskTrack
+from revseg.training.telling import ABOUT, tell
 from revseg.types import Answer, Clip, Message, Prompt, Query, Reply, Rollout, Sample, Target, Turn
 
 
@@ -80,17 +81,22 @@ class Expert:
             rollout = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
         return rollout
 
-    def scene(self, clip: Clip, rng: np.random.Generator, others: MaskTrack) -> Rollout:
-        """One round about two frames in a row: every object that they show, by name and box. What is there is learnt
-        here, before what is meant; the prompt has to be one that asks for keyframe and box together."""
-        at = int(rng.integers(max(len(clip) - 1, 1)))
-        pair = Clip(clip.frames[at : at + 2], clip.frame_ids[at : at + 2])
-        prompt = self.prompts[0](Rollout(pair, Query("scene", "every object"), 1))
-        track = others.at(pair.frame_ids)
-        targets = [t for o in range(track.objects) for t in self._targets(track.select([o]), [track.names[o]], rng)]
-        text = "<think>" + " . ".join(t.description for t in targets) + "</think>"
-        text += f"<answer>{_json([self._item(t, prompt) for t in targets])}</answer>"
-        rollout = Rollout(pair, Query("scene", "every object"), 1)
+    def scene(self, clip: Clip, rng: np.random.Generator, others: MaskTrack, frames: int = 2) -> Rollout:
+        """One round about a few frames in a row: when every object is seen, where, or how large; then a box of each.
+
+        What is there is learnt here, before what is meant, and on few frames before many. The prompt has to be one
+        that asks for keyframe and box together.
+        """
+        at = int(rng.integers(max(len(clip) - frames, 0) + 1))
+        part = Clip(clip.frames[at : at + frames], clip.frame_ids[at : at + frames])
+        track, about = others.at(part.frame_ids), str(rng.choice(ABOUT))
+        rollout = Rollout(part, Query("scene", f"every object {about}"), 1)
+        prompt = self.prompts[0](rollout)
+        rows = {o: track.select([o]) for o in range(track.objects)}
+        seen = [o for o in rows if self._good(rows[o]).any()]
+        targets = [t for o in seen for t in self._targets(rows[o], [track.names[o]], rng)]
+        told = [f"{track.names[o]} {tell(rows[o].boxes, about)}" for o in seen]
+        text = f"<think>{' . '.join(told)}</think><answer>{_json([self._item(t, prompt) for t in targets])}</answer>"
         return _with(rollout, Turn(prompt, self._reply(text), Answer(tuple(targets))))
 
     def _asked(self, clip: Clip, query: Query, target: Target) -> Rollout:

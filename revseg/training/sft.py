@@ -25,7 +25,8 @@ class SFTConfig:
 
     `extra` box rounds about any object of the scene follow each two-round one, then `asides` other questions about its
     video, because they cost little beside its clip. The first `boxes_first` batches hold box rounds and descriptions of
-    whole scenes on two frames, twice as many in all: naming and finding things is learnt before telling which is meant.
+    whole scenes, twice as many in all: naming and finding things is learnt before telling which is meant. Scenes start
+    with two frames; their number doubles up to `num_frames` at equal intervals.
     """
 
     steps: int = 2000
@@ -125,13 +126,20 @@ def batch(
         clip = sampler(sample.video, sample.query, config.num_frames)
         if first and others is not None:
             seen = others(sample)
-            rollouts.append(one.scene(clip, rng, seen) if row % 4 < 2 else two.boxes(sample, clip, rng, seen, 1))
+            told = one.scene(clip, rng, seen, scene_frames(step, config))
+            rollouts.append(told if row % 4 < 3 else two.boxes(sample, clip, rng, seen, 1))
             continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None
         more = [] if asides is None or alone else asides(sample, rng, config.asides)
         rollouts.append((one if alone else two).conversation(sample, clip, rng, scene, config.extra, more))
     return rollouts
+
+
+def scene_frames(step: int, config: SFTConfig) -> int:
+    """How many frames a scene of the first stage has: 2, 4, 8 and so on, each for as many steps."""
+    doublings = max(int(np.log2(config.num_frames)), 1)
+    return min(2 << step * doublings // config.boxes_first, config.num_frames)
 
 
 def _tokens(policy: Any, text: str) -> list[int]:
