@@ -9,8 +9,8 @@ from tiny_qwen import save_tiny_qwen
 
 from revseg.errors import InputError
 from revseg.rollout.generation import choose, token_logprobs
+from revseg.rollout.inputs import collate
 from revseg.rollout.qwen import QwenPolicy
-from revseg.rollout.session import collate
 from revseg.testing import check_policy
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Target, Turn
 

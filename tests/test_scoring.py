@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from test_qwen import DRAW, two_rounds
+from test_qwen import DRAW, answered, groups, picture, two_rounds
 from tiny_qwen import save_tiny_qwen
 
 from revseg.rollout.qwen import QwenPolicy
 from revseg.rollout.vocabulary import vocabulary_logprobs
 from revseg.training.config import TrainConfig
 from revseg.training.prepare import prepare
-from revseg.types import Rollout
+from revseg.types import Message, Rollout, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +132,22 @@ def test_a_frozen_head_and_half_precision() -> None:
     assert head.weight.grad is None
     torch.testing.assert_close(slopes[1], slopes[0], atol=2e-2, rtol=2e-2)
     assert len(vocabulary_logprobs(head, states[:0], ids[:0])) == 0
+
+
+def test_equal_pictures_are_seen_once(policy: QwenPolicy) -> None:
+    """Eight second prompts that show three pictures between them: patches of three, tokens and log-probs of eight."""
+    rollouts, prompts = groups((4, 4))
+    drawn = Sampling(temperature=1.0, max_new_tokens=6, seed=1)
+    first = answered(rollouts, prompts, policy.reply(rollouts, prompts, sampling=drawn))
+    asked = [Message("user", (picture(max(i - 5, 0), side=84), f"find {i}")) for i in range(8)]
+    with patches_seen(policy) as seen:
+        replies = policy.reply(first, asked, sampling=drawn)
+    assert seen == [3 * 36]
+    held = answered(first, asked, replies)
+    with patches_seen(policy) as seen:
+        together = policy.logprobs(held)
+    assert seen[-1] == 3 * 36
+    for rollout, row in zip(held, together, strict=True):
+        torch.testing.assert_close(row, policy.logprobs([rollout])[0], atol=2e-5, rtol=0)
+        sampled = torch.from_numpy(np.concatenate([turn.reply.logprobs for turn in rollout.turns]))
+        torch.testing.assert_close(row.detach(), sampled, atol=1e-4, rtol=0)

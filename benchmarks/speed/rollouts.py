@@ -4,7 +4,8 @@
 
 The model is random; its sizes are options. The baseline is stock transformers, without a cache between the rounds or
 among the group; it is given our positions, because its own differ (see revseg/rollout/mrope.py). Both decode greedily,
-every reply has the same number of tokens, and the group's second prompts show eight different frames.
+and every reply has the same number of tokens. The group's second prompts show eight different frames in one row of the
+table, four, and one in the others: as many as there are of samples that disagree about the keyframe.
 """
 
 import tempfile
@@ -48,7 +49,7 @@ def hold(reply: Any, given: Any) -> list[Any]:
     for number in range(2):
         asked = [message] * N if number == 0 else [box(row, size=given.keyframe) for row in rows]
         replies = reply(rows, asked)
-        answers = [Answer((Target(i % given.frames, "the red square"),)) for i in range(N)]
+        answers = [Answer((Target(i % given.frames % given.pictures, "the red square"),)) for i in range(N)]
         turns = [Turn(*row) for row in zip(asked, replies, answers, strict=True)]
         rows = [replace(row, turns=(*row.turns, turn)) for row, turn in zip(rows, turns, strict=True)]
     return rows
@@ -85,7 +86,7 @@ class Baseline:
 
     def reply(self, rollout: Any, message: Any) -> Any:
         from revseg.rollout.encoding import Encoder
-        from revseg.rollout.session import collate
+        from revseg.rollout.inputs import collate
         from revseg.types import Reply
 
         encoder = Encoder(self.processor, self.model.config)  # a new one: it would remember the group's prompt
@@ -133,6 +134,7 @@ def largest_difference(ours: Ours, baseline: Baseline, suppressed: list[int]) ->
 def options() -> Any:
     parser = measure.arguments(__doc__)
     sizes = {"frames": 16, "size": 448, "keyframe": 840, "tokens": 64, "turns": 3}
+    parser.add_argument("--keyframes", type=int, nargs="+", default=[8, 4, 1])
     shape = {"hidden": 256, "layers": 6, "heads": 4, "vision": 128, "depth": 4}
     for name, value in (sizes | shape).items():
         parser.add_argument(f"--{name}", type=int, default=value)
@@ -154,15 +156,22 @@ def main() -> None:
         save_model(folder, given)
         ours = Ours(folder, given)
         baseline = Baseline(folder, ours)
-    with torch.inference_mode():
-        same, gap = largest_difference(ours, baseline, ours.policy.suppressed)
-        cpu = given.device == "cpu"
-        clock = {} if cpu else {"clock": synchronised}
-        times = measure.take_turns(ours, baseline, turns=given.turns, **clock)
+    rows = []
+    for pictures in given.keyframes:
+        given.pictures = pictures
+        with torch.inference_mode():
+            rows.append(compared(ours, baseline, given))
+    measure.report(rows, given.out)
+
+
+def compared(ours: Ours, baseline: Baseline, given: Any) -> dict[str, Any]:
+    same, gap = largest_difference(ours, baseline, ours.policy.suppressed)
+    clock = {} if given.device == "cpu" else {"clock": synchronised}
+    times = measure.take_turns(ours, baseline, turns=given.turns, **clock)
     shape = {name: getattr(given, name) for name in ("frames", "size", "keyframe", "tokens", "hidden", "layers")}
-    row = {
+    return {
         "what": f"group rollouts, n = {N}, both rounds, {given.frames} frames at {given.size}, keyframe "
-        f"{given.keyframe}, {given.tokens} tokens a reply",
+        f"{given.keyframe}, {given.tokens} tokens a reply, {given.pictures} different keyframes",
         **times,
         "target": 4,
         "same_tokens": same,
@@ -171,7 +180,6 @@ def main() -> None:
         "shape": {**shape, "parameters": sum(p.numel() for p in ours.policy.model.parameters())},
         "device": given.device,
     }
-    measure.report([row], given.out)
 
 
 def synchronised() -> float:

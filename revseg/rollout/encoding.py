@@ -4,6 +4,7 @@ A conversation is only ever appended to: an earlier reply keeps the very tokens 
 tokenised again need not give them back.
 """
 
+import hashlib
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Encoder:
         self.fps = fps
         self.end_id = int(self.tokenizer.eos_token_id)
         self._seen: weakref.WeakKeyDictionary[Message, Encoded] = weakref.WeakKeyDictionary()
+        self._blocks: weakref.WeakValueDictionary[bytes, Block] = weakref.WeakValueDictionary()
 
     def prompt(self, message: Message, *, first: bool) -> Encoded:
         """The tokens of one user message with what the template puts around it.
@@ -112,6 +114,15 @@ class Encoder:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _block(self, clip: Clip) -> Block:
+        """One block a content: of equal pictures in different messages the model has to see only one."""
+        frames = np.ascontiguousarray(clip.frames)
+        key = hashlib.blake2b(frames.data, digest_size=16, salt=str(frames.shape[:3]).encode()[:16]).digest()
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._blocks[key] = self._patched(clip)
+        return block
+
+    def _patched(self, clip: Clip) -> Block:
         side = self.patch * self.merge
         height, width = clip.size
         if height % side or width % side:

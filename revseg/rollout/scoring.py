@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revseg.rollout.session import collate
+from revseg.rollout.inputs import base_model, collate, pictures_once
 from revseg.rollout.vocabulary import vocabulary_logprobs
 from revseg.types import Rollout
 
@@ -49,54 +49,26 @@ def sampled_states(
     rows = torch.tensor([prompts.index(row[0]) for row in pieces])  # on the CPU: layers may lie on several devices
     cache.batch_select_indices(rows)
     starts = [policy.encoder.positions(row[:1])[1] for row in pieces]
-    inputs = collate(policy, [row[1:] for row in pieces], starts)
-    real = inputs["attention_mask"]
+    rest = [row[1:] for row in pieces]
+    inputs = collate(policy, rest, starts, distinct=True)
+    ids, real = inputs["input_ids"], inputs["attention_mask"]
+    inputs = pictures_once(policy, rest, inputs)
     inputs["attention_mask"] = torch.cat([opening["attention_mask"][rows], real], 1)
     hidden = hidden_states(policy, inputs, cache)
     begins = real.cumsum(1) == 1  # a row's first token was predicted by the last of its prompt
     before = torch.where(begins[..., None], last[rows][:, None], hidden.roll(1, 1))
     some = marks[:, -real.shape[1] :] & real
-    return before[some], inputs["input_ids"][some]
+    return before[some], ids[some]
 
 
 def hidden_states(policy: Any, inputs: "dict[str, torch.Tensor]", cache: Any = None) -> "torch.Tensor":
     """float[b s h]: the last hidden states, before the vocabulary; keys and values are added to `cache`."""
-    base = _base(policy.model)
+    base = base_model(policy.model)
     return base.model(**inputs, past_key_values=cache, use_cache=cache is not None).last_hidden_state
 
 
-def pictures_once(
-    policy: Any, pieces: "Sequence[Sequence[Encoded]]", inputs: "dict[str, torch.Tensor]"
-) -> "dict[str, torch.Tensor]":
-    """Inputs whose patches are those of distinct blocks, with embeddings instead: a shared picture is seen once."""
-    import torch
-
-    model = _base(policy.model).model
-    ids = inputs["input_ids"]
-    embeds = model.get_input_embeddings()(ids)
-    blocks = [block for row in pieces for piece in row for block in piece.blocks]
-    config = policy.encoder.config
-    for is_video, pixels, grids, token in (
-        (False, "pixel_values", "image_grid_thw", config.image_token_id),
-        (True, "pixel_values_videos", "video_grid_thw", config.video_token_id),
-    ):
-        if pixels not in inputs:
-            continue
-        some = [block for block in blocks if block.is_video == is_video]
-        distinct = list(dict.fromkeys(some))
-        seen = model.visual(inputs[pixels].type(model.visual.dtype), grid_thw=inputs[grids], return_dict=True)
-        parts = seen.pooler_output.split([block.grid.tokens for block in distinct])
-        features = torch.cat([parts[distinct.index(block)] for block in some]).to(embeds)
-        embeds = embeds.masked_scatter((ids == token)[..., None], features)
-    return {"inputs_embeds": embeds, **{name: inputs[name] for name in ("attention_mask", "position_ids")}}
-
-
-def _base(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def _checkpointed(model: Any) -> bool:
-    layers = _base(model).model.language_model.layers
+    layers = base_model(model).model.language_model.layers
     return model.training and any(getattr(layer, "gradient_checkpointing", False) for layer in layers)
 
 

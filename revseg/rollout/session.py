@@ -13,6 +13,7 @@ import numpy as np
 from revseg.rollout.cache import roomy_cache
 from revseg.rollout.encoding import Encoded
 from revseg.rollout.generation import decode
+from revseg.rollout.inputs import collate, pictures_once
 from revseg.types import Message, Reply, Rollout, Sampling
 
 if TYPE_CHECKING:
@@ -119,7 +120,11 @@ class Sessions:
         import torch
 
         starts = session.starts.tolist()
-        inputs = collate(self.policy, pieces, starts)
+        blocks = [block for row in pieces for piece in row for block in piece.blocks]
+        shared = len(set(blocks)) < len(blocks)  # a group's answers often name the same keyframe
+        inputs = collate(self.policy, pieces, starts, distinct=shared)
+        if shared:
+            inputs = pictures_once(self.policy, pieces, inputs)
         ends = [self.policy.encoder.positions(row, start)[1] for row, start in zip(pieces, starts, strict=True)]
         mask = torch.cat([session.mask, inputs.pop("attention_mask")], 1)
         out = self.policy.model(
@@ -164,52 +169,3 @@ class Sessions:
     def _allowed(self, logits: "torch.Tensor") -> "torch.Tensor":
         logits[:, self.policy.suppressed] = float("-inf")
         return logits
-
-
-def collate(
-    policy: Any, pieces: Sequence[Sequence[Encoded]], starts: Sequence[int], *, distinct: bool = False
-) -> dict[str, "torch.Tensor"]:
-    """Left-padded model inputs for rows of pieces: ids and mask [b s], positions [4 b s], patches and their grids.
-
-    With `distinct`, the patches of a block that several rows share are there once.
-    """
-    import torch
-
-    device, dtype = policy.model.device, policy.model.dtype
-    rows = [np.concatenate([p.token_ids for p in row]) for row in pieces]
-    width = max(map(len, rows))
-    ids = np.full((len(rows), width), policy.encoder.end_id, np.int64)
-    mask = np.zeros((len(rows), width), bool)
-    places = np.zeros((4, len(rows), width), np.int64)
-    for i, (row, start) in enumerate(zip(pieces, starts, strict=True)):
-        pad = width - len(rows[i])
-        ids[i, pad:], mask[i, pad:] = rows[i], True
-        places[1:, i, pad:] = policy.encoder.positions(row, start)[0]
-        places[0, i, pad:] = np.arange(width - pad)  # only the three rotary rows matter under a mask
-    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
-    batch = {name: torch.as_tensor(value, device=device) for name, value in inputs.items()}
-    blocks = [block for row in pieces for piece in row for block in piece.blocks]
-    side = policy.encoder.merge
-    for video, pixels, grids in (
-        (False, "pixel_values", "image_grid_thw"),
-        (True, "pixel_values_videos", "video_grid_thw"),
-    ):
-        some = [b for b in blocks if b.is_video == video]
-        some = list(dict.fromkeys(some)) if distinct else some
-        if some:
-            patches = torch.as_tensor(np.concatenate([b.patches for b in some]), device=device)
-            batch[pixels] = normalise(patches, policy.processor.image_processor).to(dtype)
-            batch[grids] = torch.tensor([[b.grid.t, b.grid.h * side, b.grid.w * side] for b in some], device=device)
-    return batch
-
-
-def normalise(patches: "torch.Tensor", processor: Any) -> "torch.Tensor":
-    """uint8[n 3*d] patches, channel by channel, to the float32 that the vision tower reads."""
-    import torch
-    from einops import rearrange
-
-    scale = 255.0
-    mean = torch.tensor(processor.image_mean, device=patches.device)[:, None] * scale
-    std = torch.tensor(processor.image_std, device=patches.device)[:, None] * scale
-    planes = rearrange(patches.float(), "n (c d) -> n c d", c=3)
-    return rearrange((planes - mean) / std, "n c d -> n (c d)")
