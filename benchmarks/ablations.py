@@ -46,8 +46,8 @@ class Size:
 
     @property
     def base(self) -> ReVSeg:
-        """The model that variants differ from: the small policy, `flow`, Eq. 8, replies of at most 96 tokens."""
-        return ReVSeg(**{"policy": "qwen", "tracker": "flow", "sampling": Sampling(max_new_tokens=96), **self.model})
+        """The model that variants differ from: the small policy, `flow`, Eq. 8, replies of at most 192 tokens."""
+        return ReVSeg(**{"policy": "qwen", "tracker": "flow", "sampling": Sampling(max_new_tokens=192), **self.model})
 
     @property
     def config(self) -> TrainConfig:

@@ -22,7 +22,7 @@ import revseg
 from revseg.errors import InputError, PartError, SpecError
 from revseg.registry import build, options_of, registry
 from revseg.rollout import run
-from revseg.rollout.openai_policy import seeds
+from revseg.rollout.seeding import row_seeds
 from revseg.testing import check_policy
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Turn
 
@@ -313,7 +313,7 @@ def test_seeds_belong_to_content_and_place_among_equals(names: list[str], seed: 
     sampling = Sampling(temperature=1.0, seed=seed)
 
     def of(order: list[str]) -> dict[str, list[int]]:
-        found = seeds([starts[n] for n in order], [prompt] * len(order), sampling)
+        found = row_seeds([starts[n] for n in order], [prompt] * len(order), sampling)
         return {name: [s for s, n in zip(found, order, strict=True) if n == name] for name in "abc"}
 
     assert of(names) == of(sorted(names))
@@ -324,7 +324,7 @@ def test_seeds_follow_earlier_replies():
     def after(reply: str) -> Rollout:
         return Rollout(start().clip, Query("q", "x"), turns=(Turn(asking("hi"), Reply(reply), Answer()),))
 
-    a, b = seeds([after("x"), after("y")], [asking("and?")] * 2, Sampling(temperature=1.0))
+    a, b = row_seeds([after("x"), after("y")], [asking("and?")] * 2, Sampling(temperature=1.0))
     assert a != b
 
 

@@ -1,11 +1,9 @@
 """A policy behind any server that speaks OpenAI's chat API: vLLM, SGLang, or a hosted model."""
 
 import base64
-import hashlib
 import io
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from revseg.errors import InputError, PartError, RevsegError
 from revseg.registry import register
+from revseg.rollout.seeding import row_seeds
 from revseg.types import Clip, Message, Reply, Rollout, Sampling
 
 _HINTS = {
@@ -84,7 +83,8 @@ class OpenAIPolicy:
             return Reply(self._complete(messages, sampling, seed))
 
         with ThreadPoolExecutor(self.concurrency) as pool:
-            return list(pool.map(ask, rollouts, prompts, seeds(rollouts, prompts, sampling)))
+            seeds = [seed >> 32 for seed in row_seeds(rollouts, prompts, sampling)]  # 31 bits: any server's integer
+            return list(pool.map(ask, rollouts, prompts, seeds))
 
     def _message(self, message: Message, encoded: dict[int, list[dict[str, Any]] | str]) -> dict[str, Any]:
         """A message as the API has it. A group shares its prompts, so each is encoded once a batch."""
@@ -166,21 +166,6 @@ class OpenAIPolicy:
             raise InputError(f"expected timeout above 0, retries of 0 or more and concurrency of 1 or more; got {came}")
         if not isinstance(self.extra, Mapping) or {"messages", "stream"} & set(self.extra):
             raise InputError(f"extra={self.extra!r}: expected a dict of request fields, without messages and stream")
-
-
-def seeds(rollouts: Sequence[Rollout], prompts: Sequence[Message], sampling: Sampling) -> list[int]:
-    """31 bits a row, by its content and, when tokens are drawn, its place among its equals: a group's rows differ."""
-    found, met = [], Counter[bytes]()
-    for rollout, prompt in zip(rollouts, prompts, strict=True):
-        digest = hashlib.blake2b(rollout.clip.frame_ids.tobytes(), digest_size=8)
-        asked = (turn.prompt.text + "\0" + turn.reply.text for turn in rollout.turns)
-        for text in (str(sampling.seed), rollout.query.id, rollout.query.text, *asked, prompt.text):
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-        content = digest.digest()
-        digest.update(met[content].to_bytes(8, "little"))
-        met[content] += sampling.temperature > 0
-        found.append(int.from_bytes(digest.digest()[:4], "little") >> 1)
-    return found
 
 
 def _encode(frame: np.ndarray, image_format: str) -> str:

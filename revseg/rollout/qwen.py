@@ -2,7 +2,6 @@
 
 import copy
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from revseg.errors import InputError
 from revseg.registry import register
+from revseg.rollout.seeding import row_seeds
 from revseg.types import Message, Reply, Rollout, Sampling
 
 if TYPE_CHECKING:
@@ -178,19 +178,10 @@ def stop_tokens(model: Any, end_id: int) -> list[int]:
 
 
 def uniforms(rollouts: Sequence[Rollout], prompts: Sequence[Message], sampling: Sampling) -> np.ndarray:
-    """float64[b max_new_tokens] in [0, 1): each row's own numbers, by its content and its place among its equals.
-
-    So a row draws the same tokens whoever its neighbours are, and a group's rows differ.
-    """
+    """float64[b max_new_tokens] in [0, 1): the numbers that each row's tokens are drawn with."""
     if sampling.temperature <= 0:
         return np.zeros((len(rollouts), sampling.max_new_tokens))
-    rows, seen = [], {}
-    for rollout, prompt in zip(rollouts, prompts, strict=True):
-        key = zlib.crc32(repr((rollout.query.id, prompt.text)).encode())
-        for turn in rollout.turns:
-            key = zlib.crc32(turn.reply.token_ids.tobytes(), key)
-        seen[key] = seen.get(key, -1) + 1
-        rows.append(np.random.default_rng([sampling.seed, key, seen[key]]).random(sampling.max_new_tokens))
+    rows = [np.random.default_rng(s).random(sampling.max_new_tokens) for s in row_seeds(rollouts, prompts, sampling)]
     return np.stack(rows) if rows else np.zeros((0, sampling.max_new_tokens))
 
 
