@@ -14,7 +14,7 @@ from revseg.datasets.shapes_render import true_masks
 from revseg.registry import build
 from revseg.rewards import score
 from revseg.rollout.qwen import QwenPolicy
-from revseg.training.expert import Expert
+from revseg.training.expert import Expert, _part
 from revseg.training.sft import SFTConfig, batch, scene_frames, sft
 from revseg.training.telling import ABOUT, tell
 from revseg.types import Rollout, Turn
@@ -152,7 +152,7 @@ def test_telling_by_hand() -> None:
     assert tell(boxes, "when") == "from 1 to 3"
     assert tell(boxes, "where") == "20 52 to 40 52 to 60 52"
     assert tell(boxes, "size") == "size 20 to 40"
-    assert [tell(np.zeros((4, 4), np.float32), about) for about in ABOUT] == ["", "", ""]
+    assert [tell(np.zeros((4, 4), np.float32), about) for about in set(ABOUT)] == ["", "", ""]
     gap = np.where(np.arange(4)[:, None] == 2, 0, boxes).astype(np.float32)
     assert tell(gap, "where").split(" to ")[1] == "20 52"  # hidden half-way: the nearest frame that shows it
 
@@ -161,3 +161,14 @@ def test_scenes_double_their_frames() -> None:
     config = SFTConfig(boxes_first=8, num_frames=16)
     assert [scene_frames(step, config) for step in range(8)] == [2, 2, 4, 4, 8, 8, 16, 16]
     assert scene_frames(0, SFTConfig(boxes_first=1, num_frames=1)) == 1
+
+
+def test_parts_of_a_clip_show_who_comes_and_goes() -> None:
+    visible = np.ones((2, 16), bool)
+    visible[0, :11] = False
+    starts = [_part(visible, 4, np.random.default_rng(seed)) for seed in range(200)]
+    assert set(starts) <= set(range(13))
+    assert np.mean([8 <= at <= 10 for at in starts]) > 0.7
+    assert {_part(visible, 16, np.random.default_rng(seed)) for seed in range(20)} == {0}
+    assert {_part(visible[1:], 2, np.random.default_rng(seed)) for seed in range(300)} == set(range(15))
+    assert _part(visible[:, :1], 2, np.random.default_rng(0)) == 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from revseg.masks import MaskTrack
 from revseg.training.telling import ABOUT, tell
@@ -87,7 +88,8 @@ class Expert:
         What is there is learnt here, before what is meant, and on few frames before many. The prompt has to be one
         that asks for keyframe and box together.
         """
-        at = int(rng.integers(max(len(clip) - frames, 0) + 1))
+        whole = others.at(clip.frame_ids)
+        at = _part(np.stack([whole.select([o]).visible for o in range(whole.objects)]), frames, rng)
         part = Clip(clip.frames[at : at + frames], clip.frame_ids[at : at + frames])
         track, about = others.at(part.frame_ids), str(rng.choice(ABOUT))
         rollout = Rollout(part, Query("scene", f"every object {about}"), 1)
@@ -148,6 +150,16 @@ class Expert:
 
     def _reply(self, text: str) -> Reply:
         return Reply(text, np.asarray(self.encode(text), np.int64))
+
+
+def _part(visible: Bool[np.ndarray, "o t"], frames: int, rng: np.random.Generator) -> int:
+    """Where to start a part of so many frames: mostly such that an object comes or goes in it, if any does."""
+    last = max(visible.shape[1] - frames, 0)
+    changes = np.flatnonzero((visible[:, 1:] != visible[:, :-1]).any(0))
+    if not len(changes) or rng.random() < 0.25:
+        return int(rng.integers(last + 1))
+    change = int(rng.choice(changes))
+    return int(rng.integers(min(max(change + 2 - frames, 0), last), min(change, last) + 1))
 
 
 def _with(rollout: Rollout, turn: Turn) -> Rollout:

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-ABOUT = ("when", "where", "size")
+ABOUT = ("when", "when", "where", "size")  # times twice: half of what is told of them is "from the first to the last"
 STEP = 4  # of places and sizes, in percent
 
 
