@@ -1,6 +1,5 @@
 """Expert conversations are right by the library's own parsers and rewards; imitating them lowers the loss."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from revseg.registry import build
 from revseg.rewards import score
 from revseg.rollout.qwen import QwenPolicy
 from revseg.training.expert import Expert, _part
+from revseg.training.log import read_log
 from revseg.training.sft import SFTConfig, batch, scene_frames, sft
 from revseg.training.telling import ABOUT, tell
 from revseg.types import Rollout, Turn
@@ -95,7 +95,10 @@ def test_learns_and_a_stopped_run_ends_the_same(tmp_path: Path) -> None:
     resumed = run(tmp_path / "cut", start)
     for (name, a), (_, b) in zip(whole.model.named_parameters(), resumed.model.named_parameters(), strict=True):
         assert torch.equal(a, b), name
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    logs = [read_log(tmp_path / name / "log.jsonl") for name in ("whole", "cut")]
+    assert [row["step"] for row in logs[1]] == list(range(CONFIG.steps))  # step 4 and 5 were written twice
+    assert [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]
+    losses = [row["loss"] for row in logs[0]]
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
     saved = QwenPolicy(str(tmp_path / "whole"))
     assert saved.defaults["num_frames"] == 4

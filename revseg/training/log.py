@@ -21,8 +21,8 @@ class Log:
         self.folder, self.accelerator = folder, accelerator
         self.recent: list[dict[str, Any]] = []
         if accelerator.is_main_process:
-            _cut(folder / "samples.jsonl", start)
-            self.recent = _cut(folder / "log.jsonl", start)
+            cut_rows(folder / "samples.jsonl", start)
+            self.recent = cut_rows(folder / "log.jsonl", start)
         accelerator.init_trackers("revseg")
 
     def __enter__(self) -> "Log":
@@ -45,9 +45,9 @@ class Log:
         found = warnings_of(self.recent)
         whole = {**whole, "warnings": found} if found else whole
         if self.accelerator.is_main_process:
-            _append(self.folder / "log.jsonl", [whole])
+            append_rows(self.folder / "log.jsonl", [whole])
             if judged is not None:
-                _append(self.folder / "samples.jsonl", readable(judged, int(row["step"])))
+                append_rows(self.folder / "samples.jsonl", readable(judged, int(row["step"])))
         return whole
 
 
@@ -98,7 +98,8 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}) + "\n"
 
 
-def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, to the disk; OutputError when that fails."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.writelines(map(_line, rows))
@@ -118,7 +119,7 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _cut(path: Path, start: int) -> list[dict[str, Any]]:
+def cut_rows(path: Path, start: int) -> list[dict[str, Any]]:
     """Drop what a stopped try wrote after its last checkpoint; the last rows that stay, without their warnings."""
     if not path.is_file():
         return []

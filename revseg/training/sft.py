@@ -13,6 +13,7 @@ from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.expert import Expert
+from revseg.training.log import append_rows, cut_rows
 from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.types import Dataset, Rollout, Sample
 
@@ -74,6 +75,8 @@ def sft(
     optimizers = muon_and_adamw(policy.model, muon_lr=config.muon_lr, adam_lr=config.adam_lr)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     start = load_checkpoint(folder / "checkpoint.pt", policy.model, optimizers)
+    if accelerator.is_main_process:
+        cut_rows(folder / "log.jsonl", start)
     policy.model.train()
     for step in range(start, config.steps):
         began = time.perf_counter()
@@ -91,8 +94,7 @@ def sft(
         row = {"step": step, "loss": accelerator.reduce(loss.detach(), "sum").item(), "tokens": tokens.item()}
         row |= {"grad_norm": norm, "seconds": time.perf_counter() - began}
         if accelerator.is_main_process:
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps(row) + "\n")
+            append_rows(folder / "log.jsonl", [row])
             report(row)
             if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
                 save_checkpoint(folder / "checkpoint.pt", policy.model, optimizers, step + 1)
