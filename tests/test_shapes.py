@@ -32,6 +32,7 @@ SHIFTS: list[dict[str, Any]] = [
     {"wording": "reworded"},
     {"speed": 2.0},
     {"scale": 0.6},
+    {"brief": 1.0},
     {"noise": 0.1},
     {"compression": 30},
     {"background": "texture"},
@@ -450,6 +451,12 @@ def test_most_of_every_thing_shows_for_a_while() -> None:
     assert not View.of(Scene(world, (front, back))).lively
     aside = replace(back, centre=back.centre + np.array([[8.0, 0.0]]))
     assert View.of(Scene(world, (front, aside))).lively
+
+
+@pytest.mark.parametrize(("brief", "least", "most"), [(0.0, 0.0, 0.0), (0.5, 0.4, 0.6), (1.0, 1.0, 1.0)])
+def test_share_of_brief_things(brief: float, least: float, most: float) -> None:
+    things = [t for s in Shapes(size=120, brief=brief, kinds=["attribute"]) for t in scene_of(s).things]
+    assert least <= np.mean([not t.present.all() for t in things]) <= most
 
 
 def test_all_and_both() -> None:

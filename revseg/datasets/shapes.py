@@ -32,7 +32,7 @@ class Shapes:
 
     Shifts change what is drawn or written and leave the scenes of the same seed as they are, so that figures with and
     without one are paired: `wording`, `noise`, `compression`, `background` and `colours`. `forms`, `speed`, `scale`,
-    `objects` and the sizes make other scenes.
+    `brief`, `objects` and the sizes make other scenes.
 
     Options:
         size: number of samples.
@@ -44,6 +44,7 @@ class Shapes:
         mix: share of each kind, e.g. {"absent": 1, "motion": 3}; needs not sum to one. Overrides `kinds`.
         fps: nominal frames a second.
         speed, scale: factors on all motion and on all sizes.
+        brief: share of things that are there for a part of the video only, in [0, 1].
         colours: "seen", or "unseen" for other hues under the same names.
         forms: "seen", or "unseen" for held-out forms with names of their own (which `VOCABULARY` holds).
         wording: "plain" or "reworded".
@@ -74,6 +75,7 @@ class Shapes:
         fps: float = 8.0,
         speed: float = 1.0,
         scale: float = 1.0,
+        brief: float = 0.5,
         colours: str = "seen",
         forms: str = "seen",
         wording: str = "plain",
@@ -92,6 +94,7 @@ class Shapes:
         between("width", width, 16, float("inf"))
         between("speed", speed, 0.1, 10)
         between("scale", scale, 0.1, 2)
+        between("brief", brief, 0, 1)
         between("noise", noise, 0, 1)
         between("compression", 100 if compression is None else compression, 1, 100)
         if len(objects) != 2 or not 1 <= objects[0] <= objects[1] <= 8:
@@ -99,7 +102,7 @@ class Shapes:
         self.size, self.split, self.seed, self.fps, self.wording = size, split, seed, fps, wording
         known = tuple(FORMS if forms == "seen" else UNSEEN_FORMS)
         counts = (int(objects[0]), int(objects[1]))
-        self.world = World(frames, height, width, counts, known, colours, speed, scale)
+        self.world = World(frames, height, width, counts, known, colours, speed, scale, brief)
         self.mix = shares(kinds, mix, self.world)
         self.look = Look(background, noise, compression)
 

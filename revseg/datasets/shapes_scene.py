@@ -41,6 +41,7 @@ class World:
     colours: str = "seen"
     speed: float = 1.0
     scale: float = 1.0
+    brief: float = 0.5  # share of things that come late or go early
 
     @property
     def side(self) -> int:
@@ -87,7 +88,7 @@ def sample_scene(rng: np.random.Generator, world: World) -> Scene:
 
 
 def _thing(rng: np.random.Generator, world: World, colour: str, form: str) -> Thing:
-    start, stop = _life(rng, world.frames)
+    start, stop = _life(rng, world)
     times = np.arange(world.frames)
     progress = np.clip((times - start) / max(stop - 1 - start, 1), 0.0, 1.0)
     growth, diameter = _growth(rng, world, progress)
@@ -97,14 +98,14 @@ def _thing(rng: np.random.Generator, world: World, colour: str, form: str) -> Th
     return Thing(colour, form, centre, diameter, present, motion, axis, growth, speed / max(stop - 1 - start, 1))
 
 
-def _life(rng: np.random.Generator, frames: int) -> tuple[int, int]:
-    """First frame and the one after the last: half of all things are there throughout."""
-    draw = rng.random()
+def _life(rng: np.random.Generator, world: World) -> tuple[int, int]:
+    """First frame and the one after the last: of the brief, half come late, and half go early."""
+    frames, draw = world.frames, rng.random()
     late = round(frames * rng.uniform(0.2, 0.6))
     early = round(frames * rng.uniform(0.4, 0.8))
-    if draw < 0.5 or frames < 8:
+    if draw < 1 - world.brief or frames < 8:
         return 0, frames
-    return (late, frames) if draw < 0.75 else (0, early)
+    return (late, frames) if draw < 1 - world.brief / 2 else (0, early)
 
 
 def _growth(
