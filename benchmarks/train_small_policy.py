@@ -17,8 +17,8 @@ from revseg.training.sft import SFTConfig, sft
 from revseg.training.small import build_model, build_processor
 from revseg.types import Sample
 
-ROUNDS = (("keyframe_terse:size=84,timeline=true", "keyframe_json"), ("box_terse:size=112", "box_json"))
-SINGLE = ("keyframe_and_box_terse:size=84,timeline=true", "keyframe_and_box_json")
+ROUNDS = (("keyframe_terse:size=84,stamps=true", "keyframe_json"), ("box_terse:size=112", "box_json"))
+SINGLE = ("keyframe_and_box_terse:size=84,stamps=true", "keyframe_and_box_json")
 
 
 def everything(sample: Sample) -> MaskTrack:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from revseg.errors import SpecError
 from revseg.registry import build, names
 from revseg.rollout.prompts import resize
+from revseg.rollout.rounds import shown
 from revseg.testing import clips, queries
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Target, Turn
 
@@ -125,14 +126,15 @@ def test_template_mistakes(tmp_path):
         build("prompt", f"template:path={path},show=all")(start())
 
 
-def test_the_timeline_tells_the_time_by_its_length():
-    """Frame i of n: the lower edge is coloured up to (i + 1) / n of the width; the rest of the picture stays."""
-    rollout = start(frames=4)
-    plain = build("prompt", "keyframe_terse:size=56")(rollout).clips[0]
+def test_stamps_number_pairs_of_frames():
+    """The number of a pair's first frame before it; together the pairs are the clip that the answer speaks of."""
     for name in ("keyframe_terse", "keyframe_and_box_terse"):
-        marked = build("prompt", f"{name}:size=56,timeline=true")(rollout).clips[0]
-        assert np.array_equal(marked.frames[:, :54], plain.frames[:, :54])
-        coloured = (marked.frames[:, 54:] == (255, 0, 255)).all(-1)
-        assert coloured.sum((1, 2)).tolist() == [2 * 14, 2 * 28, 2 * 42, 2 * 56]
-        assert (marked.frames[:, 54:][~coloured] == 0).all()
-    assert build("prompt", "box_terse:size=56")(after_round_one((3, "x"), frames=4)).clips[0].frames[0, 55].any()
+        for frames in (5, 4, 1):
+            rollout = start(frames=frames)
+            plain = build("prompt", f"{name}:size=56")(rollout)
+            marked = build("prompt", f"{name}:size=56,stamps=true")(rollout)
+            assert [p for p in marked.parts if isinstance(p, str)] == [*map(str, range(0, frames, 2)), plain.parts[-1]]
+            assert [len(clip) for clip in marked.clips] == [2] * (frames // 2) + [1] * (frames % 2)
+            whole = shown(marked, rollout.clip)
+            assert np.array_equal(whole.frames, plain.clips[0].frames)
+            assert whole.frame_ids.tolist() == rollout.clip.frame_ids.tolist()

@@ -68,10 +68,10 @@ def keyframe_and_box(rollout: Rollout, *, size: int | Sequence[int] = 448, fps: 
 
 
 @register("prompt", "keyframe_terse")
-def keyframe_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, timeline: bool = False) -> Message:
-    """Round 1 for a small policy: the clip and the question, nothing else. `timeline`: see `timed`."""
+def keyframe_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, stamps: bool = False) -> Message:
+    """Round 1 for a small policy: the clip and the question, nothing else. `stamps`: see `stamped`."""
     clip = resize(rollout.clip, size)
-    return Message("user", (timed(clip) if timeline else clip, f" {rollout.query.text}"))
+    return Message("user", (*(stamped(clip) if stamps else [clip]), f" {rollout.query.text}"))
 
 
 @register("prompt", "box_terse")
@@ -83,10 +83,10 @@ def box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112) -> Message:
 
 
 @register("prompt", "keyframe_and_box_terse")
-def keyframe_and_box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, timeline: bool = False) -> Message:
-    """Both in one round for a small policy: the clip, the word "both" and the question. `timeline`: see `timed`."""
+def keyframe_and_box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, stamps: bool = False) -> Message:
+    """Both in one round for a small policy: the clip, the word "both" and the question. `stamps`: see `stamped`."""
     clip = resize(rollout.clip, size)
-    return Message("user", (timed(clip) if timeline else clip, f" both {rollout.query.text}"))
+    return Message("user", (*(stamped(clip) if stamps else [clip]), f" both {rollout.query.text}"))
 
 
 @register("prompt", "template")
@@ -126,19 +126,16 @@ def resize(clip: Clip, size: int | Sequence[int]) -> Clip:
     return Clip(np.stack([np.asarray(f) for f in frames]), clip.frame_ids)
 
 
-def timed(clip: Clip) -> Clip:
-    """The clip with a bar along the lower edge of each frame, as long as the share of the clip that has passed.
+def stamped(clip: Clip) -> tuple[str | Clip, ...]:
+    """The clip in pairs of frames, each after the number of its first: "0", two frames, "2", two frames ...
 
-    Rotary positions tell distances in time, not times: a small model learns slowly from them which frame it looks at.
-    Marks drawn on the frames tell it at once, and the released models too (Number-It, arXiv 2411.10332).
+    Two frames are one patch in time. Rotary positions tell distances in time, not times, and a small model hardly
+    learns from them which frame it looks at; a number in front it only has to repeat. Qwen3-VL (arXiv 2511.21631) gave
+    up its times in rotary positions for text, too.
     """
-    frames = clip.frames.copy()
-    height, width = clip.size
-    thick = max(1, round(height / 28))
-    frames[:, height - thick :] = 0
-    for at, frame in enumerate(frames):
-        frame[height - thick :, : round(width * (at + 1) / len(frames))] = (255, 0, 255)
-    return Clip(frames, clip.frame_ids)
+    starts = range(0, len(clip), 2)
+    pairs = [Clip(clip.frames[at : at + 2], clip.frame_ids[at : at + 2]) for at in starts]
+    return tuple(part for at, pair in zip(starts, pairs, strict=True) for part in (str(at), pair))
 
 
 def _about_clip(rollout: Rollout, text: str, size: int | Sequence[int], fps: float) -> Message:
