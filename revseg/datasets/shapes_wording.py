@@ -82,7 +82,7 @@ WORDINGS: dict[str, dict[str, tuple[str, str]]] = {"plain": PLAIN, "reworded": R
 
 TRACE_WORDS = (
     "moves left right up down stays turns back grows shrinks same size from to fast slow large small other "
-    "is above below near far not there behind in front for so and none ."
+    "is above below near far not there behind in front for yes so and none ."
 )
 
 
@@ -96,8 +96,11 @@ def phrase(wording: str, key: str, slots: Mapping[str, str], several: bool) -> s
 
 
 def trace(facts: Sequence[tuple[str, str]], targets: Sequence[str]) -> str:
-    """What may be thought before answering, evidence and verdict a thing: "red circle from 0 to 15 . so red circle"."""
-    seen = [f"{name} {fact}".strip() for name, fact in facts]
+    """What may be thought before answering: evidence of each thing and whether it is meant, then who that is.
+
+    "red circle from 0 to 6 yes . blue square from 0 to 15 . so red circle"
+    """
+    seen = [" ".join([name, *fact.split(), *(["yes"] if name in targets else [])]) for name, fact in facts]
     return " . ".join([*seen, "so " + (" and ".join(targets) or "none")])
 
 
