@@ -155,7 +155,8 @@ def test_telling_by_hand() -> None:
     assert tell(boxes, "when") == "from 1 to 3"
     assert tell(boxes, "where") == "20 52 to 40 52 to 60 52"
     assert tell(boxes, "size") == "size 20 to 40"
-    assert [tell(np.zeros((4, 4), np.float32), about) for about in set(ABOUT)] == ["", "", ""]
+    assert [tell(boxes, f"at {frame}") for frame in (0, 1, 3)] == ["is not there", "20 52", "60 52"]
+    assert {tell(np.zeros((4, 4), np.float32), about.replace("at", "at 0")) for about in ABOUT} == {""}
     gap = np.where(np.arange(4)[:, None] == 2, 0, boxes).astype(np.float32)
     assert tell(gap, "where").split(" to ")[1] == "20 52"  # hidden half-way: the nearest frame that shows it
 

@@ -83,7 +83,7 @@ class Expert:
         return rollout
 
     def scene(self, clip: Clip, rng: np.random.Generator, others: MaskTrack, frames: int = 2) -> Rollout:
-        """One round about a few frames in a row: when every object is seen, where, or how large; then a box of each.
+        """One round about a few frames in a row: where each object is on one of them, or how it goes on; then its box.
 
         What is there is learnt here, before what is meant, and on few frames before many. The prompt has to be one
         that asks for keyframe and box together.
@@ -92,6 +92,7 @@ class Expert:
         at = _part(np.stack([whole.select([o]).visible for o in range(whole.objects)]), frames, rng)
         part = Clip(clip.frames[at : at + frames], clip.frame_ids[at : at + frames])
         track, about = others.at(part.frame_ids), str(rng.choice(ABOUT))
+        about = f"at {rng.integers(len(part))}" if about == "at" else about
         rollout = Rollout(part, Query("scene", f"every object {about}"), 1)
         prompt = self.prompts[0](rollout)
         rows = {o: track.select([o]) for o in range(track.objects)}

@@ -3,7 +3,9 @@
 import numpy as np
 from jaxtyping import Float
 
-ABOUT = ("when", "when", "where", "size")  # times twice: half of what is told of them is "from the first to the last"
+# Each frame by itself first of all: what is told of two or three frames can be guessed from the first. Times are told
+# as often as places: half of what is told of them is "from the first to the last".
+ABOUT = ("at", "at", "when", "where", "size")
 STEP = 4  # of places and sizes, in percent
 
 
@@ -11,20 +13,28 @@ def tell(boxes: Float[np.ndarray, "t 4"], about: str) -> str:
     """One object's boxes over a clip, as shares of the picture, told one way; "" for an object that is never seen.
 
     "when": the first and the last of the clip's frames that show it, "from 0 to 15". "where": its centre in percent of
-    width and height on the first of them, half-way and on the last, "24 60 to 40 60 to 56 60". "size": its longer side
-    in percent on the first and the last, "size 16 to 28".
+    width and height on the first of them, half-way and on the last, "24 60 to 40 60 to 56 60". "at 7": its centre on
+    frame 7, "40 60", or "is not there". "size": its longer side in percent on the first and the last, "size 16 to 28".
     """
-    seen = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))
+    there = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    seen = np.flatnonzero(there)
     if not len(seen):
         return ""
+    if about.startswith("at "):
+        frame = int(about.removeprefix("at "))
+        return _place(boxes[frame]) if there[frame] else "is not there"
     first, last = int(seen[0]), int(seen[-1])
     if about == "when":
         return f"from {first} to {last}"
-    told = boxes[seen[np.abs(seen - (first + last) // 2).argmin()]]
+    middle = int(seen[np.abs(seen - (first + last) // 2).argmin()])
     if about == "where":
-        return " to ".join(" ".join(map(str, _percent((b[:2] + b[2:]) / 2))) for b in (boxes[first], told, boxes[last]))
+        return " to ".join(_place(boxes[frame]) for frame in (first, middle, last))
     sizes = _percent((boxes[[first, last], 2:] - boxes[[first, last], :2]).max(1))
     return f"size {sizes[0]} to {sizes[1]}"
+
+
+def _place(box: Float[np.ndarray, " 4"]) -> str:
+    return " ".join(map(str, _percent((box[:2] + box[2:]) / 2)))
 
 
 def _percent(shares: Float[np.ndarray, " n"]) -> list[int]:
