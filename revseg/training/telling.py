@@ -16,13 +16,12 @@ def tell(boxes: Float[np.ndarray, "t 4"], about: str) -> str:
     width and height on the first of them, half-way and on the last, "24 60 to 40 60 to 56 60". "at 7": its centre on
     frame 7, "40 60", or "is not there". "size": its longer side in percent on the first and the last, "size 16 to 28".
     """
-    there = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    seen = np.flatnonzero(there)
+    seen = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))
     if not len(seen):
         return ""
     if about.startswith("at "):
         frame = int(about.removeprefix("at "))
-        return _place(boxes[frame]) if there[frame] else "is not there"
+        return _place(boxes[frame]) if frame in seen else "is not there"
     first, last = int(seen[0]), int(seen[-1])
     if about == "when":
         return f"from {first} to {last}"
