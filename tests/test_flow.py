@@ -11,7 +11,9 @@ import revseg
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.trackers.flow import FlowTracker
-from revseg.trackers.flow_flat import Colour, FlatFollower, find_flat, likeness, main_colours
+from revseg.trackers.flow_blob import likeness
+from revseg.trackers.flow_colour import Colour, find_flat, main_colours
+from revseg.trackers.flow_flat import FlatFollower
 from revseg.trackers.flow_real import RealFollower, box_iou, first_mask, histogram
 from revseg.trackers.flow_scene import COLOUR_BINS, Plate, Scene, View
 from revseg.types import Grounding

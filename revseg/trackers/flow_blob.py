@@ -1,0 +1,126 @@
+"""A thing of one flat colour that moves over a background: its form, where it is, and how it is found again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+
+@dataclass(eq=False)
+class Blob:
+    """One thing of the target's colour: where it is and how it looks when nothing hides it."""
+
+    form: Bool[np.ndarray, "a b"]
+    centre: Float64[np.ndarray, " 2"]  # y, x of the form's middle
+    velocity: Float64[np.ndarray, " 2"]
+    lost: int = 0  # frames since it was last seen
+    fresh: bool = True  # seen once: its velocity is not known
+    hidden: float = 0.0  # share of the form over which something else is seen, neither the colour nor background
+
+    @property
+    def area(self) -> int:
+        return int(np.count_nonzero(self.form))
+
+    @property
+    def extent(self) -> float:
+        return float(max(self.form.shape))
+
+    def predicted(self) -> Float64[np.ndarray, " 2"]:
+        return self.centre + self.velocity
+
+    def align(self, of_colour: Bool[np.ndarray, "h w"], background: Bool[np.ndarray, "h w"]) -> float:
+        """Moves to the place near the prediction where the form fits best; the share of it that is seen there.
+
+        Pixels of the colour under the form speak for a place and the background speaks against it; anything else may
+        hide the thing and says nothing. Of equal places the one nearest to the prediction is taken.
+        """
+        import cv2
+
+        reach = int(np.ceil(2 * np.abs(self.velocity).max() + (0.35 if self.fresh else 0.1) * self.extent)) + 2
+        reach += 2 * min(self.lost, 5)
+        a, b = self.form.shape
+        corner = np.rint(self.predicted() - np.asarray(self.form.shape) / 2).astype(int)
+        evidence = _window(of_colour.astype(np.float32) - background, corner - reach, (a + 2 * reach, b + 2 * reach))
+        fit = cv2.matchTemplate(evidence, self.form.astype(np.float32), cv2.TM_CCORR)
+        moves = np.arange(-reach, reach + 1)
+        away = np.hypot(moves[:, None], moves[None]).astype(np.float32)
+        dy, dx = np.unravel_index(int(np.argmax(np.rint(fit) - 0.02 * away)), fit.shape)
+        corner = corner + np.asarray([dy - reach, dx - reach])
+        self.centre = corner + np.asarray(self.form.shape) / 2
+        there = _window(of_colour, corner, (a, b)) & self.form
+        bare = _window(background, corner, (a, b)) & self.form
+        self.hidden = 1.0 - float(np.count_nonzero(there | bare) / self.area)
+        # a form that lies on more background than colour is not there, whatever bit of another thing it touches
+        return float(np.count_nonzero(there) / self.area) if there.sum() > bare.sum() else 0.0
+
+    def see(self, seen: Bool[np.ndarray, "h w"], before: np.ndarray, whole: bool) -> bool:
+        """Takes in the region it was seen in; True when that is all of it. `whole`: no other blob is in the region."""
+        form, centre = cut_out(seen)
+        alike = likeness(form, self.form) > 0.9 and 0.9 < form.sum() / self.area < 1.1
+        full = bool(whole and (self.hidden < 0.02 or alike))
+        if (whole and self.hidden < 0.02) or (whole and form.sum() > 1.1 * self.area):
+            self.form, self.centre = form, centre
+        moved = (self.centre - before) / (self.lost + 1)
+        weight = 1.0 if self.fresh else 0.6 if full else 0.3
+        self.velocity = (1 - weight) * self.velocity + weight * moved
+        self.fresh, self.lost = False, 0
+        return full
+
+    def miss(self, before: np.ndarray) -> None:
+        """It was not seen: it drifts on, ever slower."""
+        self.centre = before + self.velocity
+        self.velocity = self.velocity * 0.9
+        self.lost += 1
+
+
+def likeness(one: Bool[np.ndarray, "a b"], other: Bool[np.ndarray, "c d"]) -> float:
+    """IoU of two forms scaled to one height; the width follows, so that a flattened form is unlike."""
+    import cv2
+
+    def scaled(form: np.ndarray) -> np.ndarray:
+        a, b = form.shape
+        unit = 32 / max(a, b)
+        small = cv2.resize(
+            form.astype(np.float32), (max(round(b * unit), 1), max(round(a * unit), 1)), interpolation=cv2.INTER_AREA
+        )
+        square = np.zeros((32, 32), bool)
+        y, x = (32 - small.shape[0]) // 2, (32 - small.shape[1]) // 2
+        square[y : y + small.shape[0], x : x + small.shape[1]] = small > 0.5
+        return square
+
+    a, b = scaled(one), scaled(other)
+    return float(np.count_nonzero(a & b) / max(np.count_nonzero(a | b), 1))
+
+
+def cut_out(mask: Bool[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "a b"], Float64[np.ndarray, " 2"]]:
+    """A mask within its tight box, and the box's middle (y, x)."""
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    form = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    return form, np.asarray([ys[0] + ys[-1] + 1, xs[0] + xs[-1] + 1]) / 2
+
+
+def _window(whole: np.ndarray, corner: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A part of a frame [h w] from `corner` (y, x), which may lie outside it: zeros there."""
+    part = np.zeros(size, whole.dtype)
+    (y, x), (a, b) = corner, size
+    top, left, bottom, right = max(y, 0), max(x, 0), min(y + a, whole.shape[0]), min(x + b, whole.shape[1])
+    if top < bottom and left < right:
+        part[top - y : bottom - y, left - x : right - x] = whole[top:bottom, left:right]
+    return part
+
+
+def pasted(form: Bool[np.ndarray, "a b"], centre: np.ndarray, size: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+    """A frame with the form's middle at `centre`, cut at the borders."""
+    whole = np.zeros(size, bool)
+    y, x = np.rint(centre - np.asarray(form.shape) / 2).astype(int)
+    top, left = max(y, 0), max(x, 0)
+    bottom, right = min(y + form.shape[0], size[0]), min(x + form.shape[1], size[1])
+    if top < bottom and left < right:
+        whole[top:bottom, left:right] = form[top - y : bottom - y, left - x : right - x]
+    return whole
+
+
+def grown(mask: Bool[np.ndarray, "h w"], margin: int) -> Bool[np.ndarray, "h w"]:
+    import cv2
+
+    return cv2.dilate(mask.view(np.uint8), np.ones((2 * margin + 1,) * 2, np.uint8)).astype(bool)
