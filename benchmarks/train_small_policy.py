@@ -17,8 +17,8 @@ from revseg.training.sft import SFTConfig, sft
 from revseg.training.small import build_model, build_processor
 from revseg.types import Sample
 
-ROUNDS = (("keyframe_terse:size=84,stamps=true", "keyframe_json"), ("box_terse:size=112", "box_json"))
-SINGLE = ("keyframe_and_box_terse:size=84,stamps=true", "keyframe_and_box_json")
+ROUNDS = (("keyframe_terse:size=84,ruler=14", "keyframe_json"), ("box_terse:size=112,ruler=14", "box_json"))
+SINGLE = ("keyframe_and_box_terse:size=84,ruler=14", "keyframe_and_box_json")
 
 
 def everything(sample: Sample) -> MaskTrack:
@@ -43,7 +43,7 @@ def corpus(count: int = 400) -> Iterator[str]:
 
 def fresh(folder: str, hidden: int, layers: int, seed: int) -> str:
     """A randomly initialised policy of that size, saved to a folder."""
-    processor = build_processor(corpus())
+    processor = build_processor(corpus(), merge=1)
     model = build_model(processor, hidden=hidden, layers=layers, vision_hidden=hidden, seed=seed)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -70,6 +70,7 @@ def main() -> None:
         batch=args.batch,
         muon_lr=args.lr,
         adam_lr=0.15 * args.lr,
+        weight_decay=0.05,
         rounds=ROUNDS,
         single_round=SINGLE,
         single=0.15,

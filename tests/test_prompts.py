@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from revseg.errors import SpecError
 from revseg.registry import build, names
 from revseg.rollout.prompts import resize
-from revseg.rollout.rounds import shown
 from revseg.testing import clips, queries
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Target, Turn
 
@@ -126,15 +125,26 @@ def test_template_mistakes(tmp_path):
         build("prompt", f"template:path={path},show=all")(start())
 
 
-def test_stamps_number_pairs_of_frames():
-    """The number of a pair's first frame before it; together the pairs are the clip that the answer speaks of."""
+def test_ruler_by_hand():
+    """Rows that start a tile tell the time, columns the place; all other pixels are the picture's."""
+    rollout = start(frames=4)
     for name in ("keyframe_terse", "keyframe_and_box_terse"):
-        for frames in (5, 4, 1):
-            rollout = start(frames=frames)
-            plain = build("prompt", f"{name}:size=56")(rollout)
-            marked = build("prompt", f"{name}:size=56,stamps=true")(rollout)
-            assert [p for p in marked.parts if isinstance(p, str)] == [*map(str, range(0, frames, 2)), plain.parts[-1]]
-            assert [len(clip) for clip in marked.clips] == [2] * (frames // 2) + [1] * (frames % 2)
-            whole = shown(marked, rollout.clip)
-            assert np.array_equal(whole.frames, plain.clips[0].frames)
-            assert whole.frame_ids.tolist() == rollout.clip.frame_ids.tolist()
+        (plain,) = build("prompt", f"{name}:size=56")(rollout).clips
+        (ruled,) = build("prompt", f"{name}:size=56,ruler=14")(rollout).clips
+        assert ruled.frame_ids.tolist() == plain.frame_ids.tolist()
+        inside = np.arange(56) % 14 > 0
+        assert np.array_equal(ruled.frames[:, inside][:, :, inside], plain.frames[:, inside][:, :, inside])
+        assert (ruled.frames[0, 14] == [0, 128, 255]).all()  # time 0: sine 0, cosine 1
+        assert (ruled.frames[2, 28] == [32, 218, 218]).all()  # 2 of 16: an eighth of a turn
+        assert (ruled.frames[:, 15:28, 42] == [191, 64, 0]).all()  # three quarters right, a quarter down
+
+
+def test_ruler_of_a_long_clip_and_of_pictures():
+    """More than 16 frames share one turn; a picture of round 2 has a ruler, too."""
+    (clip,) = build("prompt", "keyframe_terse:size=28,ruler=14")(start(frames=32)).clips
+    assert clip.frames[:, 0, 0, 0].tolist() == np.round(np.arange(32) / 32 * 255).astype(int).tolist()
+    rollout = after_round_one((2, "x"), frames=4)
+    (picture,) = build("prompt", "box_terse:size=28,ruler=14")(rollout).clips
+    assert (picture.frames[0, 1:14, 14] == [128, 0, 0]).all()
+    with pytest.raises(SpecError, match="ruler=-1"):
+        build("prompt", "box_terse:ruler=-1")(rollout)

@@ -106,21 +106,25 @@ def test_learns_and_a_stopped_run_ends_the_same(tmp_path: Path) -> None:
 
 
 def test_a_scene_is_told_whole() -> None:
-    """Both frames' objects, each with the box that it has on the frame named."""
+    """Both frames' objects, each with the box that it has on the frame named; frames keep their numbers."""
     expert = Expert((build("prompt", "keyframe_and_box_terse:size=112"),), lambda text: [1], grid=1)
     for seed in range(20):
         sample = Shapes(size=20, seed=4)[seed]
         clip = build("sampler", "uniform")(sample.video, sample.query, 16)
         scene: Any = getattr(sample.video.reader, "scene")  # noqa: B009
         everything = true_masks(scene, by_name(scene, range(len(scene.things))))
-        rollout = parsed(expert.scene(clip, np.random.default_rng(seed), everything), ONE)
-        assert rollout.error is None
-        shown = everything.at(rollout.clip.frame_ids)
+        rollout = expert.scene(clip, np.random.default_rng(seed), everything)
+        answer = build("parser", "keyframe_and_box_json")(rollout.turns[0].reply.text, clip)
+        assert answer.error is None
+        (part,) = rollout.turns[0].prompt.clips
+        shown = everything.at(part.frame_ids)
+        start = rollout.clip.frame_ids.tolist().index(part.frame_ids[0])
+        assert (len(part), start % 2) == (2, 0)
         seen = [o for o in range(shown.objects) if shown.select([o]).boxes.any()]
-        assert [t.description for t in rollout.answer.targets] == [shown.names[o] for o in seen]
-        for target, o in zip(rollout.answer.targets, seen, strict=True):
+        assert [t.description for t in answer.targets] == [shown.names[o] for o in seen]
+        for target, o in zip(answer.targets, seen, strict=True):
             assert target.keyframe is not None
-            assert np.abs(target.boxes[0] - shown.select([o]).boxes[target.keyframe]).max() <= 1 / 112
+            assert np.abs(target.boxes[0] - shown.select([o]).boxes[target.keyframe - start]).max() <= 1 / 112
 
 
 def test_rows_of_a_batch_are_drawn_one_by_one(tmp_path: Path) -> None:
@@ -155,6 +159,8 @@ def test_telling_by_hand() -> None:
     assert tell(boxes, "when") == "from 1 to 3"
     assert tell(boxes, "where") == "20 52 to 40 52 to 60 52"
     assert tell(boxes, "size") == "size 20 to 40"
+    assert tell(boxes, "when", 10) == "from 11 to 13"
+    assert tell(boxes, "at 13", 10) == "60 52"
     assert [tell(boxes, f"at {frame}") for frame in (0, 1, 3)] == ["is not there", "20 52", "60 52"]
     assert {tell(np.zeros((4, 4), np.float32), about.replace("at", "at 0")) for about in ABOUT} == {""}
     gap = np.where(np.arange(4)[:, None] == 2, 0, boxes).astype(np.float32)
@@ -171,8 +177,8 @@ def test_parts_of_a_clip_show_who_comes_and_goes() -> None:
     visible = np.ones((2, 16), bool)
     visible[0, :11] = False
     starts = [_part(visible, 4, np.random.default_rng(seed)) for seed in range(200)]
-    assert set(starts) <= set(range(13))
+    assert set(starts) <= set(range(0, 13, 2))
     assert np.mean([8 <= at <= 10 for at in starts]) > 0.7
     assert {_part(visible, 16, np.random.default_rng(seed)) for seed in range(20)} == {0}
-    assert {_part(visible[1:], 2, np.random.default_rng(seed)) for seed in range(300)} == set(range(15))
+    assert {_part(visible[1:], 2, np.random.default_rng(seed)) for seed in range(300)} == set(range(0, 15, 2))
     assert _part(visible[:, :1], 2, np.random.default_rng(0)) == 0

@@ -68,25 +68,23 @@ def keyframe_and_box(rollout: Rollout, *, size: int | Sequence[int] = 448, fps: 
 
 
 @register("prompt", "keyframe_terse")
-def keyframe_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, stamps: bool = False) -> Message:
-    """Round 1 for a small policy: the clip and the question, nothing else. `stamps`: see `stamped`."""
-    clip = resize(rollout.clip, size)
-    return Message("user", (*(stamped(clip) if stamps else [clip]), f" {rollout.query.text}"))
+def keyframe_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, ruler: int = 0) -> Message:
+    """Round 1 for a small policy: the clip and the question, nothing else. `ruler`: see `ruled`."""
+    return Message("user", (ruled(resize(rollout.clip, size), ruler), f" {rollout.query.text}"))
 
 
 @register("prompt", "box_terse")
-def box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112) -> Message:
-    """Round 2 for a small policy: the keyframe and the description, nothing else."""
+def box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, ruler: int = 0) -> Message:
+    """Round 2 for a small policy: the keyframe and the description, nothing else. `ruler`: see `ruled`."""
     targets = rollout.answer.targets
     words = "; ".join(target.description for target in targets)
-    return Message("user", (*_pictures(rollout, targets, size), f" {words}"))
+    return Message("user", (*(ruled(picture, ruler) for picture in _pictures(rollout, targets, size)), f" {words}"))
 
 
 @register("prompt", "keyframe_and_box_terse")
-def keyframe_and_box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, stamps: bool = False) -> Message:
-    """Both in one round for a small policy: the clip, the word "both" and the question. `stamps`: see `stamped`."""
-    clip = resize(rollout.clip, size)
-    return Message("user", (*(stamped(clip) if stamps else [clip]), f" both {rollout.query.text}"))
+def keyframe_and_box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, ruler: int = 0) -> Message:
+    """Both in one round for a small policy: the clip, the word "both" and the question. `ruler`: see `ruled`."""
+    return Message("user", (ruled(resize(rollout.clip, size), ruler), f" both {rollout.query.text}"))
 
 
 @register("prompt", "template")
@@ -126,16 +124,27 @@ def resize(clip: Clip, size: int | Sequence[int]) -> Clip:
     return Clip(np.stack([np.asarray(f) for f in frames]), clip.frame_ids)
 
 
-def stamped(clip: Clip) -> tuple[str | Clip, ...]:
-    """The clip in pairs of frames, each after the number of its first: "0", two frames, "2", two frames ...
+def ruled(clip: Clip, tile: int) -> Clip:
+    """The clip with a ruler in its pixels: the top row of each tile is coloured by time, its left column by place.
 
-    Two frames are one patch in time. Rotary positions tell distances in time, not times, and a small model hardly
-    learns from them which frame it looks at; a number in front it only has to repeat. Qwen3-VL (arXiv 2511.21631) gave
-    up its times in rotary positions for text, too.
+    `tile` is the side of a tile in pixels, best that of the policy's patches; 0 draws nothing. Rotary positions tell
+    distances, not where or when a patch is: released models have learnt to tell, a small one hardly learns it from the
+    little that it sees. The idea is CoordConv's (arXiv 1807.03247): coordinates as an input beside the colours. Time is
+    counted in sixteenths of the clip, or in frames where there are fewer than 16 of them.
     """
-    starts = range(0, len(clip), 2)
-    pairs = [Clip(clip.frames[at : at + 2], clip.frame_ids[at : at + 2]) for at in starts]
-    return tuple(part for at, pair in zip(starts, pairs, strict=True) for part in (str(at), pair))
+    if tile < 0:
+        raise SpecError(f"ruler={tile}: expected the side of a tile in pixels, or 0 for none")
+    if not tile:
+        return clip
+    frames, (height, width) = clip.frames.copy(), clip.size
+    turn = np.arange(len(clip)) / max(len(clip), 16)
+    times = np.stack([turn, 0.5 + 0.5 * np.sin(2 * np.pi * turn), 0.5 + 0.5 * np.cos(2 * np.pi * turn)], -1)
+    places = np.zeros((height, len(range(0, width, tile)), 3))
+    places[..., 0] = np.arange(places.shape[1]) * tile / width
+    places[..., 1] = (np.arange(height) // tile * tile / height)[:, None]
+    frames[:, :, ::tile] = np.round(255 * places)
+    frames[:, ::tile] = np.round(255 * times)[:, None, None]
+    return Clip(frames, clip.frame_ids)
 
 
 def _about_clip(rollout: Rollout, text: str, size: int | Sequence[int], fps: float) -> Message:

@@ -27,7 +27,7 @@ class Expert:
 
     prompts: tuple[Prompt, ...]
     encode: Any
-    visible: float = 0.3
+    visible: float = 0.5
     grid: int = 2
 
     def conversation(
@@ -85,20 +85,23 @@ class Expert:
     def scene(self, clip: Clip, rng: np.random.Generator, others: MaskTrack, frames: int = 2) -> Rollout:
         """One round about a few frames in a row: where each object is on one of them, or how it goes on; then its box.
 
-        What is there is learnt here, before what is meant, and on few frames before many. The prompt has to be one
-        that asks for keyframe and box together.
+        What is there is learnt here, before what is meant, and on few frames before many. Frames keep the numbers that
+        they have in the clip: when they are is then learnt on the fewest, where it is all that can be learnt of time.
+        The prompt has to be one that asks for keyframe and box together.
         """
         whole = others.at(clip.frame_ids)
         at = _part(np.stack([whole.select([o]).visible for o in range(whole.objects)]), frames, rng)
-        part = Clip(clip.frames[at : at + frames], clip.frame_ids[at : at + frames])
-        track, about = others.at(part.frame_ids), str(rng.choice(ABOUT))
-        about = f"at {rng.integers(len(part))}" if about == "at" else about
-        rollout = Rollout(part, Query("scene", f"every object {about}"), 1)
-        prompt = self.prompts[0](rollout)
+        about = str(rng.choice(ABOUT))
+        about = f"at {at + rng.integers(min(frames, len(clip)))}" if about == "at" else about
+        rollout = Rollout(clip, Query("scene", f"every object {about}"), 1)
+        prompt = _cut(self.prompts[0](rollout), slice(at, at + frames))
+        track = others.at(clip.frame_ids[at : at + frames])
         rows = {o: track.select([o]) for o in range(track.objects)}
         seen = [o for o in rows if self._good(rows[o]).any()]
-        targets = [t for o in seen for t in self._targets(rows[o], [track.names[o]], rng)]
-        told = [f"{track.names[o]} {tell(rows[o].boxes, about)}" for o in seen]
+        targets = [
+            replace(t, keyframe=t.keyframe + at) for o in seen for t in self._targets(rows[o], [track.names[o]], rng)
+        ]
+        told = [f"{track.names[o]} {tell(rows[o].boxes, about, at)}" for o in seen]
         text = f"<think>{' . '.join(told)}</think><answer>{_json([self._item(t, prompt) for t in targets])}</answer>"
         return _with(rollout, Turn(prompt, self._reply(text), Answer(tuple(targets))))
 
@@ -154,13 +157,24 @@ class Expert:
 
 
 def _part(visible: Bool[np.ndarray, "o t"], frames: int, rng: np.random.Generator) -> int:
-    """Where to start a part of so many frames: mostly such that an object comes or goes in it, if any does."""
+    """Where to start a part of so many frames: mostly such that an object comes or goes in it, if any does.
+
+    An even number, so that the pairs of frames which are one patch in time are those of the whole clip.
+    """
     last = max(visible.shape[1] - frames, 0)
     changes = np.flatnonzero((visible[:, 1:] != visible[:, :-1]).any(0))
     if not len(changes) or rng.random() < 0.25:
-        return int(rng.integers(last + 1))
+        return int(rng.integers(last + 1)) // 2 * 2
     change = int(rng.choice(changes))
-    return int(rng.integers(min(max(change + 2 - frames, 0), last), min(change, last) + 1))
+    return int(rng.integers(min(max(change + 2 - frames, 0), last), min(change, last) + 1)) // 2 * 2
+
+
+def _cut(message: Message, part: slice) -> Message:
+    """The message with a part of its clip."""
+    return replace(
+        message,
+        parts=tuple(Clip(p.frames[part], p.frame_ids[part]) if isinstance(p, Clip) else p for p in message.parts),
+    )
 
 
 def _with(rollout: Rollout, turn: Turn) -> Rollout:

@@ -34,6 +34,7 @@ class SFTConfig:
     batch: int = 32
     muon_lr: float = 0.01
     adam_lr: float = 3e-3
+    weight_decay: float = 0.0  # of Muon's matrices
     warmup: int = 50
     rounds: Sequence[Sequence[str]] = (("keyframe", "keyframe_json"), ("box", "box_json"))
     single_round: Sequence[str] = ("keyframe_and_box", "keyframe_and_box_json")
@@ -72,7 +73,8 @@ def sft(
     # unless told, torchrun's processes stay alone
     accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
     folder.mkdir(parents=True, exist_ok=True)
-    optimizers = muon_and_adamw(policy.model, muon_lr=config.muon_lr, adam_lr=config.adam_lr)
+    rates = {"muon_lr": config.muon_lr, "adam_lr": config.adam_lr, "weight_decay": config.weight_decay}
+    optimizers = muon_and_adamw(policy.model, **rates)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     start = load_checkpoint(folder / "checkpoint.pt", policy.model, optimizers)
     if accelerator.is_main_process:

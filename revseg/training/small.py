@@ -28,10 +28,12 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int = 112) -> Any:
+def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int = 112, merge: int = 2) -> Any:
     """A Qwen2_5_VLProcessor whose byte-level tokenizer is trained on `corpus`; whole numbers are single tokens.
 
     Every number from 0 to `size` is a token, so that a coordinate is one draw. Unknown words fall back to bytes.
+    `merge` patches by as many are one token of a picture: 2 in the released models, whose pictures are large. A token
+    that holds parts of several objects is hard to read for a small model.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
@@ -56,7 +58,8 @@ def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int 
         pad_token="<|endoftext|>",
         additional_special_tokens=[t for t in SPECIAL if t != "<|im_end|>"],
     )
-    return Qwen2_5_VLProcessor(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE)
+    pictures, videos = Qwen2VLImageProcessor(merge_size=merge), Qwen2VLVideoProcessor(merge_size=merge)
+    return Qwen2_5_VLProcessor(pictures, tokenizer, videos, chat_template=CHAT_TEMPLATE)
 
 
 def build_model(
@@ -105,6 +108,7 @@ def build_model(
             "out_hidden_size": hidden,
             "tokens_per_second": 2,
             "window_size": 112,
+            "spatial_merge_size": processor.image_processor.merge_size,
             "rope_parameters": {"rope_type": "axial", "rope_theta": 10.0},
             "fullatt_block_indexes": list(range(vision_depth)),
         },

@@ -5,13 +5,14 @@ from jaxtyping import Float
 
 # Each frame by itself first of all: what is told of two or three frames can be guessed from the first. Times are told
 # as often as places: half of what is told of them is "from the first to the last".
-ABOUT = ("at", "at", "when", "where", "size")
+ABOUT = ("at", "at", "when", "when", "where", "size")
 STEP = 4  # of places and sizes, in percent
 
 
-def tell(boxes: Float[np.ndarray, "t 4"], about: str) -> str:
+def tell(boxes: Float[np.ndarray, "t 4"], about: str, start: int = 0) -> str:
     """One object's boxes over a clip, as shares of the picture, told one way; "" for an object that is never seen.
 
+    `start` is the number of the first frame.
     "when": the first and the last of the clip's frames that show it, "from 0 to 15". "where": its centre in percent of
     width and height on the first of them, half-way and on the last, "24 60 to 40 60 to 56 60". "at 7": its centre on
     frame 7, "40 60", or "is not there". "size": its longer side in percent on the first and the last, "size 16 to 28".
@@ -20,11 +21,11 @@ def tell(boxes: Float[np.ndarray, "t 4"], about: str) -> str:
     if not len(seen):
         return ""
     if about.startswith("at "):
-        frame = int(about.removeprefix("at "))
+        frame = int(about.removeprefix("at ")) - start
         return _place(boxes[frame]) if frame in seen else "is not there"
     first, last = int(seen[0]), int(seen[-1])
     if about == "when":
-        return f"from {first} to {last}"
+        return f"from {start + first} to {start + last}"
     middle = int(seen[np.abs(seen - (first + last) // 2).argmin()])
     if about == "where":
         return " to ".join(_place(boxes[frame]) for frame in (first, middle, last))
