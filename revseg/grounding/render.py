@@ -20,14 +20,15 @@ def render(
     coords: str = "pixel",
     tags: bool = False,
     step: float = 0.0,
+    compact: bool = False,
     thinking: str = "",
 ) -> str:
     """The canonical reply for a round: the parser named `kind` reads the same answer from it, to the last bit.
 
     `shown` are the pictures of that round (coordinates are pixels of them, by `coords` else); `tags` puts tags around a
     `box_json` reply too; `step` above 0 rounds coordinates to its multiples, at least one apart, and is then not
-    exact. Raises InputError for an answer that the form cannot say: a failed one, a target without what is asked, a
-    point that is not on the target.
+    exact; `compact` leaves out the spaces between fields. Raises InputError for an answer that the form cannot say: a
+    failed one, a target without what is asked, a point that is not on the target.
     """
     if kind not in KINDS or coords not in COORDS:
         raise InputError(
@@ -39,7 +40,8 @@ def render(
     scale = np.array([width, height], np.float64)
     items = [item for target in answer.targets for item in _items(target, kind, scale, step)]
     # As a JSON escape "<" is still "<" to a parser, and cannot be mistaken for a tag.
-    text = json.dumps(items, ensure_ascii=False).replace("<", "\\u003c")
+    separators = (",", ":") if compact else None
+    text = json.dumps(items, ensure_ascii=False, separators=separators).replace("<", "\\u003c")
     if kind == "box_json" and not tags:
         return text
     return f"<think>{thinking}</think><answer>{text}</answer>"

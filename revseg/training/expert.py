@@ -4,14 +4,14 @@ The keyframe is a frame where the target is well visible, not the best one, and 
 and where an object exactly ends is left for reinforcement learning to find.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from revseg.grounding.render import render
 from revseg.masks import MaskTrack
 from revseg.training.telling import ABOUT, tell
 from revseg.types import Answer, Clip, Message, Prompt, Query, Reply, Rollout, Sample, Target, Turn
@@ -70,10 +70,9 @@ class Expert:
         names = sample.meta.get("descriptions") or (sample.query.text,)
         targets = self._targets(sample.truth.at(clip.frame_ids), names, rng)
         thinking = str(sample.meta.get("thinking", f"so {sample.query.text}"))
-        items = [self._item(t, prompt if boxed else None) for t in targets]
         answer = Answer(tuple(t if boxed else Target(t.keyframe, t.description) for t in targets))
-        text = f"<think>{thinking}</think><answer>{_json(items)}</answer>"
-        return Turn(prompt, self._reply(text), answer), targets
+        kind = "keyframe_and_box_json" if boxed else "keyframe_json"
+        return self._turn(prompt, prompt.clips[-1] if boxed else clip, answer, kind, thinking), targets
 
     def boxes(self, sample: Sample, clip: Clip, rng: np.random.Generator, others: MaskTrack, count: int) -> Rollout:
         """Only box rounds, `count` of them about any objects of the scene, without the clip before them: cheap."""
@@ -102,8 +101,8 @@ class Expert:
             replace(t, keyframe=t.keyframe + at) for o in seen for t in self._targets(rows[o], [track.names[o]], rng)
         ]
         told = [f"{track.names[o]} {tell(rows[o].boxes, about, at)}" for o in seen]
-        text = f"<think>{' . '.join(told)}</think><answer>{_json([self._item(t, prompt) for t in targets])}</answer>"
-        return _with(rollout, Turn(prompt, self._reply(text), Answer(tuple(targets))))
+        answer, shown = Answer(tuple(targets)), prompt.clips[-1]
+        return _with(rollout, self._turn(prompt, shown, answer, "keyframe_and_box_json", " . ".join(told)))
 
     def _asked(self, clip: Clip, query: Query, target: Target) -> Rollout:
         """A conversation in which round 1 has just named the target."""
@@ -112,9 +111,8 @@ class Expert:
 
     def _box_round(self, rollout: Rollout, state: Rollout, targets: Sequence[Target]) -> Rollout:
         prompt = self.prompts[1](state)
-        items = [{"bbox_2d": self._pixels(t, prompt)} for t in targets]
         answer = Answer(tuple(Target(boxes=t.boxes) for t in targets))
-        return _with(rollout, Turn(prompt, self._reply(_json(items)), answer))
+        return _with(rollout, self._turn(prompt, prompt.clips[-1], answer, "box_json"))
 
     def _targets(self, truth: MaskTrack, names: Sequence[str], rng: np.random.Generator) -> list[Target]:
         """Each visible object on a keyframe, the same one for all where one shows them all."""
@@ -141,19 +139,9 @@ class Expert:
         picks = rng.permutation(np.resize(np.arange(track.objects), max(extra, track.objects)))[:extra]
         return [t for o in picks for t in self._targets(track.select([int(o)]), [track.names[o]], rng)]
 
-    def _item(self, target: Target, shown: Message | None) -> Mapping[str, Any]:
-        item: dict[str, Any] = {"frame_idx": target.keyframe, "object description": target.description}
-        return item if shown is None else {**item, "bbox_2d": self._pixels(target, shown)}
-
-    def _pixels(self, target: Target, shown: Message) -> list[int]:
-        """The box in pixels of the picture shown, on the grid, and never empty."""
-        height, width = shown.clips[-1].size
-        scale = np.array([width, height, width, height]) / self.grid
-        x1, y1, x2, y2 = np.round(target.boxes[0] * scale).astype(int) * self.grid
-        return [int(v) for v in (x1, y1, max(x2, x1 + self.grid), max(y2, y1 + self.grid))]
-
-    def _reply(self, text: str) -> Reply:
-        return Reply(text, np.asarray(self.encode(text), np.int64))
+    def _turn(self, prompt: Message, shown: Clip, answer: Answer, kind: str, thinking: str = "") -> Turn:
+        text = render(answer, shown, kind=kind, step=self.grid, compact=True, thinking=thinking)
+        return Turn(prompt, Reply(text, np.asarray(self.encode(text), np.int64)), answer)
 
 
 def _part(visible: Bool[np.ndarray, "o t"], frames: int, rng: np.random.Generator) -> int:
@@ -179,7 +167,3 @@ def _cut(message: Message, part: slice) -> Message:
 
 def _with(rollout: Rollout, turn: Turn) -> Rollout:
     return Rollout(rollout.clip, rollout.query, rollout.planned, (*rollout.turns, turn))
-
-
-def _json(items: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps(items, separators=(",", ":"))
