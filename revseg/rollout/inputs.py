@@ -1,4 +1,4 @@
-"""What a model's forward is given: rows of pieces, left-padded, with positions; pictures that rows share seen once."""
+"""What a model's forward is given: rows of pieces, padded, with positions; pictures that rows share seen once."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,18 @@ if TYPE_CHECKING:
 
 
 def collate(
-    policy: Any, pieces: Sequence[Sequence[Encoded]], starts: Sequence[int], *, distinct: bool = False
+    policy: Any,
+    pieces: Sequence[Sequence[Encoded]],
+    starts: Sequence[int],
+    *,
+    distinct: bool = False,
+    causal: bool = False,
 ) -> dict[str, "torch.Tensor"]:
     """Left-padded model inputs for rows of pieces: ids and mask [b s], positions [4 b s], patches and their grids.
 
-    With `distinct`, the patches of a block that several rows share are there once.
+    With `distinct`, the patches of a block that several rows share are there once. With `causal`, rows are padded on
+    the right and come without a mask: causal attention looks at nothing after a token, and kernels that know it is
+    causal skip half of the work.
     """
     import torch
 
@@ -27,11 +34,15 @@ def collate(
     mask = np.zeros((len(rows), width), bool)
     places = np.zeros((4, len(rows), width), np.int64)
     for i, (row, start) in enumerate(zip(pieces, starts, strict=True)):
-        pad = width - len(rows[i])
-        ids[i, pad:], mask[i, pad:] = rows[i], True
-        places[1:, i, pad:] = policy.encoder.positions(row, start)[0]
-        places[0, i, pad:] = np.arange(width - pad)  # only the three rotary rows matter under a mask
+        pad = 0 if causal else width - len(rows[i])
+        here = slice(pad, pad + len(rows[i]))
+        ids[i, here], mask[i, here] = rows[i], True
+        places[1:, i, here] = policy.encoder.positions(row, start)[0]
+        # only the three rotary rows matter under a mask; without one, a fall tells transformers of packed rows
+        places[0, i, pad:] = np.arange(width - pad)
     inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+    if causal:
+        del inputs["attention_mask"]
     batch = {name: torch.as_tensor(value, device=device) for name, value in inputs.items()}
     blocks = [block for row in pieces for piece in row for block in piece.blocks]
     side = policy.encoder.merge
@@ -83,7 +94,8 @@ def pictures_once(
         parts = seen.pooler_output.split([block.grid.tokens for block in distinct])
         features = torch.cat([parts[distinct.index(block)] for block in some]).to(embeds)
         embeds = embeds.masked_scatter((ids == token)[..., None], features)
-    return {"inputs_embeds": embeds, **{name: inputs[name] for name in ("attention_mask", "position_ids")}}
+    kept = [name for name in ("attention_mask", "position_ids") if name in inputs]
+    return {"inputs_embeds": embeds, **{name: inputs[name] for name in kept}}
 
 
 def base_model(model: Any) -> Any:

@@ -35,12 +35,13 @@ def sampled_states(
     import torch
     from transformers import DynamicCache
 
-    marks = torch.as_tensor(sampled_positions(rollouts, pieces), device=policy.model.device)
     prompts = list(dict.fromkeys(row[0] for row in pieces))
     said = any(len(piece.token_ids) for row in pieces for piece in row[1:])
     # checkpointed layers are run again in the backward pass, and so take no cache
-    if len(prompts) == len(pieces) or not said or _checkpointed(policy.model):
-        inputs = collate(policy, pieces, [0] * len(pieces), distinct=True)
+    whole = len(prompts) == len(pieces) or not said or _checkpointed(policy.model)
+    marks = torch.as_tensor(sampled_positions(rollouts, pieces, left=not whole), device=policy.model.device)
+    if whole:
+        inputs = collate(policy, pieces, [0] * len(pieces), distinct=True, causal=True)
         hidden = hidden_states(policy, pictures_once(policy, pieces, inputs))
         return hidden[:, :-1][marks[:, 1:]], inputs["input_ids"][:, 1:][marks[:, 1:]]
     cache = DynamicCache()
@@ -72,12 +73,15 @@ def _checkpointed(model: Any) -> bool:
     return model.training and any(getattr(layer, "gradient_checkpointing", False) for layer in layers)
 
 
-def sampled_positions(rollouts: Sequence[Rollout], pieces: Sequence[Sequence[Any]]) -> np.ndarray:
-    """bool[b s]: which tokens of the left-padded rows were sampled (each reply's own), and so count for a loss."""
-    width = max(sum(len(p.token_ids) for p in row) for row in pieces)
-    marks = np.zeros((len(pieces), width), bool)
-    for mark, rollout, row in zip(marks, rollouts, pieces, strict=True):
-        at = width - sum(len(p.token_ids) for p in row)
+def sampled_positions(rollouts: Sequence[Rollout], pieces: Sequence[Sequence[Any]], *, left: bool) -> np.ndarray:
+    """bool[b s]: which tokens of the padded rows were sampled (each reply's own), and so count for a loss.
+
+    `left` says on which side the padding is.
+    """
+    lengths = [sum(len(piece.token_ids) for piece in row) for row in pieces]
+    marks = np.zeros((len(pieces), max(lengths)), bool)
+    for mark, rollout, row, length in zip(marks, rollouts, pieces, lengths, strict=True):
+        at = len(mark) - length if left else 0
         for index, piece in enumerate(row):
             if index % 2 == 1 and len(rollout.turns[index // 2].reply.token_ids):
                 mark[at : at + len(piece.token_ids)] = True
