@@ -20,8 +20,8 @@ from revseg import ReVSeg, Sampling, Table, TrainConfig
 from revseg.evaluation.header import files_of
 from revseg.evaluation.table import plain
 from revseg.record import versions
-from revseg.registry import format_spec, parse_spec
 from revseg.rollout.qwen import BUNDLED
+from revseg.spec import format_spec, parse_spec
 
 HERE = Path(__file__).parent
 TAUGHT = (

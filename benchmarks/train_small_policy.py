@@ -8,6 +8,7 @@ Stopped and started again with the same arguments, it goes on from its checkpoin
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from revseg.datasets.shapes import Shapes, by_name, scene_of
 from revseg.datasets.shapes_render import true_masks
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/small")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--alone-first", type=int, default=0, help="steps of scenes with one object, before all others")
     parser.add_argument("--boxes-first", type=int, default=700)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--asides", type=int, default=2, help="other questions about each clip")
@@ -88,6 +90,10 @@ def main() -> None:
         if row["step"] % 20 == 0:
             print(f"step {row['step']}: loss {row['loss']:.3f}, {row['seconds']:.2f} s", flush=True)
 
+    if args.alone_first:  # what a thing looks like and where it is, before which is which
+        alone = replace(config, steps=args.alone_first, boxes_first=args.alone_first)
+        single = Shapes(size=10_000_000, split="train", objects=[1, 1], kinds=["attribute"])
+        sft(policy, single, f"{args.out}/alone", alone, others=everything, report=report)
     sft(policy, dataset, args.out, config, others=everything, asides=dataset.asides, report=report)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from revseg.errors import SpecError
-from revseg.registry import parse_spec
+from revseg.spec import parse_spec
 
 Guard = Callable[[], AbstractContextManager[None]]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

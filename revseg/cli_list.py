@@ -5,7 +5,8 @@ import shutil
 import textwrap
 from typing import Any
 
-from revseg.registry import REGISTRIES, format_spec, options_of, registry
+from revseg.registry import REGISTRIES, options_of, registry
+from revseg.spec import format_spec
 
 
 def describe(kind: str | None = None) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from revseg.errors import InputError, SpecError
-from revseg.registry import parse_spec
+from revseg.spec import parse_spec
 
 TABLES = ("model", "data", "train")
 

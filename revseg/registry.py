@@ -10,14 +10,12 @@ A *spec* is one of
 A class is constructed with the options; a function gets its keyword-only options bound.
 """
 
-import ast
 import difflib
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -25,40 +23,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from revseg.errors import SpecError
+from revseg.spec import parse_spec
 
 T = TypeVar("T")
 P = TypeVar("P")
-
-_LITERALS = {"True": True, "False": False, "None": None, "true": True, "false": False, "none": None}
-
-
-def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
-    """`"box:size=840,label='a b'"` -> `("box", {"size": 840, "label": "a b"})`.
-
-    Raises SpecError when the text is not of that form.
-    """
-    name, colon, rest = text.partition(":")
-    if colon and (name.endswith(".py") or not _is_option(rest)):
-        attribute, colon, rest = rest.partition(":")
-        name = f"{name}:{attribute}"
-    options: dict[str, Any] = {}
-    for item in _split(rest) if colon else []:
-        key, equals, value = item.partition("=")
-        if not equals or not key.strip().isidentifier():
-            raise SpecError(f"cannot read the spec {text!r}: expected name:option=value,..., got {item!r}")
-        if key.strip() in options:
-            raise SpecError(f"cannot read the spec {text!r}: {key.strip()} is given twice")
-        options[key.strip()] = _value(value.strip())
-    if not name.strip():
-        raise SpecError(f"cannot read the spec {text!r}: the name is missing")
-    return name.strip(), options
-
-
-def format_spec(name: str, options: Mapping[str, Any]) -> str:
-    """The inverse of `parse_spec`: `("box", {"size": 840})` -> `"box:size=840"`."""
-    if not options:
-        return name
-    return f"{name}:{','.join(f'{key}={_text(value)}' for key, value in options.items())}"
 
 
 class Registry(Generic[T]):
@@ -244,53 +212,3 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {what}: {name!r}.{hint} Known: {', '.join(known) or 'none'}"
-
-
-def _is_option(text: str) -> bool:
-    return re.match(r"\s*[A-Za-z_]\w*\s*=", text) is not None
-
-
-def _split(text: str) -> list[str]:
-    """At commas outside quotes and brackets. A backslash escapes in double quotes (JSON), not in single ones."""
-    items, depth, quote, start, escaped = [], 0, "", 0, False
-    for i, char in enumerate(text):
-        if escaped:
-            escaped = False
-        elif quote:
-            escaped = char == "\\" and quote == '"'
-            quote = "" if char == quote else quote
-        elif char in "\"'" and (i == 0 or text[i - 1] in "=[,({: "):
-            quote = char
-        elif char in "[{(":
-            depth += 1
-        elif char in ")}]":
-            depth -= 1
-        elif char == "," and depth == 0:
-            items.append(text[start:i])
-            start = i + 1
-    return [*items, text[start:]]
-
-
-def _value(text: str) -> Any:
-    if text in _LITERALS:
-        return _LITERALS[text]
-    if len(text) >= 2 and text[0] == text[-1] == "'":
-        return text[1:-1]
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    if not text.startswith(("[", "{", "(")):
-        return text
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value)
-    if isinstance(value, str) and _value(value) == value and re.fullmatch(r"[\w./~@+-][\w ./~@+:-]*(?<! )", value):
-        return value
-    return json.dumps(value)

@@ -12,7 +12,7 @@ import revseg
 from revseg.errors import InputError, SpecError
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg
-from revseg.registry import format_spec
+from revseg.spec import format_spec
 from revseg.types import Grounding, Query, Rollout, Sample, Sampling
 from revseg.video import Video
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import revseg
 from revseg.errors import SpecError
-from revseg.registry import REGISTRIES, Registry, format_spec, options_of, parse_spec, registry, spec_of
+from revseg.registry import REGISTRIES, Registry, options_of, registry, spec_of
+from revseg.spec import format_spec, parse_spec
 from revseg.testing import check_parser, check_reward, check_tracker, moving_squares
 
 KINDS = ("policy", "prompt", "parser", "reward", "tracker", "objective", "sampler", "dataset")

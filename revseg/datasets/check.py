@@ -11,6 +11,7 @@ from revseg import registry
 from revseg.datasets.layout import frame_files
 from revseg.errors import RevsegError, SpecError
 from revseg.progress import tracked
+from revseg.spec import parse_spec
 from revseg.types import Dataset, Sample
 from revseg.video import FolderReader
 
@@ -73,7 +74,7 @@ def check(name: str, root: str, *, limit: int | None = None, progress: bool = Fa
     `name` may be a spec, such as "mevis:split=train"; `options` are the reader's. `limit` checks so many samples,
     spread evenly. SpecError for an unknown dataset or option; everything else that is wrong is in the report.
     """
-    short, given = registry.parse_spec(name)
+    short, given = parse_spec(name)
     notes: list[str] = []
     problems: list[Problem] = []
     with warnings.catch_warnings(record=True) as caught:

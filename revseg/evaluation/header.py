@@ -11,8 +11,9 @@ from revseg.errors import SpecError
 from revseg.evaluation.results import FORMAT, VERSION
 from revseg.pipeline import ReVSeg
 from revseg.record import versions
-from revseg.registry import parse_spec, spec_of
+from revseg.registry import spec_of
 from revseg.rollout.qwen import BUNDLED
+from revseg.spec import parse_spec
 from revseg.types import Dataset
 
 SLICE = 1 << 20  # bytes read at either end of a large file

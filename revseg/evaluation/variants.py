@@ -10,7 +10,8 @@ from typing import Any
 from revseg.errors import InputError
 from revseg.evaluation.header import files_of
 from revseg.pipeline import ReVSeg
-from revseg.registry import format_spec, options_of, parse_spec, registry, spec_of
+from revseg.registry import options_of, registry, spec_of
+from revseg.spec import format_spec, parse_spec
 from revseg.training.config import TrainConfig
 from revseg.types import Sampling
 

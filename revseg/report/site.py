@@ -17,9 +17,10 @@ from revseg.evaluation.results import Results, Row
 from revseg.evaluation.signatures import find_signatures
 from revseg.evaluation.stages import Stages, stages_of
 from revseg.progress import tracked
-from revseg.registry import build, parse_spec
+from revseg.registry import build
 from revseg.report.album import Album
 from revseg.report.entries import FIGURES, line, page
+from revseg.spec import parse_spec
 from revseg.types import Dataset
 
 CHUNK = 1000  # lines of the list in a file, and samples in a folder

@@ -10,7 +10,8 @@ import numpy as np
 
 from revseg.errors import PartError, SpecError
 from revseg.masks import MaskTrack
-from revseg.registry import format_spec, registry, spec_of
+from revseg.registry import registry, spec_of
+from revseg.spec import format_spec
 from revseg.types import Reward, RewardBreakdown, Rollout
 
 Weights = Mapping[Any, float]  # a spec, or the callable itself, to its weight

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from revseg.errors import InputError
-from revseg.registry import format_spec, register
+from revseg.registry import register
 from revseg.rollout.writing import write
+from revseg.spec import format_spec
 from revseg.types import Message, Reply, Rollout, Sampling, Target
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from revseg.errors import InputError, OutputError
 from revseg.pipeline import ReVSeg
-from revseg.registry import format_spec, parse_spec, spec_of
+from revseg.registry import spec_of
+from revseg.spec import format_spec, parse_spec
 from revseg.training.config import TrainConfig
 
 

@@ -13,7 +13,7 @@ from revseg.evaluation.scores.pairs import Missing
 from revseg.evaluation.scores.ref_davis17 import ref_davis17
 from revseg.evaluation.scores.revos import revos, robustness_of_run
 from revseg.evaluation.scores.table import QueryScore, Scores, group_means, overall_means
-from revseg.registry import parse_spec
+from revseg.spec import parse_spec
 
 
 @dataclass(frozen=True)
