@@ -8,12 +8,14 @@ Stopped and started again with the same arguments, it goes on from its checkpoin
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 from revseg.datasets.shapes import Shapes, by_name, scene_of
-from revseg.datasets.shapes_render import true_masks
+from revseg.datasets.shapes_render import FORMS, true_masks
+from revseg.datasets.shapes_scene import COLOURS
 from revseg.masks import MaskTrack
 from revseg.rollout.qwen import QwenPolicy
+from revseg.training.eyes import EyesConfig, open_eyes
 from revseg.training.sft import SFTConfig, sft
 from revseg.training.small import build_model, build_processor
 from revseg.types import Sample
@@ -42,13 +44,14 @@ def corpus(count: int = 400) -> Iterator[str]:
                     yield f'":"{name}","bbox_2d":[1,2,3,4]}},{{"frame_idx":0,"object description":"{name}"}}]</answer>'
 
 
-def fresh(folder: str, hidden: int, layers: int, seed: int) -> str:
-    """A randomly initialised policy of that size, saved to a folder."""
+def fresh(hidden: int, layers: int, seed: int) -> QwenPolicy:
+    """A randomly initialised policy of that size."""
     processor = build_processor(corpus(), merge=1)
     model = build_model(processor, hidden=hidden, layers=layers, vision_hidden=hidden, seed=seed)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        return QwenPolicy(folder)
 
 
 def main() -> None:
@@ -56,7 +59,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/small")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--alone-first", type=int, default=0, help="steps of scenes with one object, before all others")
+    parser.add_argument("--eyes-first", type=int, default=0, help="steps in which the vision tower alone is taught")
     parser.add_argument("--boxes-first", type=int, default=700)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--asides", type=int, default=2, help="other questions about each clip")
@@ -66,7 +69,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     args = parser.parse_args()
-    policy = QwenPolicy(args.weights or fresh(f"{args.out}/start", args.hidden, args.layers, args.seed))
+    policy = QwenPolicy(args.weights) if args.weights else fresh(args.hidden, args.layers, args.seed)
     config = SFTConfig(
         steps=args.steps,
         batch=args.batch,
@@ -88,12 +91,11 @@ def main() -> None:
 
     def report(row: dict[str, float]) -> None:
         if row["step"] % 20 == 0:
-            print(f"step {row['step']}: loss {row['loss']:.3f}, {row['seconds']:.2f} s", flush=True)
+            print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
-    if args.alone_first:  # what a thing looks like and where it is, before which is which
-        alone = replace(config, steps=args.alone_first, boxes_first=args.alone_first)
-        single = Shapes(size=10_000_000, split="train", objects=[1, 1], kinds=["attribute"])
-        sft(policy, single, f"{args.out}/alone", alone, others=everything, report=report)
+    if args.eyes_first:
+        eyes = EyesConfig((ROUNDS[0][0], ROUNDS[1][0]), (tuple(COLOURS), tuple(FORMS)), steps=args.eyes_first)
+        open_eyes(policy, dataset, f"{args.out}/eyes", eyes, others=everything, report=report)
     sft(policy, dataset, args.out, config, others=everything, asides=dataset.asides, report=report)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revseg.rollout.encoding import Encoded
+from revseg.rollout.encoding import Block, Encoded
 
 if TYPE_CHECKING:
     import torch
@@ -96,6 +96,17 @@ def pictures_once(
         embeds = embeds.masked_scatter((ids == token)[..., None], features)
     kept = [name for name in ("attention_mask", "position_ids") if name in inputs]
     return {"inputs_embeds": embeds, **{name: inputs[name] for name in kept}}
+
+
+def see(policy: Any, blocks: "Sequence[Block]") -> "torch.Tensor":
+    """float[n h]: the tokens of blocks of pictures as the language model gets them, block after block."""
+    import torch
+
+    visual, side = base_model(policy.model).model.visual, policy.encoder.merge
+    patches = torch.as_tensor(np.concatenate([block.patches for block in blocks]), device=policy.model.device)
+    grids = torch.tensor([[b.grid.t, b.grid.h * side, b.grid.w * side] for b in blocks], device=policy.model.device)
+    pixels = normalise(patches, policy.processor.image_processor).to(visual.dtype)
+    return visual(pixels, grid_thw=grids, return_dict=True).pooler_output
 
 
 def base_model(model: Any) -> Any:

@@ -1,25 +1,34 @@
 """Optimizers, schedules and the step itself."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
 
-def muon_and_adamw(model: Any, *, muon_lr: float, adam_lr: float, weight_decay: float = 0.0) -> list[Any]:
+def muon_and_adamw(
+    model: Any,
+    *,
+    muon_lr: float,
+    adam_lr: float,
+    weight_decay: float = 0.0,
+    plain: "Iterable[torch.nn.Parameter]" = (),
+) -> list[Any]:
     """Torch's optimizers over one model: Muon on its hidden matrices, AdamW on everything else.
 
     Muon (K. Jordan et al. 2024) orthogonalises the momentum of weight matrices; on models of a few million parameters
     trained from nothing it needs a fraction of AdamW's steps. Embeddings, the output layer, norms, biases and the patch
     convolution stay with AdamW, as its authors advise; the convolution, whose outputs are sums over a thousand pixels,
-    at a tenth of the rate (muP, arXiv 2203.03466: in proportion to one over the inputs). An optimizer without
-    parameters is left out.
+    at a tenth of the rate (muP, arXiv 2203.03466: in proportion to one over the inputs). So do the parameters in
+    `plain`. An optimizer without parameters is left out.
     """
     import torch
 
-    words = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+    words = {id(p) for p in plain}
+    if hasattr(model, "get_output_embeddings"):
+        words |= {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim == 2 and id(p) not in words]
     wide = [p for p in trained if p.ndim > 2]

@@ -1,0 +1,192 @@
+"""Teaching a vision tower what each of its tokens shows, before a language model learns to read them.
+
+A released vision tower has seen its pictures long before it meets questions. One trained from nothing through a
+language model gets a few words a video to learn from; told of every token whose colour, form and box it shows, it gets
+hundreds. The linear readers of that are thrown away.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from revseg.masks import MaskTrack
+from revseg.registry import build
+from revseg.rollout.inputs import base_model, see
+from revseg.training.checkpoint import load_checkpoint, save_checkpoint
+from revseg.training.log import append_rows, cut_rows
+from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_decay
+from revseg.types import Answer, Dataset, Message, Reply, Rollout, Sample, Target, Turn
+
+if TYPE_CHECKING:
+    from revseg.rollout.encoding import Block
+
+LEAST = 0.06  # share of a token's pixels from which the object in it is what it shows
+BINS = 50  # of a coordinate; one more says that the object is not on that frame
+UNSAID = -100  # a label that counts for nothing
+
+
+@dataclass(frozen=True)
+class EyesConfig:
+    """A run of `steps` batches of clips, and of one picture of each, as `prompts` (a round's two) show them.
+
+    `words` are the kinds of words in the objects' names, in their order: each name is one of each kind.
+    """
+
+    prompts: tuple[str, str]
+    words: tuple[tuple[str, ...], ...]
+    steps: int = 600
+    batch: int = 32
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+    warmup: int = 50
+    sampler: str = "uniform"
+    num_frames: int = 16
+    seed: int = 0
+    bf16: bool = True
+    save_every: int = 200
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """How many answers each reader has: the words or none, two boxes, and the token's own time and place."""
+        return (*(len(kind) + 1 for kind in self.words), *[BINS + 2] * 8, *[self.num_frames] * 3)
+
+
+def open_eyes(
+    policy: Any,
+    dataset: Dataset,
+    folder: str | Path,
+    config: EyesConfig,
+    *,
+    others: Callable[[Sample], MaskTrack],
+    report: Callable[[dict[str, float]], None] = lambda row: None,
+) -> None:
+    """Train the vision tower of `policy` in place; logs and checkpoints in `folder`, from which it goes on.
+
+    `others(sample)` gives all objects of a scene, with names. Under torchrun the processes share each batch.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    folder = Path(folder)
+    accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
+    folder.mkdir(parents=True, exist_ok=True)
+    visual = base_model(policy.model).model.visual
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        readers = torch.nn.Linear(visual.config.out_hidden_size, sum(config.classes)).to(policy.model.device)
+    both = torch.nn.ModuleDict({"visual": visual, "readers": readers})
+    parameters = list(both.parameters())
+    optimizers = muon_and_adamw(both, muon_lr=config.muon_lr, adam_lr=config.adam_lr, plain=readers.parameters())
+    start = load_checkpoint(folder / "checkpoint.pt", both, optimizers)
+    if accelerator.is_main_process:
+        cut_rows(folder / "log.jsonl", start)
+    for step in range(start, config.steps):
+        began = time.perf_counter()
+        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        blocks, told = _batch(policy, dataset, config, step, others, mine)
+        scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
+        with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
+            read = readers(see(policy, blocks)).float().split(config.classes, -1)
+        labels = torch.as_tensor(told, device=policy.model.device)
+        losses = [
+            torch.nn.functional.cross_entropy(scores, label, ignore_index=UNSAID)
+            for scores, label in zip(read, labels.T, strict=True)
+        ]
+        loss = torch.stack(losses).nan_to_num().mean() / accelerator.num_processes
+        loss.backward()
+        if accelerator.num_processes > 1:
+            sum_over_processes(parameters, accelerator)
+        norm = descend(optimizers, parameters, 1.0)
+        row = {"step": step, "loss": accelerator.reduce(loss.detach(), "sum").item(), "grad_norm": norm}
+        row |= {"right": _right(read, labels, len(config.words)), "seconds": time.perf_counter() - began}
+        if accelerator.is_main_process:
+            append_rows(folder / "log.jsonl", [row])
+            report(row)
+            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                save_checkpoint(folder / "checkpoint.pt", both, optimizers, step + 1)
+
+
+def _right(read: Any, labels: Any, words: int) -> float:
+    """The share of tokens showing an object whose words are all told right."""
+    shown = labels[:, words] != UNSAID
+    right = [scores[shown].argmax(-1) == labels[shown, i] for i, scores in enumerate(read[:words])]
+    return float(np.logical_and.reduce([r.cpu().numpy() for r in right]).mean()) if shown.any() else float("nan")
+
+
+def _batch(
+    policy: Any,
+    dataset: Dataset,
+    config: EyesConfig,
+    step: int,
+    others: Callable[[Sample], MaskTrack],
+    rows: slice,
+) -> "tuple[list[Block], Int64[np.ndarray, 'n k']]":
+    """What is seen in one step, and what to say of each token; each row is drawn from (seed, step, row) alone."""
+    sampler = build("sampler", config.sampler)
+    clips, pictures = (build("prompt", spec) for spec in config.prompts)
+    blocks: list[Block] = []
+    told: list[np.ndarray] = []
+    for row in range(config.batch)[rows]:
+        rng = np.random.default_rng([config.seed, step, row])
+        sample = dataset[int(rng.integers(len(dataset)))]
+        clip = sampler(sample.video, sample.query, config.num_frames)
+        track = others(sample).at(clip.frame_ids)
+        whole = clips(Rollout(clip, sample.query, 2))
+        frame = int(rng.integers(len(clip)))
+        named = Turn(Message("user", ("",)), Reply(""), Answer((Target(frame, "x"),)))
+        picture = pictures(Rollout(clip, sample.query, 2, (named,)))
+        for message, part, still in ((whole, track, False), (picture, track.at(clip.frame_ids[[frame]]), True)):
+            (piece,) = policy.encoder.prompt(message, first=True).blocks
+            blocks.append(piece)
+            told.append(labels(part, (piece.grid.t, piece.grid.h, piece.grid.w), config.words, still=still))
+    videos = [i for i, block in enumerate(blocks) if block.is_video]
+    order = [*videos, *(i for i in range(len(blocks)) if i not in videos)]
+    return [blocks[i] for i in order], np.concatenate([told[i] for i in order])
+
+
+def labels(
+    track: MaskTrack, grid: tuple[int, int, int], words: Sequence[Sequence[str]], *, still: bool = False
+) -> Int64[np.ndarray, "n k"]:
+    """What each token of a grid (times, rows, columns; times of two frames each) shows, as `EyesConfig.classes` counts.
+
+    The object with the most pixels in it: its words (the last class: none), its boxes on both frames in fiftieths
+    (the last class: not there; `UNSAID` where there is no object); then the token's time (not of a `still`), row and
+    column.
+    """
+    times, rows, columns = grid
+    frames = np.minimum(np.arange(2 * times), len(track) - 1)
+    seen = _shares(track, rows, columns)[:, frames].reshape(track.objects, times, 2, rows, columns).mean(2)
+    best = seen.argmax(0)
+    shown = (seen.max(0) >= LEAST)[..., None]
+    kinds = [name.split(" ") for name in track.names]
+    named = np.array([[kind.index(word) for kind, word in zip(words, name, strict=True)] for name in kinds])
+    nothing = np.array([len(kind) for kind in words])
+    boxes = np.stack([track.select([o]).boxes for o in range(track.objects)])[:, frames]
+    there = (boxes[..., 2:] > boxes[..., :2]).all(-1, keepdims=True)
+    bins = np.where(there, np.round(boxes * BINS), BINS + 1).astype(np.int64).reshape(track.objects, times, 8)
+    own = np.stack(np.meshgrid(np.arange(times), np.arange(rows), np.arange(columns), indexing="ij"), -1)
+    if still:
+        own[..., 0] = UNSAID
+    said = np.concatenate(
+        [
+            np.where(shown, named[best], nothing),
+            np.where(shown, bins[best, np.arange(times)[:, None, None]], UNSAID),
+            own,
+        ],
+        -1,
+    )
+    return said.reshape(times * rows * columns, -1)
+
+
+def _shares(track: MaskTrack, rows: int, columns: int) -> np.ndarray:
+    """float[o t rows columns]: the share of each cell that each object covers."""
+    dense = track.dense().astype(np.float32)
+    height, width = track.size
+    down, across = (np.arange(n) * side // n for n, side in ((rows, height), (columns, width)))
+    counts = np.add.reduceat(np.add.reduceat(dense, down, axis=2), across, axis=3)
+    return counts / (height * width / rows / columns)

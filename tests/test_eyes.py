@@ -1,0 +1,71 @@
+"""What the vision tower is told of its tokens, and that it learns it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_qwen import save_tiny_qwen
+
+from revseg.datasets.shapes import Shapes, by_name, scene_of
+from revseg.datasets.shapes_render import FORMS, true_masks
+from revseg.datasets.shapes_scene import COLOURS
+from revseg.masks import MaskTrack
+from revseg.rollout.qwen import QwenPolicy
+from revseg.training.eyes import BINS, UNSAID, EyesConfig, labels, open_eyes
+from revseg.types import Sample
+
+WORDS = (("red", "blue"), ("circle", "square"))
+
+
+def test_labels_by_hand() -> None:
+    """A blue square in the right column of a 2 x 2 grid, gone on the second of three frames; a speck of red circle."""
+    masks = np.zeros((2, 3, 10, 20), bool)
+    masks[0, [0, 2], 0:5, 10:20] = True
+    masks[1, :, 9, 0] = True
+    told = labels(MaskTrack.from_dense(masks, names=["blue square", "red circle"]), (2, 2, 2), WORDS).reshape(
+        2, 2, 2, -1
+    )
+    box = [BINS // 2, 0, BINS, BINS // 2]
+    assert told[0, 0, 1].tolist() == [1, 1, *box, *[BINS + 1] * 4, 0, 0, 1]
+    assert told[1, 0, 1].tolist() == [1, 1, *box, *box, 1, 0, 1]  # an odd last frame stands for both
+    assert told[0, 1, 0].tolist() == [2, 2, *[UNSAID] * 8, 0, 1, 0]  # 2 % of a token is too little to be told
+    still = labels(
+        MaskTrack.from_dense(masks[:, :1], names=["blue square", "red circle"]), (1, 2, 2), WORDS, still=True
+    )
+    assert still[:, -3].tolist() == [UNSAID] * 4
+    assert still[1].tolist() == [1, 1, *box, *box, UNSAID, 0, 1]
+
+
+def everything(sample: Sample) -> MaskTrack:
+    scene = scene_of(sample)
+    return true_masks(scene, by_name(scene, range(len(scene.things))))
+
+
+def run(folder: Path, report: Callable[[dict[str, float]], None]) -> None:
+    policy = QwenPolicy(save_tiny_qwen(folder / "start"))
+    prompts = ("keyframe_terse:size=56", "box_terse:size=56")
+    config = EyesConfig(
+        prompts, (tuple(COLOURS), tuple(FORMS)), steps=24, batch=4, warmup=1, adam_lr=0.03, num_frames=4, save_every=3
+    )
+    open_eyes(policy, Shapes(size=64), folder / "run", config, others=everything, report=report)
+
+
+def test_a_tower_learns_what_its_tokens_show(tmp_path: Path) -> None:
+    """Before against after; a run that was stopped goes on as if it had not been."""
+    logs: list[dict[str, float]] = []
+    run(tmp_path / "whole", logs.append)
+    losses = [row["loss"] for row in logs]
+    assert losses[-1] < 0.95 * losses[0]
+    again: list[float] = []
+
+    def stop_at_four(row: dict[str, float]) -> None:
+        if row["step"] == 4:
+            raise KeyboardInterrupt
+        again.append(row["loss"])
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", stop_at_four)
+    del again[3:]  # the checkpoint is of three steps
+    run(tmp_path / "stopped", lambda row: again.append(row["loss"]))
+    assert again == losses
