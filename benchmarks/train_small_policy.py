@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--weights", default=None, help="a policy to go on from, instead of random weights")
     parser.add_argument("--world", type=json.loads, default={}, help="options of the world, as JSON")
     parser.add_argument("--lr", type=float, default=0.02, help="of Muon; AdamW's is 0.15 of it")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches ahead")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     args = parser.parse_args()
@@ -83,6 +84,7 @@ def main() -> None:
         asides=args.asides,
         boxes_first=args.boxes_first,
         seed=args.seed,
+        workers=args.workers,
     )
     dataset = Shapes(size=10_000_000, split="train", **args.world)
     count = sum(p.numel() for p in policy.model.parameters())
@@ -94,7 +96,9 @@ def main() -> None:
             print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
     if args.eyes_first:
-        eyes = EyesConfig((ROUNDS[0][0], ROUNDS[1][0]), (tuple(COLOURS), tuple(FORMS)), steps=args.eyes_first)
+        words = (tuple(COLOURS), tuple(FORMS))
+        prompts = (ROUNDS[0][0], ROUNDS[1][0])
+        eyes = EyesConfig(prompts, words, steps=args.eyes_first, seed=args.seed, workers=args.workers)
         open_eyes(policy, dataset, f"{args.out}/eyes", eyes, others=everything, report=report)
     sft(policy, dataset, args.out, config, others=everything, asides=dataset.asides, report=report)
 

@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.rollout.inputs import base_model, see
+from revseg.training.ahead import prepared
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.log import append_rows, cut_rows
 from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_decay
@@ -34,7 +35,8 @@ UNSAID = -100  # a label that counts for nothing
 class EyesConfig:
     """A run of `steps` batches of clips, and of one picture of each, as `prompts` (a round's two) show them.
 
-    `words` are the kinds of words in the objects' names, in their order: each name is one of each kind.
+    `words` are the kinds of words in the objects' names, in their order: each name is one of each kind. `workers`
+    processes make batches ahead.
     """
 
     prompts: tuple[str, str]
@@ -49,6 +51,7 @@ class EyesConfig:
     seed: int = 0
     bf16: bool = True
     save_every: int = 200
+    workers: int = 0
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -85,10 +88,13 @@ def open_eyes(
     start = load_checkpoint(folder / "checkpoint.pt", both, optimizers)
     if accelerator.is_main_process:
         cut_rows(folder / "log.jsonl", start)
-    for step in range(start, config.steps):
-        began = time.perf_counter()
-        mine = slice(accelerator.process_index, None, accelerator.num_processes)
-        blocks, told = _batch(policy, dataset, config, step, others, mine)
+    mine, steps = slice(accelerator.process_index, None, accelerator.num_processes), range(start, config.steps)
+
+    def make(step: int) -> "tuple[list[Block], np.ndarray]":
+        return _batch(policy, dataset, config, step, others, mine)
+
+    began = time.perf_counter()
+    for step, (blocks, told) in zip(steps, prepared(make, steps, config.workers), strict=True):
         scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
         with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
             read = readers(see(policy, blocks)).float().split(config.classes, -1)
@@ -109,6 +115,7 @@ def open_eyes(
             report(row)
             if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
                 save_checkpoint(folder / "checkpoint.pt", both, optimizers, step + 1)
+        began = time.perf_counter()
 
 
 def _right(read: Any, labels: Any, words: int) -> float:

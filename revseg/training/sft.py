@@ -11,6 +11,7 @@ import numpy as np
 
 from revseg.masks import MaskTrack
 from revseg.registry import build
+from revseg.training.ahead import prepared
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.expert import Expert
 from revseg.training.log import append_rows, cut_rows
@@ -27,7 +28,8 @@ class SFTConfig:
     `extra` box rounds about any object of the scene follow each two-round one, then `asides` other questions about its
     video, because they cost little beside its clip. The first `boxes_first` batches hold box rounds and descriptions of
     whole scenes, twice as many in all: naming and finding things is learnt before telling which is meant. Scenes start
-    with two frames; their number doubles up to `num_frames` at equal intervals.
+    with two frames; their number doubles up to `num_frames` at equal intervals. `workers` processes make batches ahead,
+    for an accelerator that would have to wait.
     """
 
     steps: int = 2000
@@ -47,6 +49,7 @@ class SFTConfig:
     seed: int = 0
     bf16: bool = True
     save_every: int = 200
+    workers: int = 0
 
 
 def sft(
@@ -80,10 +83,13 @@ def sft(
     if accelerator.is_main_process:
         cut_rows(folder / "log.jsonl", start)
     policy.model.train()
-    for step in range(start, config.steps):
-        began = time.perf_counter()
-        mine = slice(accelerator.process_index, None, accelerator.num_processes)
-        rollouts = batch(policy, dataset, config, step, others, mine, asides)
+    mine, steps = slice(accelerator.process_index, None, accelerator.num_processes), range(start, config.steps)
+
+    def make(step: int) -> list[Rollout]:
+        return batch(policy, dataset, config, step, others, mine, asides)
+
+    began = time.perf_counter()
+    for step, rollouts in zip(steps, prepared(make, steps, config.workers), strict=True):
         scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
         with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
             scores = torch.cat(policy.logprobs(rollouts))
@@ -100,6 +106,7 @@ def sft(
             report(row)
             if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
                 save_checkpoint(folder / "checkpoint.pt", policy.model, optimizers, step + 1)
+        began = time.perf_counter()
     if not accelerator.is_main_process:
         return
     policy.model.eval()
