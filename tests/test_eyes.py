@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_qwen import save_tiny_qwen
 
 from revseg.datasets.shapes import Shapes, by_name, scene_of
 from revseg.datasets.shapes_render import FORMS, true_masks
 from revseg.datasets.shapes_scene import COLOURS
+from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.rollout.qwen import QwenPolicy
-from revseg.training.eyes import BINS, UNSAID, EyesConfig, labels, open_eyes
+from revseg.training.eyes import BINS, UNSAID, EyesConfig, Reader, labels, open_eyes
+from revseg.training.small import build_model, build_processor
 from revseg.types import Sample
 
 WORDS = (("red", "blue"), ("circle", "square"))
@@ -42,8 +43,15 @@ def everything(sample: Sample) -> MaskTrack:
     return true_masks(scene, by_name(scene, range(len(scene.things))))
 
 
+def tiny(folder: Path, text: str) -> QwenPolicy:
+    processor = build_processor([text] * 50, vocabulary=600)
+    build_model(processor, hidden=64, layers=1, heads=2, vision_hidden=64, vision_depth=2).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return QwenPolicy(str(folder))
+
+
 def run(folder: Path, report: Callable[[dict[str, float]], None]) -> None:
-    policy = QwenPolicy(save_tiny_qwen(folder / "start"))
+    policy = tiny(folder / "start", " ".join(["", *COLOURS, *FORMS, "none"]))
     prompts = ("keyframe_terse:size=56", "box_terse:size=56")
     config = EyesConfig(
         prompts, (tuple(COLOURS), tuple(FORMS)), steps=24, batch=4, warmup=1, adam_lr=0.03, num_frames=4, save_every=3
@@ -69,3 +77,9 @@ def test_a_tower_learns_what_its_tokens_show(tmp_path: Path) -> None:
     del again[3:]  # the checkpoint is of three steps
     run(tmp_path / "stopped", lambda row: again.append(row["loss"]))
     assert again == losses
+
+
+def test_words_have_to_be_tokens(tmp_path: Path) -> None:
+    config = EyesConfig(("keyframe_terse", "box_terse"), WORDS)
+    with pytest.raises(InputError, match="token for each of red, blue"):
+        Reader(tiny(tmp_path, " red circle square none"), config)

@@ -97,9 +97,8 @@ class Expert:
         track = others.at(clip.frame_ids[at : at + frames])
         rows = {o: track.select([o]) for o in range(track.objects)}
         seen = [o for o in rows if self._good(rows[o]).any()]
-        targets = [
-            replace(t, keyframe=t.keyframe + at) for o in seen for t in self._targets(rows[o], [track.names[o]], rng)
-        ]
+        good = [t for o in seen for t in self._targets(rows[o], [track.names[o]], rng)]
+        targets = [replace(t, keyframe=at + (t.keyframe or 0)) for t in good]
         told = [f"{track.names[o]} {tell(rows[o].boxes, about, at)}" for o in seen]
         answer, shown = Answer(tuple(targets)), prompt.clips[-1]
         return _with(rollout, self._turn(prompt, shown, answer, "keyframe_and_box_json", " . ".join(told)))

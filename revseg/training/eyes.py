@@ -2,7 +2,9 @@
 
 A released vision tower has seen its pictures long before it meets questions. One trained from nothing through a
 language model gets a few words a video to learn from; told of every token whose colour, form and box it shows, it gets
-hundreds. The linear readers of that are thrown away.
+hundreds. It has to tell them in the language model's own words: read as that model's last state would be, a token
+gives the colour and the form as words and, through one matrix each, its coordinates as numbers. So words and what they
+look like are alike to the language model before it sees its first question. The matrices are thrown away.
 """
 
 import time
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int64
 
+from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.rollout.inputs import base_model, see
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
     from revseg.rollout.encoding import Block
 
 LEAST = 0.06  # share of a token's pixels from which the object in it is what it shows
-BINS = 50  # of a coordinate; one more says that the object is not on that frame
+BINS = 50  # of a coordinate, told in percent
+SPACE = "\u0120"  # as byte-level tokenizers write it
 UNSAID = -100  # a label that counts for nothing
 
 
@@ -53,11 +57,6 @@ class EyesConfig:
     save_every: int = 200
     workers: int = 0
 
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """How many answers each reader has: the words or none, two boxes, and the token's own time and place."""
-        return (*(len(kind) + 1 for kind in self.words), *[BINS + 2] * 8, *[self.num_frames] * 3)
-
 
 def open_eyes(
     policy: Any,
@@ -78,14 +77,11 @@ def open_eyes(
     folder = Path(folder)
     accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
     folder.mkdir(parents=True, exist_ok=True)
-    visual = base_model(policy.model).model.visual
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        readers = torch.nn.Linear(visual.config.out_hidden_size, sum(config.classes)).to(policy.model.device)
-    both = torch.nn.ModuleDict({"visual": visual, "readers": readers})
-    parameters = list(both.parameters())
-    optimizers = muon_and_adamw(both, muon_lr=config.muon_lr, adam_lr=config.adam_lr, plain=readers.parameters())
-    start = load_checkpoint(folder / "checkpoint.pt", both, optimizers)
+    read = Reader(policy, config)
+    parameters = list(read.parts.parameters())
+    words = read.parts["words"].parameters()
+    optimizers = muon_and_adamw(read.parts, muon_lr=config.muon_lr, adam_lr=config.adam_lr, plain=words)
+    start = load_checkpoint(folder / "checkpoint.pt", read.parts, optimizers)
     if accelerator.is_main_process:
         cut_rows(folder / "log.jsonl", start)
     mine, steps = slice(accelerator.process_index, None, accelerator.num_processes), range(start, config.steps)
@@ -96,33 +92,76 @@ def open_eyes(
     began = time.perf_counter()
     for step, (blocks, told) in zip(steps, prepared(make, steps, config.workers), strict=True):
         scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
-        with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
-            read = readers(see(policy, blocks)).float().split(config.classes, -1)
         labels = torch.as_tensor(told, device=policy.model.device)
-        losses = [
-            torch.nn.functional.cross_entropy(scores, label, ignore_index=UNSAID)
-            for scores, label in zip(read, labels.T, strict=True)
-        ]
-        loss = torch.stack(losses).nan_to_num().mean() / accelerator.num_processes
+        with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
+            losses, right = read(see(policy, blocks), labels)
+        loss = losses.mean() / accelerator.num_processes
         loss.backward()
         if accelerator.num_processes > 1:
             sum_over_processes(parameters, accelerator)
         norm = descend(optimizers, parameters, 1.0)
         row = {"step": step, "loss": accelerator.reduce(loss.detach(), "sum").item(), "grad_norm": norm}
-        row |= {"right": _right(read, labels, len(config.words)), "seconds": time.perf_counter() - began}
+        row |= {"right": right, "seconds": time.perf_counter() - began}
         if accelerator.is_main_process:
             append_rows(folder / "log.jsonl", [row])
             report(row)
             if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-                save_checkpoint(folder / "checkpoint.pt", both, optimizers, step + 1)
+                save_checkpoint(folder / "checkpoint.pt", read.parts, optimizers, step + 1)
         began = time.perf_counter()
 
 
-def _right(read: Any, labels: Any, words: int) -> float:
-    """The share of tokens showing an object whose words are all told right."""
-    shown = labels[:, words] != UNSAID
-    right = [scores[shown].argmax(-1) == labels[shown, i] for i, scores in enumerate(read[:words])]
-    return float(np.logical_and.reduce([r.cpu().numpy() for r in right]).mean()) if shown.any() else float("nan")
+class Reader:
+    """What a language model would say of the tokens that it gets, were each its last state.
+
+    `parts` are all modules that are trained: the vision tower, the words with the norm before them, and a matrix for
+    each coordinate.
+    """
+
+    def __init__(self, policy: Any, config: EyesConfig) -> None:
+        import torch
+
+        model = base_model(policy.model)
+        visual, text = model.model.visual, model.model.language_model
+        size = visual.config.out_hidden_size
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            turns = torch.nn.ModuleList(torch.nn.Linear(size, size, bias=False) for _ in range(8 + 3))
+        self.turns: Any = turns.to(policy.model.device)
+        modules = {"visual": visual, "norm": text.norm, "words": model.get_output_embeddings(), "turns": self.turns}
+        self.parts: Any = torch.nn.ModuleDict(modules)
+        token = policy.encoder.tokenizer.convert_tokens_to_ids
+        none = token(SPACE + "none")
+        numbers = [token(str(n)) for n in range(max(2 * BINS + 1, config.num_frames))]
+        self.said: list[tuple[int, list[int]]] = []  # the label's column, the tokens that it counts
+        for column, kind in enumerate(config.words):
+            # a word with a space before it is another token than at the start of a text, where not all have one
+            forms = [[token(space + word) for word in kind] for space in (SPACE, "")]
+            if None in (*forms[0], none, *numbers):
+                raise InputError(
+                    f"expected a tokenizer with a token for each of {', '.join(kind)}, none and each number"
+                )
+            self.said += [(column, [*ids, none]) for ids in forms if None not in ids]
+        places, times = [*numbers[: 2 * BINS + 1 : 2], none], numbers[: config.num_frames]
+        self.turned = [(len(config.words) + i, ids) for i, ids in enumerate([places] * 8 + [times] * 3)]
+
+    def __call__(self, tokens: Any, labels: Any) -> tuple[Any, float]:
+        """Losses float[k] of all that is said of tokens [n h], and the share of those that show something of which all
+        words are right."""
+        import torch
+
+        norm, words, first = self.parts["norm"], self.parts["words"].weight, self.turned[0][0]
+        state = norm(tokens)
+        turned = (norm(turn(tokens)) for turn in self.turns)
+        said = [(state, *one) for one in self.said] + [(t, *one) for t, one in zip(turned, self.turned, strict=True)]
+        losses, right = [], labels[:, first] != UNSAID
+        shown = right.sum().clamp(min=1)
+        for state, column, ids in said:
+            scores = (state @ words[ids].T.to(state.dtype)).float()
+            loss = torch.nn.functional.cross_entropy(scores, labels[:, column], ignore_index=UNSAID)
+            losses.append(loss.nan_to_num())
+            if column < first:
+                right = right & (scores.argmax(-1) == labels[:, column])
+        return torch.stack(losses), float(right.sum() / shown)
 
 
 def _batch(
@@ -159,7 +198,7 @@ def _batch(
 def labels(
     track: MaskTrack, grid: tuple[int, int, int], words: Sequence[Sequence[str]], *, still: bool = False
 ) -> Int64[np.ndarray, "n k"]:
-    """What each token of a grid (times, rows, columns; times of two frames each) shows, as `EyesConfig.classes` counts.
+    """What each token of a grid (times, rows, columns; times of two frames each) shows, as `Reader` counts answers.
 
     The object with the most pixels in it: its words (the last class: none), its boxes on both frames in fiftieths
     (the last class: not there; `UNSAID` where there is no object); then the token's time (not of a `still`), row and

@@ -76,8 +76,9 @@ def sft(
     # unless told, torchrun's processes stay alone
     accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
     folder.mkdir(parents=True, exist_ok=True)
-    rates = {"muon_lr": config.muon_lr, "adam_lr": config.adam_lr, "weight_decay": config.weight_decay}
-    optimizers = muon_and_adamw(policy.model, **rates)
+    optimizers = muon_and_adamw(
+        policy.model, muon_lr=config.muon_lr, adam_lr=config.adam_lr, weight_decay=config.weight_decay
+    )
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     start = load_checkpoint(folder / "checkpoint.pt", policy.model, optimizers)
     if accelerator.is_main_process:

@@ -74,8 +74,9 @@ def build_model(
 ) -> Any:
     """A randomly initialised Qwen2_5_VLForConditionalGeneration, float32, for that processor's vocabulary.
 
-    The rotary bases are small (100 and 10, not a million and 10,000) because its grids and texts are. `hidden` per
-    head has to be a multiple of 32.
+    The rotary bases are small (10,000 and 10, not a million and 10,000) because its grids and texts are; in texts half
+    of the frequencies still turn so little that what a token says can be matched far away. `hidden` per head has to be
+    a multiple of 32.
     """
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
@@ -94,7 +95,7 @@ def build_model(
             "num_attention_heads": heads,
             "num_key_value_heads": heads,
             "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": section},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": section},
             "bos_token_id": None,
             "eos_token_id": ids("<|im_end|>"),
             "pad_token_id": ids("<|endoftext|>"),
