@@ -66,6 +66,8 @@ def main() -> None:
     parser.add_argument("--weights", default=None, help="a policy to go on from, instead of random weights")
     parser.add_argument("--world", type=json.loads, default={}, help="options of the world, as JSON")
     parser.add_argument("--lr", type=float, default=0.02, help="of Muon; AdamW's is 0.15 of it")
+    parser.add_argument("--tower-rate", type=float, default=1.0, help="the vision tower's rates, against the others'")
+    parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches ahead")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
@@ -77,6 +79,8 @@ def main() -> None:
         muon_lr=args.lr,
         adam_lr=0.15 * args.lr,
         weight_decay=0.05,
+        tower_rate=args.tower_rate,
+        warmup=args.warmup,
         rounds=ROUNDS,
         single_round=SINGLE,
         single=0.15,

@@ -12,7 +12,7 @@ from revseg.datasets.shapes_scene import COLOURS
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.rollout.qwen import QwenPolicy
-from revseg.training.eyes import BINS, UNSAID, EyesConfig, Reader, labels, open_eyes
+from revseg.training.eyes import UNSAID, EyesConfig, Reader, labels, open_eyes
 from revseg.training.small import build_model, build_processor
 from revseg.types import Sample
 
@@ -24,18 +24,17 @@ def test_labels_by_hand() -> None:
     masks = np.zeros((2, 3, 10, 20), bool)
     masks[0, [0, 2], 0:5, 10:20] = True
     masks[1, :, 9, 0] = True
-    told = labels(MaskTrack.from_dense(masks, names=["blue square", "red circle"]), (2, 2, 2), WORDS).reshape(
-        2, 2, 2, -1
-    )
-    box = [BINS // 2, 0, BINS, BINS // 2]
-    assert told[0, 0, 1].tolist() == [1, 1, *box, *[BINS + 1] * 4, 0, 0, 1]
-    assert told[1, 0, 1].tolist() == [1, 1, *box, *box, 1, 0, 1]  # an odd last frame stands for both
-    assert told[0, 1, 0].tolist() == [2, 2, *[UNSAID] * 8, 0, 1, 0]  # 2 % of a token is too little to be told
-    still = labels(
-        MaskTrack.from_dense(masks[:, :1], names=["blue square", "red circle"]), (1, 2, 2), WORDS, still=True
-    )
+    names = ["blue square", "red circle"]
+    told = labels(MaskTrack.from_dense(masks, names=names), (2, 2, 2), WORDS, (20, 40), 56).reshape(2, 2, 2, -1)
+    box = [10, 0, 20, 5]  # in steps of two pixels of a picture of 20 x 40
+    middle = [19, 6, 12]  # 75 and 25 % for the centre, 50 for the longer side, in steps of 4
+    assert told[0, 0, 1].tolist() == [1, 1, *box, *[29] * 4, *middle, *[26] * 3, 0, 0, 10]
+    assert told[1, 0, 1].tolist() == [1, 1, *box, *box, *middle, *middle, 2, 0, 10]  # an odd last frame is both
+    assert told[0, 1, 0].tolist() == [2, 2, *[UNSAID] * 14, 0, 5, 0]  # 2 % of a token is too little to be told
+    first = MaskTrack.from_dense(masks[:, :1], names=names)
+    still = labels(first, (1, 2, 2), WORDS, (20, 40), 56, still=True)
     assert still[:, -3].tolist() == [UNSAID] * 4
-    assert still[1].tolist() == [1, 1, *box, *box, UNSAID, 0, 1]
+    assert still[1].tolist() == [1, 1, *box, *box, *middle, *middle, UNSAID, 0, 10]
 
 
 def everything(sample: Sample) -> MaskTrack:

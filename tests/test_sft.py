@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_qwen import save_tiny_qwen
 
-from revseg.datasets.shapes import Shapes, by_name
+from revseg.datasets.shapes import Shapes, by_name, scene_of
 from revseg.datasets.shapes_render import true_masks
 from revseg.registry import build
 from revseg.rewards import score
@@ -126,6 +126,35 @@ def test_a_scene_is_told_whole() -> None:
         for target, o in zip(answer.targets, seen, strict=True):
             assert target.keyframe is not None
             assert np.abs(target.boxes[0] - shown.select([o]).boxes[target.keyframe - start]).max() <= 1 / 112
+
+
+def test_box_rounds_ask_for_all_on_one_picture() -> None:
+    """The picture comes once; each further question is words, and each answer the object's box on that frame."""
+    expert = Expert(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1], grid=1)
+    for seed, sample in enumerate(Shapes(size=12, seed=5)):
+        clip = build("sampler", "uniform")(sample.video, sample.query, 8)
+        scene = scene_of(sample)
+        everything = true_masks(scene, by_name(scene, range(len(scene.things))))
+        rollout = expert.boxes(sample, clip, np.random.default_rng(seed), everything)
+        assert [len(turn.prompt.clips) for turn in rollout.turns] == [1] + [0] * (len(rollout.turns) - 1)
+        picture = rollout.turns[0].prompt.clips[0]
+        truth = everything.at(picture.frame_ids)
+        asked = [turn.prompt.text.strip() for turn in rollout.turns]
+        assert len(set(asked)) == len(asked)
+        for turn, name in zip(rollout.turns, asked, strict=True):
+            (target,) = build("parser", "box_json")(turn.reply.text, picture).targets
+            assert np.abs(target.boxes[0] - truth.select([truth.names.index(name)]).boxes[0]).max() <= 1 / 112
+
+
+@pytest.mark.parametrize(("rate", "moved"), [(0.0, False), (0.1, True)])
+def test_a_tower_that_sees_can_be_left_alone(tmp_path: Path, rate: float, moved: bool) -> None:
+    policy = QwenPolicy(save_tiny_qwen(tmp_path / "start", stops=False))
+    names = {True: "visual.blocks.0.mlp.up_proj.weight", False: "language_model.layers.0.mlp.up_proj.weight"}
+    before = {seen: policy.model.model.get_parameter(name).clone() for seen, name in names.items()}
+    sft(policy, Shapes(size=64), tmp_path / "run", replace(CONFIG, steps=2, tower_rate=rate))
+    change = {seen: (policy.model.model.get_parameter(n) - before[seen]).abs().max() for seen, n in names.items()}
+    assert (change[True] > 0) == moved
+    assert change[False] > 2 * change[True]
 
 
 def test_rows_of_a_batch_are_drawn_one_by_one(tmp_path: Path) -> None:

@@ -74,11 +74,16 @@ class Expert:
         kind = "keyframe_and_box_json" if boxed else "keyframe_json"
         return self._turn(prompt, prompt.clips[-1] if boxed else clip, answer, kind, thinking), targets
 
-    def boxes(self, sample: Sample, clip: Clip, rng: np.random.Generator, others: MaskTrack, count: int) -> Rollout:
-        """Only box rounds, `count` of them about any objects of the scene, without the clip before them: cheap."""
-        rollout = Rollout(clip, sample.query, count)
-        for target in self._others(others, clip, rng, count):
-            rollout = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
+    def boxes(self, sample: Sample, clip: Clip, rng: np.random.Generator, others: MaskTrack) -> Rollout:
+        """Only box rounds, about every object that is well visible on one frame, which is shown once: cheap."""
+        track = others.at(clip.frame_ids)
+        good = np.stack([self._good(track.select([o])) for o in range(track.objects)])
+        frame = int(rng.choice(np.flatnonzero(good.any(0))))
+        rollout = Rollout(clip, sample.query, 2)
+        for o in rng.permutation(np.flatnonzero(good[:, frame])).tolist():
+            target = Target(frame, track.names[o], track.select([o]).boxes[frame][None])
+            asked = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
+            rollout = asked if not rollout.turns else _with(rollout, _unseen(asked.turns[-1]))
         return rollout
 
     def scene(self, clip: Clip, rng: np.random.Generator, others: MaskTrack, frames: int = 2) -> Rollout:
@@ -162,6 +167,12 @@ def _cut(message: Message, part: slice) -> Message:
         message,
         parts=tuple(Clip(p.frames[part], p.frame_ids[part]) if isinstance(p, Clip) else p for p in message.parts),
     )
+
+
+def _unseen(turn: Turn) -> Turn:
+    """The turn without the picture in its prompt."""
+    parts = tuple(part for part in turn.prompt.parts if isinstance(part, str))
+    return replace(turn, prompt=replace(turn.prompt, parts=parts))
 
 
 def _with(rollout: Rollout, turn: Turn) -> Rollout:

@@ -3,8 +3,9 @@
 A released vision tower has seen its pictures long before it meets questions. One trained from nothing through a
 language model gets a few words a video to learn from; told of every token whose colour, form and box it shows, it gets
 hundreds. It has to tell them in the language model's own words: read as that model's last state would be, a token
-gives the colour and the form as words and, through one matrix each, its coordinates as numbers. So words and what they
-look like are alike to the language model before it sees its first question. The matrices are thrown away.
+gives the colour and the form as words and, through one matrix each, its coordinates as the numbers of an answer. So
+words and what they look like are alike to the language model before it sees its first question. The matrices are
+thrown away.
 """
 
 import time
@@ -24,14 +25,16 @@ from revseg.training.ahead import prepared
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.log import append_rows, cut_rows
 from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_decay
+from revseg.training.telling import STEP as PERCENT
 from revseg.types import Answer, Dataset, Message, Reply, Rollout, Sample, Target, Turn
 
 if TYPE_CHECKING:
     from revseg.rollout.encoding import Block
 
 LEAST = 0.06  # share of a token's pixels from which the object in it is what it shows
-BINS = 50  # of a coordinate, told in percent
+STEP = 2  # pixels: corners are told in steps of as many, as the expert rounds them
 SPACE = "\u0120"  # as byte-level tokenizers write it
+WORD = 4.0  # how much a word counts against a number: forms are the last thing that is learnt
 UNSAID = -100  # a label that counts for nothing
 
 
@@ -39,12 +42,13 @@ UNSAID = -100  # a label that counts for nothing
 class EyesConfig:
     """A run of `steps` batches of clips, and of one picture of each, as `prompts` (a round's two) show them.
 
-    `words` are the kinds of words in the objects' names, in their order: each name is one of each kind. `workers`
-    processes make batches ahead.
+    `words` are the kinds of words in the objects' names, in their order: each name is one of each kind. `size` is the
+    longest side of a picture shown, in pixels. `workers` processes make batches ahead.
     """
 
     prompts: tuple[str, str]
     words: tuple[tuple[str, ...], ...]
+    size: int = 112
     steps: int = 600
     batch: int = 32
     muon_lr: float = 0.02
@@ -125,13 +129,13 @@ class Reader:
         size = visual.config.out_hidden_size
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            turns = torch.nn.ModuleList(torch.nn.Linear(size, size, bias=False) for _ in range(8 + 3))
+            turns = torch.nn.ModuleList(torch.nn.Linear(size, size, bias=False) for _ in range(8 + 6 + 3))
         self.turns: Any = turns.to(policy.model.device)
         modules = {"visual": visual, "norm": text.norm, "words": model.get_output_embeddings(), "turns": self.turns}
         self.parts: Any = torch.nn.ModuleDict(modules)
         token = policy.encoder.tokenizer.convert_tokens_to_ids
         none = token(SPACE + "none")
-        numbers = [token(str(n)) for n in range(max(2 * BINS + 1, config.num_frames))]
+        numbers = [token(str(n)) for n in range(max(config.size + 1, 101, config.num_frames))]
         self.said: list[tuple[int, list[int]]] = []  # the label's column, the tokens that it counts
         for column, kind in enumerate(config.words):
             # a word with a space before it is another token than at the start of a text, where not all have one
@@ -141,12 +145,13 @@ class Reader:
                     f"expected a tokenizer with a token for each of {', '.join(kind)}, none and each number"
                 )
             self.said += [(column, [*ids, none]) for ids in forms if None not in ids]
-        places, times = [*numbers[: 2 * BINS + 1 : 2], none], numbers[: config.num_frames]
-        self.turned = [(len(config.words) + i, ids) for i, ids in enumerate([places] * 8 + [times] * 3)]
+        coordinates, times = [*numbers[: config.size + 1 : STEP], none], numbers[: config.num_frames]
+        kinds = [coordinates] * 8 + [[*numbers[:101:PERCENT], none]] * 6 + [times] + [coordinates] * 2
+        self.turned = [(len(config.words) + i, ids) for i, ids in enumerate(kinds)]
 
     def __call__(self, tokens: Any, labels: Any) -> tuple[Any, float]:
-        """Losses float[k] of all that is said of tokens [n h], and the share of those that show something of which all
-        words are right."""
+        """Weighted losses float[k] of all that is said of tokens [n h], and of those that show something the share of
+        which all words are right."""
         import torch
 
         norm, words, first = self.parts["norm"], self.parts["words"].weight, self.turned[0][0]
@@ -161,7 +166,8 @@ class Reader:
             losses.append(loss.nan_to_num())
             if column < first:
                 right = right & (scores.argmax(-1) == labels[:, column])
-        return torch.stack(losses), float(right.sum() / shown)
+        weights = torch.tensor([WORD] * len(self.said) + [1.0] * len(self.turned), device=labels.device)
+        return torch.stack(losses) * weights / weights.mean(), float(right.sum() / shown)
 
 
 def _batch(
@@ -189,22 +195,33 @@ def _batch(
         for message, part, still in ((whole, track, False), (picture, track.at(clip.frame_ids[[frame]]), True)):
             (piece,) = policy.encoder.prompt(message, first=True).blocks
             blocks.append(piece)
-            told.append(labels(part, (piece.grid.t, piece.grid.h, piece.grid.w), config.words, still=still))
+            (shown,) = message.clips
+            grid = (piece.grid.t, piece.grid.h, piece.grid.w)
+            told.append(labels(part, grid, config.words, shown.size, config.size, still=still))
     videos = [i for i, block in enumerate(blocks) if block.is_video]
     order = [*videos, *(i for i in range(len(blocks)) if i not in videos)]
     return [blocks[i] for i in order], np.concatenate([told[i] for i in order])
 
 
 def labels(
-    track: MaskTrack, grid: tuple[int, int, int], words: Sequence[Sequence[str]], *, still: bool = False
+    track: MaskTrack,
+    grid: tuple[int, int, int],
+    words: Sequence[Sequence[str]],
+    size: tuple[int, int],
+    most: int,
+    *,
+    still: bool = False,
 ) -> Int64[np.ndarray, "n k"]:
     """What each token of a grid (times, rows, columns; times of two frames each) shows, as `Reader` counts answers.
 
-    The object with the most pixels in it: its words (the last class: none), its boxes on both frames in fiftieths
-    (the last class: not there; `UNSAID` where there is no object); then the token's time (not of a `still`), row and
-    column.
+    The object with the most pixels in it: its words (the last class: none), its corners on both frames (after the
+    number of steps in `most` pixels, the last class: not there; `UNSAID` where there is no object), and of both its
+    centre and longer side; then the token's first frame (not of a `still`), its upper and its left edge. All is told as
+    the language model is to say it: corners and edges in steps of `STEP` pixels of a picture of that `size` (height,
+    width), centres and sides in steps of `telling.STEP` percent.
     """
     times, rows, columns = grid
+    height, width = size
     frames = np.minimum(np.arange(2 * times), len(track) - 1)
     seen = _shares(track, rows, columns)[:, frames].reshape(track.objects, times, 2, rows, columns).mean(2)
     best = seen.argmax(0)
@@ -214,14 +231,19 @@ def labels(
     nothing = np.array([len(kind) for kind in words])
     boxes = np.stack([track.select([o]).boxes for o in range(track.objects)])[:, frames]
     there = (boxes[..., 2:] > boxes[..., :2]).all(-1, keepdims=True)
-    bins = np.where(there, np.round(boxes * BINS), BINS + 1).astype(np.int64).reshape(track.objects, times, 8)
+    corners = np.where(there, np.round(boxes * np.array([width, height, width, height]) / STEP), most // STEP + 1)
+    low, high = boxes[..., :2], boxes[..., 2:]
+    middles = np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True)], -1)
+    middles = np.where(there, np.round(middles * 100 / PERCENT), 100 // PERCENT + 1)
+    told = np.concatenate([part.reshape(track.objects, times, -1) for part in (corners, middles)], -1).astype(np.int64)
     own = np.stack(np.meshgrid(np.arange(times), np.arange(rows), np.arange(columns), indexing="ij"), -1)
+    own = own * np.array([2, height // rows // STEP, width // columns // STEP])
     if still:
         own[..., 0] = UNSAID
     said = np.concatenate(
         [
             np.where(shown, named[best], nothing),
-            np.where(shown, bins[best, np.arange(times)[:, None, None]], UNSAID),
+            np.where(shown, told[best, np.arange(times)[:, None, None]], UNSAID),
             own,
         ],
         -1,

@@ -15,6 +15,8 @@ def muon_and_adamw(
     adam_lr: float,
     weight_decay: float = 0.0,
     plain: "Iterable[torch.nn.Parameter]" = (),
+    slow: "Iterable[torch.nn.Parameter]" = (),
+    slow_rate: float = 1.0,
 ) -> list[Any]:
     """Torch's optimizers over one model: Muon on its hidden matrices, AdamW on everything else.
 
@@ -22,23 +24,30 @@ def muon_and_adamw(
     trained from nothing it needs a fraction of AdamW's steps. Embeddings, the output layer, norms, biases and the patch
     convolution stay with AdamW, as its authors advise; the convolution, whose outputs are sums over a thousand pixels,
     at a tenth of the rate (muP, arXiv 2203.03466: in proportion to one over the inputs). So do the parameters in
-    `plain`. An optimizer without parameters is left out.
+    `plain`. Those in `slow` learn at `slow_rate` times the rate of their like. An optimizer without parameters is left
+    out.
     """
     import torch
 
-    words = {id(p) for p in plain}
+    words, late = {id(p) for p in plain}, {id(p) for p in slow}
     if hasattr(model, "get_output_embeddings"):
         words |= {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim == 2 and id(p) not in words]
     wide = [p for p in trained if p.ndim > 2]
     rest = [p for p in trained if p.ndim < 2 or id(p) in words]
+
+    def groups(parameters: "list[torch.nn.Parameter]", rate: float) -> list[dict[str, Any]]:
+        parts = ((rate, False), (rate * slow_rate, True))
+        some = [{"params": [p for p in parameters if (id(p) in late) == is_late], "lr": lr} for lr, is_late in parts]
+        return [group for group in some if group["params"]]
+
     optimizers: list[Any] = []
     if matrices:
-        optimizers.append(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay))
-    groups = [{"params": some, "lr": rate} for some, rate in ((rest, adam_lr), (wide, 0.1 * adam_lr)) if some]
-    if groups:  # LoRA adapters are matrices, all of them
-        optimizers.append(torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0))
+        optimizers.append(torch.optim.Muon(groups(matrices, muon_lr), lr=muon_lr, weight_decay=weight_decay))
+    others = groups(rest, adam_lr) + groups(wide, 0.1 * adam_lr)
+    if others:  # LoRA adapters are matrices, all of them
+        optimizers.append(torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0))
     return optimizers
 
 
@@ -65,6 +74,17 @@ def warmup_then_decay(step: int, steps: int, warmup: int, *, decay: bool = True,
     if step < warmup:
         return (step + 1) / warmup
     return max(floor, 1.0 - (step - warmup) / max(steps - warmup, 1)) if decay else 1.0
+
+
+def warmup_then_root(step: int, steps: int, warmup: int, *, floor: float = 0.02) -> float:
+    """Up over `warmup` steps, then down with the root of the steps as well as in a line.
+
+    A model trained from nothing gains by high rates for a few hundred steps only: what it has to learn after its first
+    words is lost in their noise.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(floor, math.sqrt(warmup / step) * (1.0 - (step - warmup) / max(steps - warmup, 1)))
 
 
 def sum_over_processes(parameters: "Sequence[torch.nn.Parameter]", accelerator: Any) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 
 from revseg.masks import MaskTrack
 from revseg.registry import build
+from revseg.rollout.inputs import base_model
 from revseg.training.ahead import prepared
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.expert import Expert
 from revseg.training.log import append_rows, cut_rows
-from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_decay
+from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_root
 from revseg.types import Dataset, Rollout, Sample
 
 Asides = Callable[[Sample, np.random.Generator, int], Sequence[Sample]]
@@ -28,8 +29,9 @@ class SFTConfig:
     `extra` box rounds about any object of the scene follow each two-round one, then `asides` other questions about its
     video, because they cost little beside its clip. The first `boxes_first` batches hold box rounds and descriptions of
     whole scenes, twice as many in all: naming and finding things is learnt before telling which is meant. Scenes start
-    with two frames; their number doubles up to `num_frames` at equal intervals. `workers` processes make batches ahead,
-    for an accelerator that would have to wait.
+    with two frames; their number doubles up to `num_frames` at equal intervals. The vision tower learns at `tower_rate`
+    of the rates: one that can see already would lose it to the first steps of a language model that cannot read it, and
+    at 0 it stays as it is. `workers` processes make batches ahead, for an accelerator that would have to wait.
     """
 
     steps: int = 2000
@@ -37,6 +39,7 @@ class SFTConfig:
     muon_lr: float = 0.01
     adam_lr: float = 3e-3
     weight_decay: float = 0.0  # of Muon's matrices
+    tower_rate: float = 1.0
     warmup: int = 50
     rounds: Sequence[Sequence[str]] = (("keyframe", "keyframe_json"), ("box", "box_json"))
     single_round: Sequence[str] = ("keyframe_and_box", "keyframe_and_box_json")
@@ -76,8 +79,16 @@ def sft(
     # unless told, torchrun's processes stay alone
     accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
     folder.mkdir(parents=True, exist_ok=True)
+    tower = base_model(policy.model).model.visual
+    if not config.tower_rate:
+        tower.requires_grad_(False)
     optimizers = muon_and_adamw(
-        policy.model, muon_lr=config.muon_lr, adam_lr=config.adam_lr, weight_decay=config.weight_decay
+        policy.model,
+        muon_lr=config.muon_lr,
+        adam_lr=config.adam_lr,
+        weight_decay=config.weight_decay,
+        slow=tower.parameters(),
+        slow_rate=config.tower_rate,
     )
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     start = load_checkpoint(folder / "checkpoint.pt", policy.model, optimizers)
@@ -91,7 +102,7 @@ def sft(
 
     began = time.perf_counter()
     for step, rollouts in zip(steps, prepared(make, steps, config.workers), strict=True):
-        scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
+        scale_rates(optimizers, warmup_then_root(step, config.steps, config.warmup))
         with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
             scores = torch.cat(policy.logprobs(rollouts))
         tokens = accelerator.reduce(torch.tensor(float(len(scores)), device=scores.device), "sum")
@@ -139,7 +150,7 @@ def batch(
         if first and others is not None:
             seen = others(sample)
             told = one.scene(clip, rng, seen, scene_frames(step, config))
-            rollouts.append(told if row % 4 < 3 else two.boxes(sample, clip, rng, seen, 1))
+            rollouts.append(told if row % 4 < 2 else two.boxes(sample, clip, rng, seen))
             continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None

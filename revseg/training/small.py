@@ -111,7 +111,7 @@ def build_model(
             "window_size": 112,
             "spatial_merge_size": processor.image_processor.merge_size,
             "rope_parameters": {"rope_type": "axial", "rope_theta": 10.0},
-            "fullatt_block_indexes": list(range(vision_depth)),
+            "fullatt_block_indexes": [],  # all times at once are for the language model
         },
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
