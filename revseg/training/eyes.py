@@ -156,13 +156,15 @@ class Reader:
 
         norm, words, first = self.parts["norm"], self.parts["words"].weight, self.turned[0][0]
         state = norm(tokens)
-        turned = (norm(turn(tokens)) for turn in self.turns)
-        said = [(state, *one) for one in self.said] + [(t, *one) for t, one in zip(turned, self.turned, strict=True)]
+        told = [(state, column, ids) for column, ids in self.said]
+        for turn, (column, ids) in zip(self.turns, self.turned, strict=True):
+            told.append((norm(turn(tokens[labels[:, column] != UNSAID])), column, ids))
         losses, right = [], labels[:, first] != UNSAID
         shown = right.sum().clamp(min=1)
-        for state, column, ids in said:
+        for state, column, ids in told:
+            answers = labels[:, column][labels[:, column] != UNSAID]
             scores = (state @ words[ids].T.to(state.dtype)).float()
-            loss = torch.nn.functional.cross_entropy(scores, labels[:, column], ignore_index=UNSAID)
+            loss = torch.nn.functional.cross_entropy(scores, answers)
             losses.append(loss.nan_to_num())
             if column < first:
                 right = right & (scores.argmax(-1) == labels[:, column])
