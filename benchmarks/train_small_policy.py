@@ -1,13 +1,17 @@
-"""Train the bundled small policy by supervised fine-tuning on the synthetic world.
+"""Train the bundled small policy by supervised fine-tuning on the synthetic world, in three stages.
 
-    python benchmarks/train_small_policy.py --out runs/small --steps 3000
+    torchrun --standalone --nproc_per_node 2 benchmarks/train_small_policy.py --out runs/small
 
-Stopped and started again with the same arguments, it goes on from its checkpoint.
+Eyes: the vision tower learns what each of its tokens shows. Scenes: the language model learns to say what is there and
+where, while the tower stays as it is. Conversations: both learn to answer questions. Each stage has a folder of its own
+under `--out`; stopped and started again with the same arguments, the run goes on from its last checkpoint.
 """
 
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from revseg.datasets.shapes import Shapes, by_name, scene_of
@@ -20,6 +24,12 @@ from revseg.training.sft import SFTConfig, sft
 from revseg.training.small import build_model, build_processor
 from revseg.types import Sample
 
+# more about what is hard to see, and things that come late or go early
+WORLD = {
+    "objects": [1, 4],
+    "brief": 0.7,
+    "mix": {"time": 3, "motion": 3, "comparison": 2, "relation": 2, "attribute": 2, "several": 1, "absent": 1},
+}
 ROUNDS = (("keyframe_terse:size=84,ruler=14", "keyframe_json"), ("box_terse:size=112,ruler=14", "box_json"))
 SINGLE = ("keyframe_and_box_terse:size=84,ruler=14", "keyframe_and_box_json")
 
@@ -55,56 +65,59 @@ def fresh(hidden: int, layers: int, seed: int) -> QwenPolicy:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default="runs/small")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--eyes-first", type=int, default=0, help="steps in which the vision tower alone is taught")
-    parser.add_argument("--boxes-first", type=int, default=700)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/small"))
+    parser.add_argument("--eyes", type=int, default=600, help="steps of the first stage")
+    parser.add_argument("--scenes", type=int, default=400, help="steps of the second")
+    parser.add_argument("--steps", type=int, default=1500, help="steps of the third, which holds conversations")
+    parser.add_argument("--batch", type=int, default=24, help="conversations a step; twice as many scenes")
+    parser.add_argument("--asides", type=int, default=6, help="other questions about each clip")
+    parser.add_argument(
+        "--weights", default=None, help="a policy for the third stage to go on from, without the others"
+    )
+    parser.add_argument("--world", type=json.loads, default=WORLD, help="options of the world, as JSON")
+    parser.add_argument("--lr", type=float, default=0.01, help="of Muon in the third stage; AdamW's is 0.15 of it")
+    parser.add_argument("--tower-rate", type=float, default=0.3, help="the tower's rates there, against the others'")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--asides", type=int, default=2, help="other questions about each clip")
-    parser.add_argument("--weights", default=None, help="a policy to go on from, instead of random weights")
-    parser.add_argument("--world", type=json.loads, default={}, help="options of the world, as JSON")
-    parser.add_argument("--lr", type=float, default=0.02, help="of Muon; AdamW's is 0.15 of it")
-    parser.add_argument("--tower-rate", type=float, default=1.0, help="the vision tower's rates, against the others'")
-    parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches ahead")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     args = parser.parse_args()
     policy = QwenPolicy(args.weights) if args.weights else fresh(args.hidden, args.layers, args.seed)
-    config = SFTConfig(
+    talk = SFTConfig(
         steps=args.steps,
         batch=args.batch,
         muon_lr=args.lr,
         adam_lr=0.15 * args.lr,
         weight_decay=0.05,
         tower_rate=args.tower_rate,
-        warmup=args.warmup,
+        warmup=60,
         rounds=ROUNDS,
         single_round=SINGLE,
         single=0.15,
         extra=1,
         asides=args.asides,
-        boxes_first=args.boxes_first,
-        seed=args.seed,
+        rows=4,
+        seed=args.seed + 1,  # other clips than the scenes'
         workers=args.workers,
     )
+    look = replace(talk, steps=args.scenes, boxes_first=args.scenes, seed=args.seed)
+    look = replace(look, muon_lr=0.02, adam_lr=0.003, warmup=100, tower_rate=0.0)
     dataset = Shapes(size=10_000_000, split="train", **args.world)
     count = sum(p.numel() for p in policy.model.parameters())
-    tokens = len(policy.processor.tokenizer)
-    print(f"{count:,} parameters, {tokens} tokens, {config.steps} steps of {config.batch}")
+    print(f"{count:,} parameters, {len(policy.processor.tokenizer)} tokens")
 
     def report(row: dict[str, float]) -> None:
         if row["step"] % 20 == 0:
             print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
-    if args.eyes_first:
+    if not args.weights:
         words = (tuple(COLOURS), tuple(FORMS))
-        prompts = (ROUNDS[0][0], ROUNDS[1][0])
-        eyes = EyesConfig(prompts, words, steps=args.eyes_first, seed=args.seed, workers=args.workers)
-        open_eyes(policy, dataset, f"{args.out}/eyes", eyes, others=everything, report=report)
-    sft(policy, dataset, args.out, config, others=everything, asides=dataset.asides, report=report)
+        eyes = EyesConfig((ROUNDS[0][0], ROUNDS[1][0]), words, steps=args.eyes, seed=args.seed, workers=args.workers)
+        open_eyes(policy, dataset, args.out / "eyes", eyes, others=everything, report=report)
+        sft(policy, dataset, args.out / "scenes", look, others=everything, report=report)
+        policy.model.requires_grad_(True)
+    sft(policy, dataset, args.out, talk, others=everything, asides=dataset.asides, report=report)
 
 
 if __name__ == "__main__":

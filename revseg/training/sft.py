@@ -31,7 +31,9 @@ class SFTConfig:
     whole scenes, twice as many in all: naming and finding things is learnt before telling which is meant. Scenes start
     with two frames; their number doubles up to `num_frames` at equal intervals. The vision tower learns at `tower_rate`
     of the rates: one that can see already would lose it to the first steps of a language model that cannot read it, and
-    at 0 it stays as it is. `workers` processes make batches ahead, for an accelerator that would have to wait.
+    at 0 it stays as it is. A batch is scored in parts of `rows` conversations (0: whole), which takes less memory, and
+    less time where their lengths differ. `workers` processes make batches ahead, for an accelerator that would have to
+    wait.
     """
 
     steps: int = 2000
@@ -52,6 +54,7 @@ class SFTConfig:
     seed: int = 0
     bf16: bool = True
     save_every: int = 200
+    rows: int = 0
     workers: int = 0
 
 
@@ -103,15 +106,19 @@ def sft(
     began = time.perf_counter()
     for step, rollouts in zip(steps, prepared(make, steps, config.workers), strict=True):
         scale_rates(optimizers, warmup_then_root(step, config.steps, config.warmup))
-        with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
-            scores = torch.cat(policy.logprobs(rollouts))
-        tokens = accelerator.reduce(torch.tensor(float(len(scores)), device=scores.device), "sum")
-        loss = -scores.sum() / tokens
-        loss.backward()
+        said = sum(len(turn.reply.token_ids) for rollout in rollouts for turn in rollout.turns)
+        tokens = accelerator.reduce(torch.tensor(float(said), device=policy.model.device), "sum")
+        total = torch.zeros((), device=policy.model.device)
+        for some in alike(rollouts, config.rows or len(rollouts)):
+            with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
+                scores = torch.cat(policy.logprobs(some))
+            loss = -scores.sum() / tokens
+            loss.backward()
+            total += loss.detach()
         if accelerator.num_processes > 1:
             sum_over_processes(parameters, accelerator)
         norm = descend(optimizers, parameters, 1.0)
-        row = {"step": step, "loss": accelerator.reduce(loss.detach(), "sum").item(), "tokens": tokens.item()}
+        row = {"step": step, "loss": accelerator.reduce(total, "sum").item(), "tokens": tokens.item()}
         row |= {"grad_norm": norm, "seconds": time.perf_counter() - began}
         if accelerator.is_main_process:
             append_rows(folder / "log.jsonl", [row])
@@ -157,6 +164,13 @@ def batch(
         more = [] if asides is None or alone else asides(sample, rng, config.asides)
         rollouts.append((one if alone else two).conversation(sample, clip, rng, scene, config.extra, more))
     return rollouts
+
+
+def alike(rollouts: Sequence[Rollout], rows: int) -> list[list[Rollout]]:
+    """The rollouts in parts of at most so many, those with as much text together: there is less to pad."""
+    lengths = [sum(len(t.prompt.text) + len(t.reply.text) for t in rollout.turns) for rollout in rollouts]
+    order = np.argsort(lengths, kind="stable").tolist()
+    return [[rollouts[i] for i in order[at : at + rows]] for at in range(0, len(order), rows)]
 
 
 def scene_frames(step: int, config: SFTConfig) -> int:
