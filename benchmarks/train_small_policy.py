@@ -3,7 +3,7 @@
     torchrun --standalone --nproc_per_node 2 benchmarks/train_small_policy.py --out runs/small
 
 Eyes: the vision tower learns what each of its tokens shows. Scenes: the language model learns to say what is there and
-where, while the tower stays as it is. Conversations: both learn to answer questions. Each stage has a folder of its own
+where, while the tower moves little. Conversations: both learn to answer questions. Each stage has a folder of its own
 under `--out`; stopped and started again with the same arguments, the run goes on from its last checkpoint.
 """
 
@@ -67,11 +67,11 @@ def fresh(hidden: int, layers: int, seed: int) -> QwenPolicy:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/small"))
-    parser.add_argument("--eyes", type=int, default=600, help="steps of the first stage")
+    parser.add_argument("--eyes", type=int, default=700, help="steps of the first stage")
     parser.add_argument("--scenes", type=int, default=400, help="steps of the second")
     parser.add_argument("--steps", type=int, default=1500, help="steps of the third, which holds conversations")
     parser.add_argument("--batch", type=int, default=24, help="conversations a step; twice as many scenes")
-    parser.add_argument("--asides", type=int, default=6, help="other questions about each clip")
+    parser.add_argument("--asides", type=int, default=8, help="other questions about each clip")
     parser.add_argument(
         "--weights", default=None, help="a policy for the third stage to go on from, without the others"
     )
@@ -91,7 +91,7 @@ def main() -> None:
         adam_lr=0.15 * args.lr,
         weight_decay=0.05,
         tower_rate=args.tower_rate,
-        warmup=60,
+        warmup=100,
         rounds=ROUNDS,
         single_round=SINGLE,
         single=0.15,
@@ -102,7 +102,7 @@ def main() -> None:
         workers=args.workers,
     )
     look = replace(talk, steps=args.scenes, boxes_first=args.scenes, seed=args.seed)
-    look = replace(look, muon_lr=0.02, adam_lr=0.003, warmup=100, tower_rate=0.0)
+    look = replace(look, muon_lr=0.02, adam_lr=0.003, tower_rate=0.1)
     dataset = Shapes(size=10_000_000, split="train", **args.world)
     count = sum(p.numel() for p in policy.model.parameters())
     print(f"{count:,} parameters, {len(policy.processor.tokenizer)} tokens")
@@ -116,8 +116,7 @@ def main() -> None:
         eyes = EyesConfig((ROUNDS[0][0], ROUNDS[1][0]), words, steps=args.eyes, seed=args.seed, workers=args.workers)
         open_eyes(policy, dataset, args.out / "eyes", eyes, others=everything, report=report)
         sft(policy, dataset, args.out / "scenes", look, others=everything, report=report)
-        policy.model.requires_grad_(True)
-    sft(policy, dataset, args.out, talk, others=everything, asides=dataset.asides, report=report)
+        sft(policy, dataset, args.out, talk, others=everything, asides=dataset.asides, report=report)
 
 
 if __name__ == "__main__":

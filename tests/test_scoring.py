@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,30 @@ def test_a_group_together_equals_its_rows_alone(policy: QwenPolicy, rollouts: li
     together, shared = slopes(saving, saving.logprobs(rollouts))
     torch.testing.assert_close(together, alone, atol=2e-5, rtol=0)
     torch.testing.assert_close(shared, one_by_one, atol=2e-5, rtol=1e-4)
+
+
+def test_questions_about_one_clip_share_it(policy: QwenPolicy, rollouts: list[Rollout]) -> None:
+    """Prompts that differ after the clip: of uneven lengths, beside another clip, with a second round on one."""
+
+    def ask(rollout: Rollout, words: str) -> Rollout:
+        first, *rest = rollout.turns
+        parts = tuple(part for part in first.prompt.parts if not isinstance(part, str))
+        prompt = replace(first.prompt, parts=(*parts, words))
+        return replace(rollout, turns=(replace(first, prompt=prompt), *rest))
+
+    some = [
+        ask(rollouts[0], " where"),
+        ask(rollouts[1], " the red circle on the left"),
+        ask(rollouts[2], ""),
+        ask(rollouts[3], " where is it"),
+    ]
+    alone, one_by_one = slopes(policy, [policy.logprobs([r])[0] for r in some])
+    with patches_seen(policy) as seen:
+        together, shared = slopes(policy, policy.logprobs(some))
+    torch.testing.assert_close(together, alone, atol=2e-5, rtol=0)
+    torch.testing.assert_close(shared, one_by_one, atol=2e-5, rtol=1e-4)
+    clips, pictures = (3 + 4) * 16, sum(len(rollout.turns[1:]) for rollout in some) * 36
+    assert sum(seen) == clips + pictures
 
 
 def test_order_and_mixture_change_nothing(policy: QwenPolicy, rollouts: list[Rollout]) -> None:

@@ -16,7 +16,7 @@ from revseg.rewards import score
 from revseg.rollout.qwen import QwenPolicy
 from revseg.training.expert import Expert, _part
 from revseg.training.log import read_log
-from revseg.training.sft import SFTConfig, batch, scene_frames, sft
+from revseg.training.sft import SFTConfig, batch, parts, scene_frames, sft
 from revseg.training.telling import ABOUT, tell
 from revseg.types import Rollout, Turn
 
@@ -165,22 +165,39 @@ def test_rows_of_a_batch_are_drawn_one_by_one(tmp_path: Path) -> None:
     assert [r.turns[0].reply.text for r in odd] == [r.turns[0].reply.text for r in whole[1::2]]
 
 
-def test_asides_ask_about_the_same_clip_without_showing_it() -> None:
+def test_asides_ask_about_the_same_clip() -> None:
     world = Shapes(size=8, seed=6)
     expert = Expert(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1])
     for sample in world:
         clip = build("sampler", "uniform")(sample.video, sample.query, 8)
         more = world.asides(sample, np.random.default_rng(1), 2)
-        plain = expert.conversation(sample, clip, np.random.default_rng(0))
-        rollout = expert.conversation(sample, clip, np.random.default_rng(0), asides=more)
-        assert [t.reply.text for t in rollout.turns[: len(plain.turns)]] == [t.reply.text for t in plain.turns]
-        last = rollout.turns[len(plain.turns) :]
-        assert [turn.prompt.text for turn in last] == [f" {aside.query.text}" for aside in more]
-        assert not any(turn.prompt.clips for turn in last)
-        for turn, aside in zip(last, more, strict=True):
+        rollouts = expert.asides(sample, clip, np.random.default_rng(0), more)
+        assert [rollout.query for rollout in rollouts] == [aside.query for aside in more]
+        for rollout, aside in zip(rollouts, more, strict=True):
+            (turn,) = rollout.turns
+            asked = expert.prompts[0](Rollout(clip, aside.query, 2))
+            assert turn.prompt.text == asked.text
+            assert np.array_equal(turn.prompt.clips[0].frames, asked.clips[0].frames)
             read = build("parser", "keyframe_json")(turn.reply.text, clip)
             assert [t.description for t in read.targets] == [t.description for t in turn.answer.targets]
             assert {t.description for t in read.targets} <= set(aside.meta["descriptions"])
+
+
+def test_parts_of_a_batch(tmp_path: Path) -> None:
+    """Nothing is lost; questions about one clip stay together; the others lie with those of like length."""
+    policy, world = QwenPolicy(save_tiny_qwen(tmp_path, stops=False)), Shapes(size=64)
+    config = replace(CONFIG, batch=6, single=0.3, asides=3)
+    rollouts = batch(policy, world, config, 0, None, asides=world.asides)
+    cut = parts(rollouts, 2)
+    assert sorted(map(id, rollouts)) == sorted(id(rollout) for part in cut for rollout in part)
+    homes: dict[int, set[int]] = {}
+    for index, part in enumerate(cut):
+        asked = [rollout for rollout in part if len(rollout.turns) == 1]
+        assert len({id(rollout.clip) for rollout in part}) <= 2
+        for rollout in asked:
+            homes.setdefault(id(rollout.clip), set()).add(index)
+    assert all(len(places) == 1 for places in homes.values())
+    assert any(len(part) > 2 for part in cut)  # a clip's four count as one
 
 
 def test_telling_by_hand() -> None:

@@ -29,17 +29,18 @@ def sampled_states(
 ) -> "tuple[torch.Tensor, torch.Tensor]":
     """float[n h] hidden states from which the sampled tokens int64[n] were predicted, row after row.
 
-    A first prompt that several rows have in common (a group's, with its clip) is read once; its keys and values are
-    every row's, so gradients add up in it.
+    A first prompt that several rows have in common (a group's, with its clip) is read once, or what it begins with up
+    to the end of its pictures; its keys and values are every row's, so gradients add up in it.
     """
     import torch
     from transformers import DynamicCache
 
-    prompts = list(dict.fromkeys(row[0] for row in pieces))
     said = any(len(piece.token_ids) for row in pieces for piece in row[1:])
+    whole_rows, pieces = pieces, shared_openings(pieces)
+    prompts = list(dict.fromkeys(row[0] for row in pieces))
     # checkpointed layers are run again in the backward pass, and so take no cache
     whole = len(prompts) == len(pieces) or not said or _checkpointed(policy.model)
-    marks = torch.as_tensor(sampled_positions(rollouts, pieces, left=not whole), device=policy.model.device)
+    marks = torch.as_tensor(sampled_positions(rollouts, whole_rows, left=not whole), device=policy.model.device)
     if whole:
         inputs = collate(policy, pieces, [0] * len(pieces), distinct=True, causal=True)
         hidden = hidden_states(policy, pictures_once(policy, pieces, inputs))
@@ -66,6 +67,23 @@ def hidden_states(policy: Any, inputs: "dict[str, torch.Tensor]", cache: Any = N
     """float[b s h]: the last hidden states, before the vocabulary; keys and values are added to `cache`."""
     base = base_model(policy.model)
     return base.model(**inputs, past_key_values=cache, use_cache=cache is not None).last_hidden_state
+
+
+def shared_openings(pieces: "Sequence[Sequence[Encoded]]") -> "list[list[Encoded]]":
+    """The rows, their first pieces cut after the last picture if so more rows begin alike; like ones are one object."""
+    from revseg.rollout.encoding import Encoded
+
+    rows = [list(row) for row in pieces]
+    if len({row[0] for row in rows}) < len(rows):
+        return rows
+    seen: dict[tuple[bytes, tuple[Any, ...]], Encoded] = {}
+    cut = []
+    for first, *rest in rows:
+        end = len(first.token_ids) - first.runs[-1]
+        head = Encoded(first.token_ids[:end], first.runs[:-1], first.blocks)
+        head = seen.setdefault((head.token_ids.tobytes(), first.blocks), head)
+        cut.append([head, Encoded(first.token_ids[end:], first.runs[-1:], ()), *rest])
+    return cut if len(seen) < len(rows) and all(key[1] for key in seen) else rows
 
 
 def _checkpointed(model: Any) -> bool:

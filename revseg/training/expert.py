@@ -37,13 +37,10 @@ class Expert:
         rng: np.random.Generator,
         others: MaskTrack | None = None,
         extra: int = 0,
-        asides: Sequence[Sample] = (),
     ) -> Rollout:
         """A finished rollout for a sample with truth, then `extra` box rounds for any objects of `others`.
 
-        Last come the `asides`, other questions about the same video, which is not shown again: a clip costs more than
-        a question. `sample.meta` may hold "descriptions" (one a target) and "thinking"; without, the
-        query's own words serve.
+        `sample.meta` may hold "descriptions" (one a target) and "thinking"; without, the query's own words serve.
         """
         boxed = len(self.prompts) == 1
         rollout = Rollout(clip, sample.query, len(self.prompts))
@@ -56,10 +53,18 @@ class Expert:
             rollout = self._box_round(rollout, rollout, targets)
         for target in self._others(others, clip, rng, extra):
             rollout = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
-        for aside in asides:
-            question = replace(prompt, parts=(f" {aside.query.text}",))
-            rollout = _with(rollout, self._answered(aside, clip, question, rng)[0])
         return rollout
+
+    def asides(self, sample: Sample, clip: Clip, rng: np.random.Generator, others: Sequence[Sample]) -> list[Rollout]:
+        """First rounds with `others`, further questions about the same video: a clip costs more than a question."""
+        prompt = self.prompts[0](Rollout(clip, sample.query, len(self.prompts)))
+        rollouts = []
+        for aside in others:
+            asked = (sample.query.text, aside.query.text)
+            parts = (part.replace(*asked) if isinstance(part, str) else part for part in prompt.parts)
+            turn, _ = self._answered(aside, clip, replace(prompt, parts=tuple(parts)), rng)
+            rollouts.append(Rollout(clip, aside.query, len(self.prompts), (turn,)))
+        return rollouts
 
     def _answered(
         self, sample: Sample, clip: Clip, prompt: Message, rng: np.random.Generator

@@ -24,7 +24,7 @@ from revseg.rollout.inputs import base_model, see
 from revseg.training.ahead import prepared
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.log import append_rows, cut_rows
-from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_decay
+from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_root
 from revseg.training.telling import STEP as PERCENT
 from revseg.types import Answer, Dataset, Message, Reply, Rollout, Sample, Target, Turn
 
@@ -53,7 +53,7 @@ class EyesConfig:
     batch: int = 32
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
-    warmup: int = 50
+    warmup: int = 100
     sampler: str = "uniform"
     num_frames: int = 16
     seed: int = 0
@@ -95,7 +95,7 @@ def open_eyes(
 
     began = time.perf_counter()
     for step, (blocks, told) in zip(steps, prepared(make, steps, config.workers), strict=True):
-        scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup))
+        scale_rates(optimizers, warmup_then_root(step, config.steps, config.warmup))
         labels = torch.as_tensor(told, device=policy.model.device)
         with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
             losses, right = read(see(policy, blocks), labels)
@@ -135,18 +135,20 @@ class Reader:
         self.parts: Any = torch.nn.ModuleDict(modules)
         token = policy.encoder.tokenizer.convert_tokens_to_ids
         none = token(SPACE + "none")
-        numbers = [token(str(n)) for n in range(max(config.size + 1, 101, config.num_frames))]
+        count = range(max(config.size + 1, 101, config.num_frames))
+        plain, spaced = ([token(space + str(n)) for n in count] for space in ("", SPACE))
         self.said: list[tuple[int, list[int]]] = []  # the label's column, the tokens that it counts
         for column, kind in enumerate(config.words):
             # a word with a space before it is another token than at the start of a text, where not all have one
             forms = [[token(space + word) for word in kind] for space in (SPACE, "")]
-            if None in (*forms[0], none, *numbers):
+            if None in (*forms[0], none, *plain, *spaced):
                 raise InputError(
                     f"expected a tokenizer with a token for each of {', '.join(kind)}, none and each number"
                 )
             self.said += [(column, [*ids, none]) for ids in forms if None not in ids]
-        coordinates, times = [*numbers[: config.size + 1 : STEP], none], numbers[: config.num_frames]
-        kinds = [coordinates] * 8 + [[*numbers[:101:PERCENT], none]] * 6 + [times] + [coordinates] * 2
+        # corners stand in lists, after a comma, all else in sentences
+        corners, percents = [*plain[: config.size + 1 : STEP], none], [*spaced[:101:PERCENT], none]
+        kinds = [corners] * 8 + [percents] * 6 + [spaced[: config.num_frames]] + [corners] * 2
         self.turned = [(len(config.words) + i, ids) for i, ids in enumerate(kinds)]
 
     def __call__(self, tokens: Any, labels: Any) -> tuple[Any, float]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,14 +27,14 @@ Asides = Callable[[Sample, np.random.Generator, int], Sequence[Sample]]
 class SFTConfig:
     """A run of `steps` batches. `single` is the share of conversations held in one round instead of two.
 
-    `extra` box rounds about any object of the scene follow each two-round one, then `asides` other questions about its
-    video, because they cost little beside its clip. The first `boxes_first` batches hold box rounds and descriptions of
-    whole scenes, twice as many in all: naming and finding things is learnt before telling which is meant. Scenes start
-    with two frames; their number doubles up to `num_frames` at equal intervals. The vision tower learns at `tower_rate`
-    of the rates: one that can see already would lose it to the first steps of a language model that cannot read it, and
-    at 0 it stays as it is. A batch is scored in parts of `rows` conversations (0: whole), which takes less memory, and
-    less time where their lengths differ. `workers` processes make batches ahead, for an accelerator that would have to
-    wait.
+    `extra` box rounds about any object of the scene follow each two-round one; beside each come the first rounds of
+    `asides` other questions about its video, because they cost little beside its clip. The first `boxes_first` batches
+    hold box rounds and descriptions of whole scenes, twice as many in all: naming and finding things is learnt before
+    telling which is meant. Scenes start with two frames; their number doubles up to `num_frames` at equal intervals.
+    The vision tower learns at `tower_rate` of the rates: one that can see already would lose it to the first steps of a
+    language model that cannot read it, and at 0 it stays as it is. A batch is scored in parts of `rows` conversations
+    (0: whole), which takes less memory, and less time where their lengths differ. `workers` processes make batches
+    ahead, for an accelerator that would have to wait.
     """
 
     steps: int = 2000
@@ -109,7 +110,7 @@ def sft(
         said = sum(len(turn.reply.token_ids) for rollout in rollouts for turn in rollout.turns)
         tokens = accelerator.reduce(torch.tensor(float(said), device=policy.model.device), "sum")
         total = torch.zeros((), device=policy.model.device)
-        for some in alike(rollouts, config.rows or len(rollouts)):
+        for some in parts(rollouts, config.rows or len(rollouts)):
             with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
                 scores = torch.cat(policy.logprobs(some))
             loss = -scores.sum() / tokens
@@ -161,16 +162,23 @@ def batch(
             continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None
-        more = [] if asides is None or alone else asides(sample, rng, config.asides)
-        rollouts.append((one if alone else two).conversation(sample, clip, rng, scene, config.extra, more))
+        rollouts.append((one if alone else two).conversation(sample, clip, rng, scene, config.extra))
+        if asides is not None and config.asides:
+            rollouts += two.asides(sample, clip, rng, asides(sample, rng, config.asides))
     return rollouts
 
 
-def alike(rollouts: Sequence[Rollout], rows: int) -> list[list[Rollout]]:
-    """The rollouts in parts of at most so many, those with as much text together: there is less to pad."""
-    lengths = [sum(len(t.prompt.text) + len(t.reply.text) for t in rollout.turns) for rollout in rollouts]
-    order = np.argsort(lengths, kind="stable").tolist()
-    return [[rollouts[i] for i in order[at : at + rows]] for at in range(0, len(order), rows)]
+def parts(rollouts: Sequence[Rollout], rows: int) -> list[list[Rollout]]:
+    """A batch in parts of at most `rows` conversations of like length; first rounds about one clip, which is then read
+    once for all of them, count as one."""
+    asked = Counter(id(r.clip) for r in rollouts if len(r.turns) == 1)
+    shared = [r for r in rollouts if len(r.turns) == 1 and asked[id(r.clip)] > 1]
+    units = [[r for r in shared if id(r.clip) == clip] for clip in dict.fromkeys(id(r.clip) for r in shared)]
+    alone = [r for r in rollouts if len(r.turns) > 1 or asked[id(r.clip)] == 1]
+    lengths = [sum(len(t.prompt.text) + len(t.reply.text) for t in r.turns) for r in alone]
+    alike = [[alone[i]] for i in np.argsort(lengths, kind="stable").tolist()]
+    cuts = [some[at : at + rows] for some in (alike, units) for at in range(0, len(some), rows)]
+    return [[rollout for unit in cut for rollout in unit] for cut in cuts]
 
 
 def scene_frames(step: int, config: SFTConfig) -> int:

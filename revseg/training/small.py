@@ -31,7 +31,9 @@ CHAT_TEMPLATE = (
 def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int = 112, merge: int = 2) -> Any:
     """A Qwen2_5_VLProcessor whose byte-level tokenizer is trained on `corpus`; whole numbers are single tokens.
 
-    Every number from 0 to `size` is a token, so that a coordinate is one draw. Unknown words fall back to bytes.
+    Every number from 0 to `size` is a token, alone and after a space, so that a coordinate is one draw and comes right
+    after the word that it is about; so are tags, and keys of JSON with the signs around them, if `corpus` has them.
+    Unknown words fall back to bytes.
     `merge` patches by as many are one token of a picture: 2 in the released models, whose pictures are large. A token
     that holds parts of several objects is hard to read for a small model.
     """
@@ -39,12 +41,14 @@ def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int 
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     core = Tokenizer(models.BPE())
-    words = Regex(r" ?[\p{L}_][\p{L}\p{N}_]*|\p{N}+| ?[^\s\p{L}\p{N}_]+|\s+")
+    signs = r"""["\[\]{},]*"""
+    tag, key = rf"{signs}</?\p{{L}}+>", rf"""{signs}"[\p{{L}}_][\p{{L}}\p{{N}}_ ]*":["\[]?"""
+    words = Regex(rf"{tag}|{key}| ?[\p{{L}}_][\p{{L}}\p{{N}}_]*| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}_]+|\s+")
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     core.decoder = decoders.ByteLevel()
-    numbers = [str(n) for n in range(size + 1)]
+    numbers = [space + str(n) for n in range(size + 1) for space in ("", " ")]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=list(SPECIAL),
