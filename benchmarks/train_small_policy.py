@@ -72,9 +72,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500, help="steps of the third, which holds conversations")
     parser.add_argument("--batch", type=int, default=24, help="conversations a step; twice as many scenes")
     parser.add_argument("--asides", type=int, default=8, help="other questions about each clip")
-    parser.add_argument(
-        "--weights", default=None, help="a policy for the third stage to go on from, without the others"
-    )
+    parser.add_argument("--weights", default=None, help="a policy to go on from: the third stage alone")
     parser.add_argument("--world", type=json.loads, default=WORLD, help="options of the world, as JSON")
     parser.add_argument("--lr", type=float, default=0.01, help="of Muon in the third stage; AdamW's is 0.15 of it")
     parser.add_argument("--tower-rate", type=float, default=0.3, help="the tower's rates there, against the others'")
@@ -116,7 +114,7 @@ def main() -> None:
         eyes = EyesConfig((ROUNDS[0][0], ROUNDS[1][0]), words, steps=args.eyes, seed=args.seed, workers=args.workers)
         open_eyes(policy, dataset, args.out / "eyes", eyes, others=everything, report=report)
         sft(policy, dataset, args.out / "scenes", look, others=everything, report=report)
-        sft(policy, dataset, args.out, talk, others=everything, asides=dataset.asides, report=report)
+    sft(policy, dataset, args.out, talk, others=everything, asides=dataset.asides, report=report)
 
 
 if __name__ == "__main__":
