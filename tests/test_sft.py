@@ -150,9 +150,10 @@ def test_box_rounds_ask_for_all_on_one_picture() -> None:
 def test_a_tower_that_sees_can_be_left_alone(tmp_path: Path, rate: float, moved: bool) -> None:
     policy = QwenPolicy(save_tiny_qwen(tmp_path / "start", stops=False))
     names = {True: "visual.blocks.0.mlp.up_proj.weight", False: "language_model.layers.0.mlp.up_proj.weight"}
-    before = {seen: policy.model.model.get_parameter(name).clone() for seen, name in names.items()}
+    model: Any = policy.model
+    before = {seen: model.model.get_parameter(name).clone() for seen, name in names.items()}
     sft(policy, Shapes(size=64), tmp_path / "run", replace(CONFIG, steps=2, tower_rate=rate))
-    change = {seen: (policy.model.model.get_parameter(n) - before[seen]).abs().max() for seen, n in names.items()}
+    change = {seen: (model.model.get_parameter(n) - before[seen]).abs().max() for seen, n in names.items()}
     assert (change[True] > 0) == moved
     assert change[False] > 2 * change[True]
 

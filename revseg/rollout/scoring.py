@@ -79,7 +79,9 @@ def shared_openings(pieces: "Sequence[Sequence[Encoded]]") -> "list[list[Encoded
     seen: dict[tuple[bytes, tuple[Any, ...]], Encoded] = {}
     cut = []
     for first, *rest in rows:
-        end = len(first.token_ids) - first.runs[-1]
+        words = first.runs[-1]
+        assert isinstance(words, int)
+        end = len(first.token_ids) - words
         head = Encoded(first.token_ids[:end], first.runs[:-1], first.blocks)
         head = seen.setdefault((head.token_ids.tobytes(), first.blocks), head)
         cut.append([head, Encoded(first.token_ids[end:], first.runs[-1:], ()), *rest])
