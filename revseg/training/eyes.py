@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LEAST = 0.06  # share of a token's pixels from which the object in it is what it shows
 STEP = 2  # pixels: corners are told in steps of as many, as the expert rounds them
 SPACE = "\u0120"  # as byte-level tokenizers write it
-WORD = 4.0  # how much a word counts against a number: forms are the last thing that is learnt
+WORD = 8.0  # how much a word counts against a number: forms are the last thing that is learnt
 UNSAID = -100  # a label that counts for nothing
 
 
