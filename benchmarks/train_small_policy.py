@@ -67,7 +67,7 @@ def fresh(hidden: int, layers: int, seed: int) -> QwenPolicy:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/small"))
-    parser.add_argument("--eyes", type=int, default=700, help="steps of the first stage")
+    parser.add_argument("--eyes", type=int, default=1100, help="steps of the first stage")
     parser.add_argument("--scenes", type=int, default=400, help="steps of the second")
     parser.add_argument("--steps", type=int, default=1500, help="steps of the third, which holds conversations")
     parser.add_argument("--batch", type=int, default=24, help="conversations a step; twice as many scenes")
