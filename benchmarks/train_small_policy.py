@@ -14,15 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from revseg.datasets.shapes import Shapes, by_name, scene_of
-from revseg.datasets.shapes_render import FORMS, true_masks
+from revseg.datasets.shapes import Shapes, everything
+from revseg.datasets.shapes_render import FORMS
 from revseg.datasets.shapes_scene import COLOURS
-from revseg.masks import MaskTrack
 from revseg.rollout.qwen import QwenPolicy
 from revseg.training.eyes import EyesConfig, open_eyes
 from revseg.training.sft import SFTConfig, sft
 from revseg.training.small import build_model, build_processor
-from revseg.types import Sample
 
 # more about what is hard to see, and things that come late or go early
 WORLD = {
@@ -32,12 +30,6 @@ WORLD = {
 }
 ROUNDS = (("keyframe_terse:size=84,ruler=14", "keyframe_json"), ("box_terse:size=112,ruler=14", "box_json"))
 SINGLE = ("keyframe_and_box_terse:size=84,ruler=14", "keyframe_and_box_json")
-
-
-def everything(sample: Sample) -> MaskTrack:
-    """All things of a sample's scene, named."""
-    scene = scene_of(sample)
-    return true_masks(scene, by_name(scene, range(len(scene.things))))
 
 
 def corpus(count: int = 400) -> Iterator[str]:
@@ -99,8 +91,8 @@ def main() -> None:
         seed=args.seed + 1,  # other clips than the scenes'
         workers=args.workers,
     )
-    look = replace(talk, steps=args.scenes, boxes_first=args.scenes, seed=args.seed)
-    look = replace(look, muon_lr=0.02, adam_lr=0.003, tower_rate=0.1)
+    rates = {"muon_lr": 0.02, "adam_lr": 0.003, "tower_rate": 0.1}
+    look = replace(talk, steps=args.scenes, boxes_first=args.scenes, seed=args.seed, **rates)
     dataset = Shapes(size=10_000_000, split="train", **args.world)
     count = sum(p.numel() for p in policy.model.parameters())
     print(f"{count:,} parameters, {len(policy.processor.tokenizer)} tokens")

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from revseg.datasets.shapes import Shapes, by_name, scene_of
-from revseg.datasets.shapes_render import FORMS, true_masks
+from revseg.datasets.shapes import Shapes, everything
+from revseg.datasets.shapes_render import FORMS
 from revseg.datasets.shapes_scene import COLOURS
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.rollout.qwen import QwenPolicy
 from revseg.training.eyes import UNSAID, EyesConfig, Reader, labels, open_eyes
 from revseg.training.small import build_model, build_processor
-from revseg.types import Sample
 
 WORDS = (("red", "blue"), ("circle", "square"))
 
@@ -35,11 +34,6 @@ def test_labels_by_hand() -> None:
     still = labels(first, (1, 2, 2), WORDS, (20, 40), 56, still=True)
     assert still[:, -3].tolist() == [UNSAID] * 4
     assert still[1].tolist() == [1, 1, *box, *box, *middle, *middle, UNSAID, 0, 10]
-
-
-def everything(sample: Sample) -> MaskTrack:
-    scene = scene_of(sample)
-    return true_masks(scene, by_name(scene, range(len(scene.things))))
 
 
 def tiny(folder: Path, text: str) -> QwenPolicy:

@@ -9,8 +9,7 @@ import pytest
 import torch
 from tiny_qwen import save_tiny_qwen
 
-from revseg.datasets.shapes import Shapes, by_name, scene_of
-from revseg.datasets.shapes_render import true_masks
+from revseg.datasets.shapes import Shapes, everything
 from revseg.registry import build
 from revseg.rewards import score
 from revseg.rollout.qwen import QwenPolicy
@@ -112,13 +111,12 @@ def test_a_scene_is_told_whole() -> None:
     for seed in range(20):
         sample = Shapes(size=20, seed=4)[seed]
         clip = build("sampler", "uniform")(sample.video, sample.query, 16)
-        scene: Any = getattr(sample.video.reader, "scene")  # noqa: B009
-        everything = true_masks(scene, by_name(scene, range(len(scene.things))))
-        rollout = expert.scene(clip, np.random.default_rng(seed), everything)
+        told = everything(sample)
+        rollout = expert.scene(clip, np.random.default_rng(seed), told)
         answer = build("parser", "keyframe_and_box_json")(rollout.turns[0].reply.text, clip)
         assert answer.error is None
         (part,) = rollout.turns[0].prompt.clips
-        shown = everything.at(part.frame_ids)
+        shown = told.at(part.frame_ids)
         start = rollout.clip.frame_ids.tolist().index(part.frame_ids[0])
         assert (len(part), start % 2) == (2, 0)
         seen = [o for o in range(shown.objects) if shown.select([o]).boxes.any()]
@@ -133,12 +131,11 @@ def test_box_rounds_ask_for_all_on_one_picture() -> None:
     expert = Expert(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1], grid=1)
     for seed, sample in enumerate(Shapes(size=12, seed=5)):
         clip = build("sampler", "uniform")(sample.video, sample.query, 8)
-        scene = scene_of(sample)
-        everything = true_masks(scene, by_name(scene, range(len(scene.things))))
-        rollout = expert.boxes(sample, clip, np.random.default_rng(seed), everything)
+        told = everything(sample)
+        rollout = expert.boxes(sample, clip, np.random.default_rng(seed), told)
         assert [len(turn.prompt.clips) for turn in rollout.turns] == [1] + [0] * (len(rollout.turns) - 1)
         picture = rollout.turns[0].prompt.clips[0]
-        truth = everything.at(picture.frame_ids)
+        truth = told.at(picture.frame_ids)
         asked = [turn.prompt.text.strip() for turn in rollout.turns]
         assert len(set(asked)) == len(asked)
         for turn, name in zip(rollout.turns, asked, strict=True):

@@ -187,6 +187,12 @@ def scene_of(sample: Sample) -> Scene:
     return painter.scene
 
 
+def everything(sample: Sample) -> MaskTrack:
+    """All things of a sample's scene, named, in the order of `by_name`. InputError as for `scene_of`."""
+    scene = scene_of(sample)
+    return true_masks(scene, by_name(scene, range(len(scene.things))))
+
+
 def by_name(scene: Scene, things: Iterable[int]) -> list[int]:
     """Indices of things in the order of their colours, then forms, as the world lists them."""
     colours, forms = list(COLOURS), scene.world.forms

@@ -27,7 +27,7 @@ def collate(
     """
     import torch
 
-    device, dtype = policy.model.device, policy.model.dtype
+    device = policy.model.device
     rows = [np.concatenate([p.token_ids for p in row]) for row in pieces]
     width = max(map(len, rows))
     ids = np.full((len(rows), width), policy.encoder.end_id, np.int64)
@@ -45,7 +45,6 @@ def collate(
         del inputs["attention_mask"]
     batch = {name: torch.as_tensor(value, device=device) for name, value in inputs.items()}
     blocks = [block for row in pieces for piece in row for block in piece.blocks]
-    side = policy.encoder.merge
     for video, pixels, grids in (
         (False, "pixel_values", "image_grid_thw"),
         (True, "pixel_values_videos", "video_grid_thw"),
@@ -53,9 +52,7 @@ def collate(
         some = [b for b in blocks if b.is_video == video]
         some = list(dict.fromkeys(some)) if distinct else some
         if some:
-            patches = torch.as_tensor(np.concatenate([b.patches for b in some]), device=device)
-            batch[pixels] = normalise(patches, policy.processor.image_processor).to(dtype)
-            batch[grids] = torch.tensor([[b.grid.t, b.grid.h * side, b.grid.w * side] for b in some], device=device)
+            batch[pixels], batch[grids] = patches_of(policy, some)
     return batch
 
 
@@ -98,15 +95,20 @@ def pictures_once(
     return {"inputs_embeds": embeds, **{name: inputs[name] for name in kept}}
 
 
-def see(policy: Any, blocks: "Sequence[Block]") -> "torch.Tensor":
+def see(policy: Any, blocks: Sequence[Block]) -> "torch.Tensor":
     """float[n h]: the tokens of blocks of pictures as the language model gets them, block after block."""
+    pixels, grids = patches_of(policy, blocks)
+    return base_model(policy.model).model.visual(pixels, grid_thw=grids, return_dict=True).pooler_output
+
+
+def patches_of(policy: Any, blocks: Sequence[Block]) -> "tuple[torch.Tensor, torch.Tensor]":
+    """What the vision tower reads of blocks: float[n d] in the model's type, and int64[b 3] grids in patches."""
     import torch
 
-    visual, side = base_model(policy.model).model.visual, policy.encoder.merge
-    patches = torch.as_tensor(np.concatenate([block.patches for block in blocks]), device=policy.model.device)
-    grids = torch.tensor([[b.grid.t, b.grid.h * side, b.grid.w * side] for b in blocks], device=policy.model.device)
-    pixels = normalise(patches, policy.processor.image_processor).to(visual.dtype)
-    return visual(pixels, grid_thw=grids, return_dict=True).pooler_output
+    device, side = policy.model.device, policy.encoder.merge
+    patches = torch.as_tensor(np.concatenate([b.patches for b in blocks]), device=device)
+    grids = torch.tensor([[b.grid.t, b.grid.h * side, b.grid.w * side] for b in blocks], device=device)
+    return normalise(patches, policy.processor.image_processor).to(policy.model.dtype), grids
 
 
 def base_model(model: Any) -> Any:

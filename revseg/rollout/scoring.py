@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revseg.rollout.encoding import Encoded
 from revseg.rollout.inputs import base_model, collate, pictures_once
 from revseg.rollout.vocabulary import vocabulary_logprobs
 from revseg.types import Rollout
 
 if TYPE_CHECKING:
     import torch
-
-    from revseg.rollout.encoding import Encoded
 
 
 def logprobs(policy: Any, rollouts: Sequence[Rollout], *, temperature: float = 1.0) -> "list[torch.Tensor]":
@@ -36,11 +35,11 @@ def sampled_states(
     from transformers import DynamicCache
 
     said = any(len(piece.token_ids) for row in pieces for piece in row[1:])
-    whole_rows, pieces = pieces, shared_openings(pieces)
-    prompts = list(dict.fromkeys(row[0] for row in pieces))
+    cut = shared_openings(pieces)
+    prompts = list(dict.fromkeys(row[0] for row in cut))
     # checkpointed layers are run again in the backward pass, and so take no cache
     whole = len(prompts) == len(pieces) or not said or _checkpointed(policy.model)
-    marks = torch.as_tensor(sampled_positions(rollouts, whole_rows, left=not whole), device=policy.model.device)
+    marks = torch.as_tensor(sampled_positions(rollouts, pieces, left=not whole), device=policy.model.device)
     if whole:
         inputs = collate(policy, pieces, [0] * len(pieces), distinct=True, causal=True)
         hidden = hidden_states(policy, pictures_once(policy, pieces, inputs))
@@ -48,10 +47,10 @@ def sampled_states(
     cache = DynamicCache()
     opening = collate(policy, [[prompt] for prompt in prompts], [0] * len(prompts))
     last = hidden_states(policy, opening, cache)[:, -1]
-    rows = torch.tensor([prompts.index(row[0]) for row in pieces])  # on the CPU: layers may lie on several devices
+    rows = torch.tensor([prompts.index(row[0]) for row in cut])  # on the CPU: layers may lie on several devices
     cache.batch_select_indices(rows)
-    starts = [policy.encoder.positions(row[:1])[1] for row in pieces]
-    rest = [row[1:] for row in pieces]
+    starts = [policy.encoder.positions(row[:1])[1] for row in cut]
+    rest = [row[1:] for row in cut]
     inputs = collate(policy, rest, starts, distinct=True)
     ids, real = inputs["input_ids"], inputs["attention_mask"]
     inputs = pictures_once(policy, rest, inputs)
@@ -71,8 +70,6 @@ def hidden_states(policy: Any, inputs: "dict[str, torch.Tensor]", cache: Any = N
 
 def shared_openings(pieces: "Sequence[Sequence[Encoded]]") -> "list[list[Encoded]]":
     """The rows, their first pieces cut after the last picture if so more rows begin alike; like ones are one object."""
-    from revseg.rollout.encoding import Encoded
-
     rows = [list(row) for row in pieces]
     if len({row[0] for row in rows}) < len(rows):
         return rows

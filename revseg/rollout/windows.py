@@ -47,7 +47,7 @@ def window_attention(
         q, k, v = (
             rearrange(t[0, :, index], "h (n l) d -> n h l d", l=length).contiguous() for t in (query, key, value)
         )
-        # a CPU's kernel takes five times as long for short windows in bfloat16 as in float32
+        # a CPU's kernel is slower for short windows in bfloat16 than in float32
         kind = torch.float32 if q.device.type == "cpu" and q.dtype == torch.bfloat16 else q.dtype
         with torch.autocast(q.device.type, enabled=False):
             out = torch.nn.functional.scaled_dot_product_attention(q.to(kind), k.to(kind), v.to(kind), scale=scaling)

@@ -8,7 +8,6 @@ words and what they look like are alike to the language model before it sees its
 thrown away.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,8 @@ from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.rollout.inputs import base_model, see
-from revseg.training.ahead import prepared
-from revseg.training.checkpoint import load_checkpoint, save_checkpoint
-from revseg.training.log import append_rows, cut_rows
-from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_root
+from revseg.training.optim import muon_and_adamw
+from revseg.training.supervised import Report, run_steps
 from revseg.training.telling import STEP as PERCENT
 from revseg.types import Answer, Dataset, Message, Reply, Rollout, Sample, Target, Turn
 
@@ -69,49 +66,31 @@ def open_eyes(
     config: EyesConfig,
     *,
     others: Callable[[Sample], MaskTrack],
-    report: Callable[[dict[str, float]], None] = lambda row: None,
+    report: Report = lambda row: None,
 ) -> None:
     """Train the vision tower of `policy` in place; logs and checkpoints in `folder`, from which it goes on.
 
     `others(sample)` gives all objects of a scene, with names. Under torchrun the processes share each batch.
     """
     import torch
-    from accelerate import Accelerator
 
-    folder = Path(folder)
-    accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
-    folder.mkdir(parents=True, exist_ok=True)
     read = Reader(policy, config)
-    parameters = list(read.parts.parameters())
     words = read.parts["words"].parameters()
     optimizers = muon_and_adamw(read.parts, muon_lr=config.muon_lr, adam_lr=config.adam_lr, plain=words)
-    start = load_checkpoint(folder / "checkpoint.pt", read.parts, optimizers)
-    if accelerator.is_main_process:
-        cut_rows(folder / "log.jsonl", start)
-    mine, steps = slice(accelerator.process_index, None, accelerator.num_processes), range(start, config.steps)
 
-    def make(step: int) -> "tuple[list[Block], np.ndarray]":
-        return _batch(policy, dataset, config, step, others, mine)
+    def make(step: int, rows: slice) -> "tuple[list[Block], np.ndarray]":
+        return _batch(policy, dataset, config, step, others, rows)
 
-    began = time.perf_counter()
-    for step, (blocks, told) in zip(steps, prepared(make, steps, config.workers), strict=True):
-        scale_rates(optimizers, warmup_then_root(step, config.steps, config.warmup))
+    def learn(batch: "tuple[list[Block], np.ndarray]", accelerator: Any) -> dict[str, float]:
+        blocks, told = batch
         labels = torch.as_tensor(told, device=policy.model.device)
         with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
             losses, right = read(see(policy, blocks), labels)
         loss = losses.mean() / accelerator.num_processes
         loss.backward()
-        if accelerator.num_processes > 1:
-            sum_over_processes(parameters, accelerator)
-        norm = descend(optimizers, parameters, 1.0)
-        row = {"step": step, "loss": accelerator.reduce(loss.detach(), "sum").item(), "grad_norm": norm}
-        row |= {"right": right, "seconds": time.perf_counter() - began}
-        if accelerator.is_main_process:
-            append_rows(folder / "log.jsonl", [row])
-            report(row)
-            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-                save_checkpoint(folder / "checkpoint.pt", read.parts, optimizers, step + 1)
-        began = time.perf_counter()
+        return {"loss": accelerator.reduce(loss.detach(), "sum").item(), "right": right}
+
+    run_steps(read.parts, optimizers, Path(folder), config, make, learn, report)
 
 
 class Reader:

@@ -82,9 +82,8 @@ def warmup_then_root(step: int, steps: int, warmup: int, *, floor: float = 0.02)
     A model trained from nothing gains by high rates for a few hundred steps only: what it has to learn after its first
     words is lost in their noise.
     """
-    if step < warmup:
-        return (step + 1) / warmup
-    return max(floor, math.sqrt(warmup / step) * (1.0 - (step - warmup) / max(steps - warmup, 1)))
+    line = warmup_then_decay(step, steps, warmup, floor=0.0)
+    return line if step < warmup else max(floor, math.sqrt(max(warmup, 1) / max(step, 1)) * line)
 
 
 def sum_over_processes(parameters: "Sequence[torch.nn.Parameter]", accelerator: Any) -> None:

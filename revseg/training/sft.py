@@ -1,7 +1,6 @@
 """Supervised fine-tuning on expert conversations: how the bundled policy learnt to answer before any reward."""
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,11 +12,9 @@ import numpy as np
 from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.rollout.inputs import base_model
-from revseg.training.ahead import prepared
-from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.expert import Expert
-from revseg.training.log import append_rows, cut_rows
-from revseg.training.optim import descend, muon_and_adamw, scale_rates, sum_over_processes, warmup_then_root
+from revseg.training.optim import muon_and_adamw
+from revseg.training.supervised import Report, run_steps
 from revseg.types import Dataset, Rollout, Sample
 
 Asides = Callable[[Sample, np.random.Generator, int], Sequence[Sample]]
@@ -67,7 +64,7 @@ def sft(
     *,
     others: Callable[[Sample], MaskTrack] | None = None,
     asides: Asides | None = None,
-    report: Callable[[dict[str, float]], None] = lambda row: None,
+    report: Report = lambda row: None,
 ) -> None:
     """Train `policy` (a TrainablePolicy with an encoder, such as `qwen`) in place; logs and checkpoints in `folder`.
 
@@ -77,12 +74,8 @@ def sft(
     other questions about its video.
     """
     import torch
-    from accelerate import Accelerator
 
     folder = Path(folder)
-    # unless told, torchrun's processes stay alone
-    accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
-    folder.mkdir(parents=True, exist_ok=True)
     tower = base_model(policy.model).model.visual
     if not config.tower_rate:
         tower.requires_grad_(False)
@@ -94,40 +87,25 @@ def sft(
         slow=tower.parameters(),
         slow_rate=config.tower_rate,
     )
-    parameters = [p for p in policy.model.parameters() if p.requires_grad]
-    start = load_checkpoint(folder / "checkpoint.pt", policy.model, optimizers)
-    if accelerator.is_main_process:
-        cut_rows(folder / "log.jsonl", start)
-    policy.model.train()
-    mine, steps = slice(accelerator.process_index, None, accelerator.num_processes), range(start, config.steps)
 
-    def make(step: int) -> list[Rollout]:
-        return batch(policy, dataset, config, step, others, mine, asides)
+    def make(step: int, rows: slice) -> list[Rollout]:
+        return batch(policy, dataset, config, step, others, rows, asides)
 
-    began = time.perf_counter()
-    for step, rollouts in zip(steps, prepared(make, steps, config.workers), strict=True):
-        scale_rates(optimizers, warmup_then_root(step, config.steps, config.warmup))
+    def learn(rollouts: list[Rollout], accelerator: Any) -> dict[str, float]:
+        device = policy.model.device
         said = sum(len(turn.reply.token_ids) for rollout in rollouts for turn in rollout.turns)
-        tokens = accelerator.reduce(torch.tensor(float(said), device=policy.model.device), "sum")
-        total = torch.zeros((), device=policy.model.device)
+        tokens = accelerator.reduce(torch.tensor(float(said), device=device), "sum")
+        total = torch.zeros((), device=device)
         for some in parts(rollouts, config.rows or len(rollouts)):
-            with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.bf16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
                 scores = torch.cat(policy.logprobs(some))
             loss = -scores.sum() / tokens
             loss.backward()
             total += loss.detach()
-        if accelerator.num_processes > 1:
-            sum_over_processes(parameters, accelerator)
-        norm = descend(optimizers, parameters, 1.0)
-        row = {"step": step, "loss": accelerator.reduce(total, "sum").item(), "tokens": tokens.item()}
-        row |= {"grad_norm": norm, "seconds": time.perf_counter() - began}
-        if accelerator.is_main_process:
-            append_rows(folder / "log.jsonl", [row])
-            report(row)
-            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-                save_checkpoint(folder / "checkpoint.pt", policy.model, optimizers, step + 1)
-        began = time.perf_counter()
-    if not accelerator.is_main_process:
+        return {"loss": accelerator.reduce(total, "sum").item(), "tokens": tokens.item()}
+
+    policy.model.train()
+    if not run_steps(policy.model, optimizers, folder, config, make, learn, report):
         return
     policy.model.eval()
     policy.defaults = {**policy.defaults, "rounds": config.rounds, "sampler": config.sampler}
