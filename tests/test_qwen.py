@@ -100,6 +100,25 @@ def same_start(a: Rollout, b: Rollout, index: int) -> bool:
     return all(x == y for x, y in earlier) and a.turns[index].prompt.text == b.turns[index].prompt.text
 
 
+def test_a_group_holds_its_prompt_once(policy: QwenPolicy, folder: str) -> None:
+    """Both rounds draw what a policy draws that copies the prompt for every row, and keep less for the next round."""
+    stock = QwenPolicy(folder, attention="eager")
+    texts, kept = [], []
+    for one in (policy, stock):
+        one.forget()
+        rollouts, prompts = groups()
+        first = answered(rollouts, prompts, one.reply(rollouts, prompts, sampling=DRAW))
+        session = one._sessions._kept[0]
+        held = [*session.cache.layers, *(() if session.common is None else session.common.layers)]
+        tensors = [(part.keys, part.values) if hasattr(part, "keys") else part for part in held]
+        kept.append(sum(t.numel() for pair in tensors for t in pair))
+        some = [first[i] for i in (7, 0, 1, 4)]  # the others have ended
+        replies = one.reply(some, second_prompts(4), sampling=DRAW)
+        texts.append([r.turns[0].reply.text for r in first] + [reply.text for reply in replies])
+    assert texts[0] == texts[1]
+    assert kept[0] < 0.6 * kept[1]
+
+
 def test_a_group_draws_different_replies_and_a_seed_the_same(policy: QwenPolicy) -> None:
     first, again = two_rounds(policy), two_rounds(policy)
     texts = [[t.reply.text for t in r.turns] for r in first]

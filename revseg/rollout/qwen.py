@@ -122,6 +122,7 @@ def load(
     import torch
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
+    from revseg.rollout.grouped import share_prompts
     from revseg.rollout.windows import batch_windows
 
     where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -142,6 +143,7 @@ def load(
         ) from error
     if attention in (None, "sdpa"):
         batch_windows(model)
+        share_prompts(model)
     if device_map is None:
         model = model.to(where)
     if adapter is not None:

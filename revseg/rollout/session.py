@@ -1,7 +1,8 @@
 """A batch of conversations in the model's key-value cache, from one round to the next.
 
 Rows lie in the cache as `[left pad | prompt | reply | holes | next prompt | reply ...]`: rows end their replies at
-different lengths, the difference is masked, and every forward is given its positions explicitly.
+different lengths, the difference is masked, and every forward is given its positions explicitly. The first prompt of
+rows that share it lies apart from them, once.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ import numpy as np
 from revseg.rollout.cache import roomy_cache
 from revseg.rollout.encoding import Encoded
 from revseg.rollout.generation import decode
-from revseg.rollout.inputs import collate, pictures_once
+from revseg.rollout.grouped import NAME, Common
+from revseg.rollout.inputs import base_model, collate, pictures_once
 from revseg.types import Message, Reply, Rollout, Sampling
 
 if TYPE_CHECKING:
@@ -22,13 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """The cache of a batch: `mask` bool[b s] marks its real tokens, `starts` int64[b] the next rotary positions."""
+    """The cache of a batch: `mask` bool[b s] marks its real tokens, `starts` int64[b] the next rotary positions.
+
+    With `common`, cache and mask hold what comes after the prompts in it.
+    """
 
     cache: Any
     mask: "torch.Tensor"
     starts: "torch.Tensor"
     replies: list[Reply]
     unfed: list[np.ndarray]  # a row's last token may not have been through the model yet
+    common: Common | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a forward of the model is told beside the usual."""
+        return {} if self.common is None else {"common": self.common}
 
     def rows(self, index: Sequence[int]) -> "Session":
         """The session of these rows (repeats allowed); this one must not be used any more."""
@@ -38,8 +49,22 @@ class Session:
             return self
         rows = torch.as_tensor(list(index))  # on the CPU: layers may lie on several devices
         self.cache.batch_select_indices(rows)
-        kept = [self.replies[i] for i in index]
-        return Session(self.cache, self.mask[rows], self.starts[rows], kept, [self.unfed[i] for i in index])
+        common = None if self.common is None else self.common.select(rows)
+        return replace(self._of(index), cache=self.cache, mask=self.mask[rows], common=common)
+
+    def shared(self, index: Sequence[int]) -> "Session":
+        """As `rows`, of a session that holds prompts alone: they stay where they are, for all rows that repeat them."""
+        import torch
+
+        layers = [(layer.keys, layer.values) for layer in self.cache.layers]
+        common = Common(layers, self.mask, torch.as_tensor(list(index), device=self.mask.device))
+        return replace(self._of(index), cache=roomy_cache(), mask=self.mask[list(index), :0], common=common)
+
+    def _of(self, index: Sequence[int]) -> "Session":
+        """What is known of each row, for these rows."""
+        starts = self.starts[list(index)]
+        replies, unfed = [self.replies[i] for i in index], [self.unfed[i] for i in index]
+        return replace(self, starts=starts, replies=replies, unfed=unfed)
 
 
 class Sessions:
@@ -104,7 +129,10 @@ class Sessions:
         session = Session(roomy_cache(), empty, starts, nothing, [np.zeros(0, np.int64)] * len(firsts))
         session, logits = self._feed(session, pieces)
         rows = [distinct.index(key) for key in keys]
-        return session.rows(rows), logits[torch.as_tensor(rows, device=device)]
+        language = base_model(self.policy.model).model.language_model
+        grouped = len(distinct) < len(rows) and language.config._attn_implementation == NAME
+        session = session.shared(rows) if grouped else session.rows(rows)
+        return session, logits[torch.as_tensor(rows, device=device)]
 
     def _resume(
         self, session: Session, rollouts: list[Rollout], prompts: list[Message]
@@ -128,7 +156,12 @@ class Sessions:
         ends = [self.policy.encoder.positions(row, start)[1] for row, start in zip(pieces, starts, strict=True)]
         mask = torch.cat([session.mask, inputs.pop("attention_mask")], 1)
         out = self.policy.model(
-            **inputs, attention_mask=mask, past_key_values=session.cache, use_cache=True, logits_to_keep=1
+            **inputs,
+            attention_mask=mask,
+            past_key_values=session.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **session.options,
         )
         starts = torch.as_tensor(ends, device=mask.device)
         return replace(session, cache=out.past_key_values, mask=mask, starts=starts), self._allowed(out.logits[:, -1])
@@ -143,13 +176,14 @@ class Sessions:
 
         def step(token: "torch.Tensor") -> "torch.Tensor":
             nonlocal mask, starts
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             out = policy.model(
                 input_ids=token[:, None],
                 attention_mask=mask,
                 position_ids=starts.expand(4, -1)[..., None],
                 past_key_values=session.cache,
                 use_cache=True,
+                **session.options,
             )
             starts = starts + 1
             return self._allowed(out.logits[:, -1])
@@ -163,7 +197,7 @@ class Sessions:
             mask[:, before:] = steps < lengths[:, None]
             fed = lengths.clamp(max=len(steps))
             unfed = [t[int(n) :] for t, n in zip(tokens, fed, strict=True)]
-            self._kept.append(Session(session.cache, mask, session.starts + fed, replies, unfed))
+            self._kept.append(replace(session, mask=mask, starts=session.starts + fed, replies=replies, unfed=unfed))
         return replies
 
     def _allowed(self, logits: "torch.Tensor") -> "torch.Tensor":
