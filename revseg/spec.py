@@ -1,6 +1,7 @@
 """The text of a spec: a name and its options, "box:size=840,label='a b'"."""
 
 import ast
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -70,16 +71,10 @@ def _value(text: str) -> Any:
         return _LITERALS[text]
     if len(text) >= 2 and text[0] == text[-1] == "'":
         return text[1:-1]
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    if not text.startswith(("[", "{", "(")):
-        return text
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    for read in (json.loads, ast.literal_eval) if text.startswith(("[", "{", "(")) else (json.loads,):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return read(text)
+    return text
 
 
 def _text(value: Any) -> str:

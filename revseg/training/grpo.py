@@ -49,18 +49,9 @@ def train(
     OutputError when `out` cannot be written.
     """
     import torch
-    from accelerate import Accelerator
 
     config, out, asked = config or TrainConfig(), Path(out), model
-    check_tracker(config.log_with)
-    objective, samples = build("objective", config.objective), build("dataset", dataset)
-    check_objective(objective)
-    draw(samples, 1, 0, config.seed)  # no data or no truth: said before any work
-    check_writable(out)
-    cpu = not torch.cuda.is_available()  # unless told, every process under torchrun believes to be alone
-    accelerator = Accelerator(cpu=cpu, log_with=config.log_with, project_dir=str(out))
-    if config.prompts % accelerator.num_processes:
-        raise InputError(f"prompts={config.prompts} must divide among {accelerator.num_processes} processes")
+    objective, samples, accelerator = begin(dataset, out, config)
     torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
     drawing = Sampling(config.temperature, config.top_p, 0, config.max_new_tokens)
     model = model.replace(policy=model.policy, sampling=drawing).resolved()
@@ -90,6 +81,23 @@ def train(
         keep(model, out)
     accelerator.wait_for_everyone()
     return asked.replace(policy=spec_after(asked.policy, out))
+
+
+def begin(dataset: Dataset | str | Mapping[str, Any], out: Path, config: TrainConfig) -> tuple[Any, Dataset, Any]:
+    """Objective, dataset and accelerator; what cannot work is said here, before any model is loaded."""
+    import torch
+    from accelerate import Accelerator
+
+    check_tracker(config.log_with)
+    objective, samples = build("objective", config.objective), build("dataset", dataset)
+    check_objective(objective)
+    draw(samples, 1, 0, config.seed)  # no data or no truth
+    check_writable(out)
+    cpu = not torch.cuda.is_available()  # unless told, every process under torchrun believes to be alone
+    accelerator = Accelerator(cpu=cpu, log_with=config.log_with, project_dir=str(out))
+    if config.prompts % accelerator.num_processes:
+        raise InputError(f"prompts={config.prompts} must divide among {accelerator.num_processes} processes")
+    return objective, samples, accelerator
 
 
 def judge(model: ReVSeg, dataset: Dataset, config: TrainConfig, step: int, accelerator: Any) -> Judged:
