@@ -126,7 +126,12 @@ def test_any_rollout_has_a_page(case: tuple[Rollout, MaskTrack], data: st.DataOb
     frames = np.zeros((count, *rollout.clip.size, 3), np.uint8)
     masks = MaskTrack.empty(rollout.clip.size, range(count), objects=data.draw(st.integers(0, 3)))
     rewards = data.draw(st.none() | st.just(RewardBreakdown({"a<b": 0.5}, {"a<b": 2.0})))
-    Page(reasoning_page(Segmentation(rollout, masks, rewards), Video.open(frames), truth=truth))
+    page = Page(reasoning_page(Segmentation(rollout, masks, rewards), Video.open(frames), truth=truth))
+    words = "".join(page.text.split())
+    for said in (rollout.query.text, *(turn.reply.text for turn in rollout.turns)):
+        assert "".join(said.split()) in words
+    assert all(address.startswith("data:image/") for address in page.addresses)
+    assert ("a<b" in page.text) == (rewards is not None)
 
 
 @pytest.mark.parametrize(
