@@ -172,10 +172,13 @@ def test_a_copied_reference_stays_when_the_policy_moves(folder: str, start: tupl
     policy, judged = QwenPolicy(folder), start[1]
     expected = [row.detach().clone() for row in policy.logprobs(judged.rollouts)]
     reference = make_reference(policy, kind, 1.0)
+    before = reference(judged.rollouts)
+    torch.testing.assert_close(before, expected, atol=1e-6, rtol=0)  # kernels differ without gradients
     with torch.no_grad():
         for p in policy.model.parameters():
             p += 0.1
     rows = reference(judged.rollouts)
+    torch.testing.assert_close(rows, before, atol=0, rtol=0)
     torch.testing.assert_close(rows, expected, atol=1e-6, rtol=0)
     assert not any(row.requires_grad for row in rows)
 

@@ -50,8 +50,8 @@ def make_policy(given: Any, folder: str) -> Any:
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+    from revseg.rollout.attention import use_own_attention
     from revseg.rollout.qwen import QwenPolicy
-    from revseg.rollout.windows import batch_windows
     from revseg.training.small import build_model, build_processor
 
     processor = build_processor(["where is the red square?"] * 9, size=given.keyframe)
@@ -71,7 +71,7 @@ def make_policy(given: Any, folder: str) -> Any:
         with torch.device(given.device):
             model = Qwen2_5_VLForConditionalGeneration(config).eval()
         torch.set_default_dtype(torch.float32)
-        batch_windows(model)
+        use_own_attention(model)
         policy = policy.with_model(model)
     policy.stops = []  # every reply as long as allowed: what is compared is work
     return policy

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-NAME = "revseg_grouped"
-
 
 @dataclass(frozen=True)
 class Common:
@@ -47,19 +45,6 @@ class Common:
         places = torch.empty_like(self.rows)
         places[order] = torch.arange(len(order), device=order.device) - begins[self.rows[order]]
         return self.rows * self.width + places
-
-
-def share_prompts(model: Any) -> None:
-    """Let a Qwen2.5-VL model's language model use `grouped_attention`, in place."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(NAME, grouped_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    language = model.model.language_model
-    language.config._attn_implementation = NAME
-    for layer in language.layers:
-        layer.self_attn.config._attn_implementation = NAME
 
 
 def grouped_attention(

@@ -122,8 +122,7 @@ def load(
     import torch
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-    from revseg.rollout.grouped import share_prompts
-    from revseg.rollout.windows import batch_windows
+    from revseg.rollout.attention import use_own_attention
 
     where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     kind = dtype if dtype != "auto" else "float32" if device_map is None and where == "cpu" else "bfloat16"
@@ -142,8 +141,7 @@ def load(
             "or a folder with config.json, safetensors and the processor's files"
         ) from error
     if attention in (None, "sdpa"):
-        batch_windows(model)
-        share_prompts(model)
+        use_own_attention(model)
     if device_map is None:
         model = model.to(where)
     if adapter is not None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revseg.rollout.attention import shares_prompts
 from revseg.rollout.cache import roomy_cache
 from revseg.rollout.encoding import Encoded
 from revseg.rollout.generation import decode
-from revseg.rollout.grouped import NAME, Common
+from revseg.rollout.grouped import Common
 from revseg.rollout.inputs import base_model, collate, pictures_once
 from revseg.types import Message, Reply, Rollout, Sampling
 
@@ -129,8 +130,7 @@ class Sessions:
         session = Session(roomy_cache(), empty, starts, nothing, [np.zeros(0, np.int64)] * len(firsts))
         session, logits = self._feed(session, pieces)
         rows = [distinct.index(key) for key in keys]
-        language = base_model(self.policy.model).model.language_model
-        grouped = len(distinct) < len(rows) and language.config._attn_implementation == NAME
+        grouped = len(distinct) < len(rows) and shares_prompts(base_model(self.policy.model))
         session = session.shared(rows) if grouped else session.rows(rows)
         return session, logits[torch.as_tensor(rows, device=device)]
 

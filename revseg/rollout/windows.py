@@ -10,19 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-NAME = "revseg_flash_windows"  # "flash" makes transformers hand over the whole sequence with its window boundaries
-
-
-def batch_windows(model: Any) -> None:
-    """Let a Qwen2.5-VL model's vision tower use `window_attention`, in place."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(NAME, window_attention)
-    visual = model.model.visual
-    visual.config._attn_implementation = NAME
-    for block in visual.blocks:
-        block.attn.config._attn_implementation = NAME
-
 
 def window_attention(
     module: Any,

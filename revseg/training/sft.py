@@ -1,7 +1,6 @@
 """Supervised fine-tuning on expert conversations: how the bundled policy learnt to answer before any reward."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -149,10 +148,12 @@ def batch(
 def parts(rollouts: Sequence[Rollout], rows: int) -> list[list[Rollout]]:
     """A batch in parts of at most `rows` conversations of like length; first rounds about one clip, which is then read
     once for all of them, count as one."""
-    asked = Counter(id(r.clip) for r in rollouts if len(r.turns) == 1)
-    shared = [r for r in rollouts if len(r.turns) == 1 and asked[id(r.clip)] > 1]
-    units = [[r for r in shared if id(r.clip) == clip] for clip in dict.fromkeys(id(r.clip) for r in shared)]
-    alone = [r for r in rollouts if len(r.turns) > 1 or asked[id(r.clip)] == 1]
+    about: dict[int, list[Rollout]] = {}
+    for rollout in rollouts:
+        if len(rollout.turns) == 1:
+            about.setdefault(id(rollout.clip), []).append(rollout)
+    units = [asked for asked in about.values() if len(asked) > 1]
+    alone = [r for r in rollouts if len(r.turns) > 1 or len(about[id(r.clip)]) == 1]
     lengths = [sum(len(t.prompt.text) + len(t.reply.text) for t in r.turns) for r in alone]
     alike = [[alone[i]] for i in np.argsort(lengths, kind="stable").tolist()]
     cuts = [some[at : at + rows] for some in (alike, units) for at in range(0, len(some), rows)]
