@@ -20,10 +20,12 @@ from revseg import ReVSeg, Sampling, Table, TrainConfig
 from revseg.evaluation.header import files_of
 from revseg.evaluation.table import plain
 from revseg.record import versions
-from revseg.rollout.qwen import BUNDLED
+from revseg.rollout.bundled import ASSETS
 from revseg.spec import format_spec, parse_spec
 
 HERE = Path(__file__).parent
+SUPERVISED = "small_sft"
+START = f"qwen:model={SUPERVISED}"
 TAUGHT = (
     "The starting checkpoint is the small policy that comes with revseg, fine-tuned on expert conversations about the "
     "train split of the same synthetic world (benchmarks/train_small_policy.py). It was taught both plans: two rounds "
@@ -47,7 +49,7 @@ class Size:
     @property
     def base(self) -> ReVSeg:
         """The model that variants differ from: the small policy, `flow`, Eq. 8, replies of at most 192 tokens."""
-        return ReVSeg(**{"policy": "qwen", "tracker": "flow", "sampling": Sampling(max_new_tokens=192), **self.model})
+        return ReVSeg(**{"policy": START, "tracker": "flow", "sampling": Sampling(max_new_tokens=192), **self.model})
 
     @property
     def config(self) -> TrainConfig:
@@ -93,7 +95,7 @@ def main(name: str, about: str | None, run: Run, default: Size | None = None) ->
     parser.add_argument("--samples", type=int, default=size.samples, help="questions of the test split")
     parser.add_argument("--prompts", type=int, default=None, help="queries a step, if not as in shapes_grpo.toml")
     parser.add_argument("--rollouts", type=int, default=None, help="conversations a query, if not as there")
-    parser.add_argument("--policy", default="qwen", help="where to start from")
+    parser.add_argument("--policy", default=START, help="where to start from")
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"), help="work in progress; resumes from it")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where the record is written")
     args = parser.parse_args()
@@ -144,9 +146,9 @@ def circumstances(size: Size) -> dict[str, Any]:
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-    if size.base.policy == "qwen":
+    if size.base.policy == START:
         record["starting_checkpoint"] = TAUGHT
-        record["taught"] = json.loads((BUNDLED / "revseg.json").read_text("utf-8"))
+        record["taught"] = json.loads((ASSETS / SUPERVISED / "revseg.json").read_text("utf-8"))
     return record
 
 

@@ -112,7 +112,7 @@ def test_the_bundled_policy_is_described():
     record = script("ablations").circumstances(script("ablations").Size())
     assert "85 %" in record["starting_checkpoint"]
     assert record["taught"]["num_frames"] == 16
-    assert "revseg/assets/small_policy" in record["policy"]["files"]
+    assert "revseg/assets/small_sft" in record["policy"]["files"]
 
 
 def test_stage_one_accounts_for_all_that_is_lost(tmp_path: Path):

@@ -12,7 +12,7 @@ from revseg.evaluation.results import FORMAT, VERSION
 from revseg.pipeline import ReVSeg
 from revseg.record import versions
 from revseg.registry import spec_of
-from revseg.rollout.qwen import BUNDLED
+from revseg.rollout.bundled import bundled
 from revseg.spec import parse_spec
 from revseg.types import Dataset
 
@@ -49,8 +49,9 @@ def files_of(spec: Mapping[str, Any]) -> dict[str, str]:
         policy = {"name": "qwen", **parse_spec(policy)[1]}
     if isinstance(policy, Mapping) and "policy" in policy:  # one that wraps another
         return {**found, **files_of({"policy": policy["policy"]})}
-    if isinstance(policy, Mapping) and policy.get("name") == "qwen" and policy.get("model") is None:
-        found["revseg/assets/small_policy"] = digest(BUNDLED)
+    if isinstance(policy, Mapping) and policy.get("name") == "qwen":
+        own = bundled(policy.get("model"))
+        return found if own is None else {**found, f"revseg/assets/{own.name}": digest(own)}
     return found
 
 

@@ -11,24 +11,23 @@ import numpy as np
 
 from revseg.errors import InputError
 from revseg.registry import register
+from revseg.rollout.bundled import ASSETS, bundled
 from revseg.rollout.seeding import row_seeds
 from revseg.types import Message, Reply, Rollout, Sampling
 
 if TYPE_CHECKING:
     import torch
 
-BUNDLED = Path(__file__).parent.parent / "assets" / "small_policy"
-
 
 @register("policy", "qwen")
 class QwenPolicy:
     """Qwen2.5-VL through transformers; without `model`, the small checkpoint bundled with revseg.
 
-    Options: `model` a hub name or a folder; `dtype` "auto" (bfloat16 on a GPU, float32 on a CPU) or torch's name;
-    `device` "auto", "cpu", "cuda:1"; `device_map` as in transformers, instead of `device`; `attention` transformers'
-    implementation ("sdpa", "flash_attention_2", "eager"); `adapter` a LoRA folder written by peft; `fps` the nominal
-    frame rate of clips (the paper's 2); `batch_size` rows a forward; `reuse` round 1's cache in round 2 (memory
-    against time).
+    Options: `model` a hub name, a folder, or the name of a checkpoint that comes with revseg (`small_sft`); `dtype`
+    "auto" (bfloat16 on a GPU, float32 on a CPU) or torch's name; `device` "auto", "cpu", "cuda:1"; `device_map` as in
+    transformers, instead of `device`; `attention` transformers' implementation ("sdpa", "flash_attention_2", "eager");
+    `adapter` a LoRA folder written by peft; `fps` the nominal frame rate of clips (the paper's 2); `batch_size` rows a
+    forward; `reuse` round 1's cache in round 2 (memory against time).
 
     A `revseg.json` beside the weights, as training writes it, gives `defaults`: the rounds, sampler and number of
     frames that the checkpoint was taught.
@@ -50,7 +49,7 @@ class QwenPolicy:
         from revseg.rollout.encoding import Encoder
         from revseg.rollout.session import Sessions
 
-        folder = str(BUNDLED) if model is None else model
+        folder = str(bundled(model) or model)
         self._model, self.processor = load(folder, dtype, device, device_map, attention, adapter)
         self.defaults = _defaults(folder) or _defaults(adapter or "")
         self.encoder = Encoder(self.processor, self._model.config, fps=fps)
@@ -132,7 +131,7 @@ def load(
     if attention is not None:
         options["attn_implementation"] = attention
     try:
-        with nullcontext() if folder != str(BUNDLED) else _no_bar():  # of a few megabytes: gone before it is read
+        with _no_bar() if Path(folder).parent == ASSETS else nullcontext():  # small: a bar would flash by
             model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, **options)
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError) as error:

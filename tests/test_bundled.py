@@ -1,0 +1,33 @@
+"""The checkpoints that come with the library: named, loaded and digested alike."""
+
+from pathlib import Path
+
+import pytest
+
+import revseg
+from revseg.evaluation.header import files_of
+from revseg.rollout.bundled import ASSETS, DEFAULT, bundled
+
+NAMES = sorted(folder.name for folder in ASSETS.iterdir() if folder.is_dir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_built_by_its_name_and_says_what_it_was_taught(name: str):
+    policy = revseg.build("policy", f"qwen:model={name}")
+    assert sorted(policy.defaults) == ["num_frames", "rounds", "sampler"]
+    assert list(files_of({"policy": f"qwen:model={name}"})) == [f"revseg/assets/{name}"]
+
+
+def test_the_default_is_one_of_them():
+    assert DEFAULT in NAMES
+    assert bundled(None) == bundled(DEFAULT) == ASSETS / DEFAULT
+    assert files_of({"policy": "qwen"}) == files_of({"policy": f"qwen:model={DEFAULT}"})
+
+
+@pytest.mark.parametrize("model", ["Qwen/Qwen2.5-VL-7B-Instruct", f"./{DEFAULT}", "../assets", "..", "", "unknown"])
+def test_other_models_are_not_taken_for_one(model: str):
+    assert bundled(model) is None
+
+
+def test_together_they_stay_small():
+    assert sum(file.stat().st_size for file in Path(ASSETS).rglob("*.safetensors")) < 16e6
