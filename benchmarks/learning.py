@@ -1,6 +1,6 @@
 """Does it learn? GRPO with the paper's three rewards from the supervised small policy, judged on held-out questions.
 
-    python benchmarks/learning.py --steps 200 --seeds 0 1 2 --samples 300
+    python benchmarks/learning.py --steps 400 --seeds 0 1 2 --samples 500
 
 Beside the policy before and after stand the lower bound `random` and the upper bound `oracle`, which answers from the
 truth. The curves are the paper's Figure 4 from our logs. An interrupted run goes on when started again.
