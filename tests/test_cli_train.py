@@ -124,7 +124,8 @@ def test_overrides_are_read_as_in_a_spec(config: Path):
 def test_the_example_is_a_configuration():
     settings = read_settings(ROOT / "benchmarks" / "configs" / "shapes_grpo.toml", [])
     assert ReVSeg.from_dict(settings["model"]).rewards == {"format": 1, "temporal": 1, "spatial": 1}
-    assert TrainConfig.from_dict(settings["train"]).freeze_vision
+    train = TrainConfig.from_dict(settings["train"])
+    assert (train.lr, train.decay, train.freeze_vision) == (3e-5, True, True)
 
 
 def test_warnings_are_told_once(capsys: pytest.CaptureFixture[str]):
