@@ -24,14 +24,19 @@ from revseg.rollout.bundled import ASSETS
 from revseg.spec import format_spec, parse_spec
 
 HERE = Path(__file__).parent
-SUPERVISED = "small_sft"
+SUPERVISED = "small_mixed"
 START = f"qwen:model={SUPERVISED}"
+TRAINED = "qwen:model=small_grpo"
 TAUGHT = (
-    "The starting checkpoint is the small policy that comes with revseg, fine-tuned on expert conversations about the "
-    "train split of the same synthetic world (benchmarks/train_small_policy.py). It was taught both plans: two rounds "
-    "(keyframe, then box) in 85 % of the conversations, keyframe and box in one round in 15 %. What it can do before "
-    "RL, and in which plan better, is therefore that lesson and no property of the plan; the paper starts from a "
-    "Qwen2.5-VL-7B that was taught neither."
+    "The starting checkpoint is a small policy that comes with revseg, fine-tuned on expert conversations about the "
+    "train split of the same synthetic world (benchmarks/train_small_policy.py). It was taught two manners: in 40 % "
+    "of its last conversations the expert was careful (thinking tells what is seen, the keyframe shows at least half "
+    "of the target's largest box, boxes are rounded to 2 pixels), in 60 % in a hurry (thinking is the conclusion "
+    "alone, the keyframe shows anything of the target, boxes are rounded to 8 pixels). A gain by RL is first of all "
+    "the choice of the careful manner, which was there to be found; the paper's start was taught neither. It was also "
+    "taught both plans: two rounds (keyframe, then box) in 85 % of the conversations, keyframe and box in one round "
+    "in 15 %. Which plan is better before RL is therefore that lesson and no property of the plan; the paper starts "
+    "from a Qwen2.5-VL-7B that was taught neither."
 )
 
 
@@ -43,7 +48,7 @@ class Size:
     seeds: tuple[int, ...] = (0, 1)
     samples: int = 150
     model: Mapping[str, Any] = field(default_factory=dict)
-    train: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=lambda: {"prompts": 8, "lr": 1e-4})  # shorter than the full run
     world: str = ""  # more options of the world, such as "frames=8,height=48"
 
     @property
@@ -53,7 +58,7 @@ class Size:
 
     @property
     def config(self) -> TrainConfig:
-        """The training of configs/shapes_grpo.toml, as many steps long as asked."""
+        """The training of configs/shapes_grpo.toml, as many steps long as asked, with `train`'s settings instead."""
         settings = tomllib.loads((HERE / "configs" / "shapes_grpo.toml").read_text("utf-8"))["train"]
         return TrainConfig(**{**settings, "steps": self.steps, "save_every": 5, **self.train})
 
@@ -93,13 +98,13 @@ def main(name: str, about: str | None, run: Run, default: Size | None = None) ->
     parser.add_argument("--steps", type=int, default=size.steps, help="RL steps of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(size.seeds), help="of trained variants")
     parser.add_argument("--samples", type=int, default=size.samples, help="questions of the test split")
-    parser.add_argument("--prompts", type=int, default=None, help="queries a step, if not as in shapes_grpo.toml")
-    parser.add_argument("--rollouts", type=int, default=None, help="conversations a query, if not as there")
-    parser.add_argument("--policy", default=START, help="where to start from")
+    parser.add_argument("--prompts", type=int, default=size.config.prompts, help="queries a step")
+    parser.add_argument("--rollouts", type=int, default=size.config.rollouts, help="conversations a query")
+    parser.add_argument("--policy", default=size.model.get("policy", START), help="where to start from")
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"), help="work in progress; resumes from it")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where the record is written")
     args = parser.parse_args()
-    train = {name: value for name in ("prompts", "rollouts") if (value := getattr(args, name)) is not None}
+    train = {**size.train, "prompts": args.prompts, "rollouts": args.rollouts}
     size = Size(args.steps, tuple(args.seeds), args.samples, {"policy": args.policy}, train)
     began = time.perf_counter()
     found = run(args.out / name, size)

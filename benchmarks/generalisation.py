@@ -9,7 +9,7 @@ question. The others make other scenes: their drops compare two samples of quest
 from pathlib import Path
 from typing import Any
 
-from ablations import Size, main
+from ablations import TRAINED, Size, main
 
 from revseg import Variant
 
@@ -49,4 +49,4 @@ def run(out: Path, size: Size) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main("generalisation", __doc__, run, Size(steps=1, seeds=(0,), samples=300))
+    main("generalisation", __doc__, run, Size(1, (0,), 300, {"policy": TRAINED}))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablations import START, Size, circumstances
+from ablations import Size, circumstances
 
 from revseg import Sampling, TrainConfig, build
 
@@ -79,7 +79,7 @@ def measure(size: Size, batches: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=16, help="at least 3")
-    parser.add_argument("--policy", default=START)
+    parser.add_argument("--policy", default="qwen:model=small_sft")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     # without the KL, which is nothing at the start of a run

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablations import Size, main
+from ablations import TRAINED, Size, main
 from judging import judge
 
 import revseg
@@ -186,4 +186,4 @@ def _r(values: np.ndarray) -> float | None:
 
 
 if __name__ == "__main__":
-    main("stage_one", __doc__, run, Size(steps=1, seeds=(0,), samples=300))
+    main("stage_one", __doc__, run, Size(1, (0,), 300, {"policy": TRAINED}))

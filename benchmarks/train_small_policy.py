@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--world", type=json.loads, default=WORLD, help="options of the world, as JSON")
     parser.add_argument("--lr", type=float, default=0.01, help="of Muon in the third stage; AdamW's is 0.15 of it")
     parser.add_argument("--tower-rate", type=float, default=0.3, help="the tower's rates there, against the others'")
+    parser.add_argument("--hasty", type=float, default=0.0, help="share of conversations whose expert is in a hurry")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches ahead")
     parser.add_argument("--hidden", type=int, default=128)
@@ -85,6 +86,7 @@ def main() -> None:
         rounds=ROUNDS,
         single_round=SINGLE,
         single=0.15,
+        hasty=args.hasty,
         extra=1,
         asides=args.asides,
         rows=4,

@@ -62,6 +62,37 @@ def test_keyframes_show_enough_of_the_target() -> None:
         assert areas[keyframe] >= 0.6 * areas.max()
 
 
+def test_an_expert_in_a_hurry_is_right_but_careless() -> None:
+    """The right name without what it rests on, a keyframe with anything of the target, a box that is roughly there."""
+    careful = Expert(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1])
+    hasty = careful.hasty()
+    found: dict[str, list[float]] = {"careful": [], "hasty": []}
+    for seed, sample in enumerate(Shapes(size=30, kinds=["motion", "time"], seed=5, brief=0.8)):
+        assert sample.truth is not None
+        clip = build("sampler", "uniform")(sample.video, sample.query, 16)
+        for name, expert in (("careful", careful), ("hasty", hasty)):
+            rollout = parsed(expert.conversation(sample, clip, np.random.default_rng(seed)), TWO)
+            values = score(rollout, sample.truth, {"format": 1.0, "temporal:soft=False": 1.0}).values
+            assert list(values.values()) == [1.0, 1.0]
+            assert [t.description for t in rollout.answer.targets] == sample.meta["descriptions"]
+            thinking = rollout.turns[0].reply.text.partition("</think>")[0]
+            assert (" . " in thinking) == (name == "careful" and " . " in sample.meta["thinking"])
+            assert "so " + sample.meta["descriptions"][0] in thinking
+            found[name].append(score(rollout, sample.truth, {"temporal": 1.0, "spatial:soft=True": 1.0}).total)
+    assert np.mean(found["hasty"]) < np.mean(found["careful"]) - 0.2
+
+
+def test_hasty_conversations_have_their_share(tmp_path: Path) -> None:
+    policy = QwenPolicy(save_tiny_qwen(tmp_path))
+    data = Shapes(size=100, kinds=["motion"])
+    careful, mixed, hasty = (
+        [len(r.turns[0].reply.text) for r in batch(policy, data, replace(CONFIG, batch=24, hasty=share), 0)]
+        for share in (0.0, 0.5, 1.0)
+    )
+    assert max(hasty) < min(careful)
+    assert 6 <= sum(length <= max(hasty) for length in mixed) <= 18
+
+
 CONFIG = SFTConfig(
     steps=8,
     batch=4,

@@ -22,13 +22,19 @@ class Expert:
     """Writes right answers for the two-round plan, or for one round that asks for keyframe and box together.
 
     `visible` is the least share of the target's largest box area that a chosen keyframe shows, `grid` the rounding
-    of coordinates in pixels of the picture shown, `encode` turns a reply's text into its tokens.
+    of coordinates in pixels of the picture shown, `encode` turns a reply's text into its tokens. With `observe` off the
+    thinking is its last sentence alone, the conclusion.
     """
 
     prompts: tuple[Prompt, ...]
     encode: Any
     visible: float = 0.5
     grid: int = 2
+    observe: bool = True
+
+    def hasty(self) -> "Expert":
+        """The same expert in a hurry: concludes at once, takes any frame that shows something, boxes roughly."""
+        return replace(self, visible=0.0, grid=8, observe=False)
 
     def conversation(
         self,
@@ -75,6 +81,7 @@ class Expert:
         names = sample.meta.get("descriptions") or (sample.query.text,)
         targets = self._targets(sample.truth.at(clip.frame_ids), names, rng)
         thinking = str(sample.meta.get("thinking", f"so {sample.query.text}"))
+        thinking = thinking if self.observe else thinking.rpartition(" . ")[2]
         answer = Answer(tuple(t if boxed else Target(t.keyframe, t.description) for t in targets))
         kind = "keyframe_and_box_json" if boxed else "keyframe_json"
         return self._turn(prompt, prompt.clips[-1] if boxed else clip, answer, kind, thinking), targets

@@ -21,7 +21,9 @@ Asides = Callable[[Sample, np.random.Generator, int], Sequence[Sample]]
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """A run of `steps` batches. `single` is the share of conversations held in one round instead of two.
+    """A run of `steps` batches. `single` is the share of conversations held in one round instead of two,
+    and `hasty` that of those whose expert is in a hurry (`Expert.hasty`): a policy that was taught both manners has
+    something to choose from when rewards come.
 
     `extra` box rounds about any object of the scene follow each two-round one; beside each come the first rounds of
     `asides` other questions about its video, because they cost little beside its clip. The first `boxes_first` batches
@@ -43,6 +45,7 @@ class SFTConfig:
     rounds: Sequence[Sequence[str]] = (("keyframe", "keyframe_json"), ("box", "box_json"))
     single_round: Sequence[str] = ("keyframe_and_box", "keyframe_and_box_json")
     single: float = 0.0
+    hasty: float = 0.0
     extra: int = 0
     asides: int = 0
     boxes_first: int = 0
@@ -139,9 +142,12 @@ def batch(
             continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None
-        rollouts.append((one if alone else two).conversation(sample, clip, rng, scene, config.extra))
+        expert = one if alone else two
+        hurried = bool(config.hasty) and bool(rng.random() < config.hasty)
+        expert = expert.hasty() if hurried else expert
+        rollouts.append(expert.conversation(sample, clip, rng, scene, config.extra))
         if asides is not None and config.asides:
-            rollouts += two.asides(sample, clip, rng, asides(sample, rng, config.asides))
+            rollouts += (two.hasty() if hurried else two).asides(sample, clip, rng, asides(sample, rng, config.asides))
     return rollouts
 
 
