@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from ablations import Size, circumstances
 
-from revseg import Sampling, TrainConfig, build
+from revseg import TrainConfig, build
 
 PARTS = {"vision tower": True, "language model": False}
 
@@ -30,7 +30,7 @@ def gradients(size: Size, config: TrainConfig, batches: int) -> dict[str, Any]:
     from revseg.training.grpo import judge, update
 
     model, accelerator = size.base.resolved(), Accelerator(cpu=not torch.cuda.is_available())
-    model = model.replace(sampling=Sampling(config.temperature, config.top_p, 0, config.max_new_tokens))
+    model = model.replace(sampling=config.sampling)
     policy: Any = model.built_policy
     objective, data = build("objective", config.objective), build("dataset", size.shapes(100_000, "train"))
     rows: dict[str, list[Any]] = {name: [] for name in PARTS}

@@ -4,8 +4,8 @@
 
 Where it starts and what that was taught: `ablations.TAUGHT`, which the record repeats. Beside the policy before and
 after stand the supervised one that was taught by a careful expert alone, before and after RL of its own (one seed), the
-lower bound `random` and the upper bound `oracle`, which answers from the truth. The curves are the paper's Figure 4 from our logs. An interrupted run goes on
-when started again.
+lower bound `random` and the upper bound `oracle`, which answers from the truth. The curves are the paper's Figure 4
+from our logs. An interrupted run goes on when started again.
 """
 
 from pathlib import Path

@@ -7,6 +7,7 @@ from typing import Any
 
 from revseg.errors import InputError
 from revseg.registry import spec_of
+from revseg.types import Sampling
 
 _LEAST = {"warmup": 0, "lora": 0, "seed": 0}  # of whole numbers; 1 for the others
 _ABOVE_ZERO = ("lr", "grad_clip", "temperature", "top_p")  # greedy groups have no spread, so temperature too
@@ -54,6 +55,11 @@ class TrainConfig:
             raise InputError(f"expected top_p of at most 1, got {self.top_p}")
         if self.reference == "adapter" and not self.lora:
             raise InputError("reference='adapter' switches LoRA adapters off; it needs lora of 1 or more")
+
+    @property
+    def sampling(self) -> Sampling:
+        """How replies are drawn, except for the seed, which every step has of its own."""
+        return Sampling(self.temperature, self.top_p, 0, self.max_new_tokens)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "TrainConfig":

@@ -21,7 +21,7 @@ from revseg.training.optim import descend, make_optimizers, scale_rates, sum_ove
 from revseg.training.prepare import autocast, check_objective, prepare, reference_of, trained
 from revseg.training.reference import Reference
 from revseg.training.rollouts import Judged, cut_off, draw, figures, packs, pad, sampled
-from revseg.types import Dataset, Rollout, Sampling
+from revseg.types import Dataset, Rollout
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +53,7 @@ def train(
     config, out, asked = config or TrainConfig(), Path(out), model
     objective, samples, accelerator = begin(dataset, out, config)
     torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
-    drawing = Sampling(config.temperature, config.top_p, 0, config.max_new_tokens)
-    model = model.replace(policy=model.policy, sampling=drawing).resolved()
+    model = model.replace(policy=model.policy, sampling=config.sampling).resolved()
     policy: Any = model.built_policy
     prepare(policy, config)
     claim(out, settings_of(model, dataset, config), accelerator)
