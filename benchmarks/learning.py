@@ -28,7 +28,7 @@ def run(out: Path, size: Size) -> dict[str, Any]:
         BEFORE: Variant(**untrained),
         AFTER: Variant(),
         "careful alone, before RL": Variant(CAREFUL, **untrained),
-        "careful alone, after RL": Variant(CAREFUL, train={"lr": 3e-5}, seeds=(0,)),
+        "careful alone, after RL": Variant(CAREFUL, train={"lr": 4e-5}, seeds=(0,)),
         "random": Variant({"policy": "random"}, **untrained),
         UPPER: Variant({"policy": "oracle:per_object=True"}, **untrained),
     }
