@@ -16,12 +16,13 @@ from ablations import Size, main
 from revseg import Variant
 
 BEFORE, AFTER, UPPER = "before RL", "after RL", "oracle"
+ENDS = 15  # steps at both ends of a training whose means are recorded
 CAREFUL = {"policy": "qwen:model=small_sft"}
 
 
 def run(out: Path, size: Size) -> dict[str, Any]:
-    """The table, how much of the way from the starting checkpoint to the oracle RL went, and Figure 4."""
-    from revseg.training.curves import draw_curves
+    """The table, how much of the way from start to oracle RL went, the ends of its curves, and Figure 4."""
+    from revseg.training.curves import draw_curves, read_runs
 
     untrained = {"train": False, "seeds": (0,)}
     variants = {
@@ -39,7 +40,8 @@ def run(out: Path, size: Size) -> dict[str, Any]:
         way[figure] = (after - before) / (upper - before) if upper != before else float("nan")
     logs = [run.train["folder"] for run in table.runs if run.variant == AFTER]
     figures = {"learning_curves": draw_curves(logs, out / "learning_curves.png", title="GRPO on shapes")}
-    return {"share_of_the_way_to_the_oracle": way, "table": table, "figures": figures}
+    ends = {n: [v[:, :ENDS].mean(), v[:, -ENDS:].mean()] for n, v in read_runs(logs)[1].items()}
+    return {"share_of_the_way_to_the_oracle": way, "first_and_last_steps": ends, "table": table, "figures": figures}
 
 
 if __name__ == "__main__":
