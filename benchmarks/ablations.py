@@ -44,7 +44,7 @@ TAUGHT = (
 class Size:
     """How much work: RL steps, seeds of trained variants, questions, and settings of model and training."""
 
-    steps: int = 40
+    steps: int = 30
     seeds: tuple[int, ...] = (0, 1)
     samples: int = 150
     model: Mapping[str, Any] = field(default_factory=dict)

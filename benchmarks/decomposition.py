@@ -1,6 +1,6 @@
 """One round against two, before and after RL (Table 5 of the paper), on the synthetic world.
 
-    python benchmarks/decomposition.py --steps 40 --seeds 0 1 --samples 150
+    python benchmarks/decomposition.py --steps 30 --seeds 0 1 --samples 150
 
 The starting checkpoint was taught both plans, unequally: see `ablations.TAUGHT`, which the record repeats.
 """

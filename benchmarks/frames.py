@@ -1,6 +1,6 @@
 """12, 16 and 20 frames in training and test, with the time of a step (Table 6 of the paper), on the synthetic world.
 
-    python benchmarks/frames.py --steps 40 --seeds 0 1 --samples 150
+    python benchmarks/frames.py --steps 30 --seeds 0 1 --samples 150
 
 The starting checkpoint was taught with 16 frames; RL alone sees another number. Times are of a shared machine.
 """

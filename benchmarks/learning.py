@@ -17,6 +17,7 @@ from revseg import Variant
 
 BEFORE, AFTER, UPPER = "before RL", "after RL", "oracle"
 ENDS = 15  # steps at both ends of a training whose means are recorded
+CAREFUL_BEFORE, CAREFUL_AFTER = "careful alone, before RL", "careful alone, after RL"
 CAREFUL = {"policy": "qwen:model=small_sft"}
 
 
@@ -28,20 +29,24 @@ def run(out: Path, size: Size) -> dict[str, Any]:
     variants = {
         BEFORE: Variant(**untrained),
         AFTER: Variant(),
-        "careful alone, before RL": Variant(CAREFUL, **untrained),
-        "careful alone, after RL": Variant(CAREFUL, train={"lr": 4e-5}, seeds=(0,)),
+        CAREFUL_BEFORE: Variant(CAREFUL, **untrained),
+        CAREFUL_AFTER: Variant(CAREFUL, train={"lr": 4e-5}, seeds=(0,)),
         "random": Variant({"policy": "random"}, **untrained),
         UPPER: Variant({"policy": "oracle:per_object=True"}, **untrained),
     }
     table = size.ablate(variants, out)
-    way = {}
+    way, gains = {}, {}
     for figure in ("J&F", "reward"):
+        pairs = ((AFTER, BEFORE), (CAREFUL_AFTER, CAREFUL_BEFORE))
+        gaps = {name: table.difference(name, before, figure) for name, before in pairs}
+        gains[figure] = {n: {"difference": d.difference, "low": d.low, "high": d.high} for n, d in gaps.items()}
         before, after, upper = (table.cell(name, figure).mean for name in (BEFORE, AFTER, UPPER))
         way[figure] = (after - before) / (upper - before) if upper != before else float("nan")
     logs = [run.train["folder"] for run in table.runs if run.variant == AFTER]
     figures = {"learning_curves": draw_curves(logs, out / "learning_curves.png", title="GRPO on shapes")}
     ends = {n: [v[:, :ENDS].mean(), v[:, -ENDS:].mean()] for n, v in read_runs(logs)[1].items()}
-    return {"share_of_the_way_to_the_oracle": way, "first_and_last_steps": ends, "table": table, "figures": figures}
+    more = {"gain_by_rl": gains, "share_of_the_way_to_the_oracle": way, "first_and_last_steps": ends}
+    return {**more, "table": table, "figures": figures}
 
 
 if __name__ == "__main__":

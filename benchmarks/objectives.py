@@ -1,6 +1,6 @@
 """The RL objectives side by side at equal budget: the same queries, rollouts, steps and learning rate.
 
-    python benchmarks/objectives.py --steps 40 --seeds 0 1 --samples 150
+    python benchmarks/objectives.py --steps 30 --seeds 0 1 --samples 150
 
 One learning rate for all favours those whose gradients it suits; `reward_last_tenth` in the record tells which learnt.
 """

@@ -1,6 +1,6 @@
 """The weights of the three rewards swept, with the preset `fig4` that the paper's curves imply, on the synthetic world.
 
-    python benchmarks/reward_weights.py --steps 40 --seeds 0 1 --samples 150
+    python benchmarks/reward_weights.py --steps 30 --seeds 0 1 --samples 150
 
 Names give format : temporal : spatial. All variants are judged by Eq. 8, whatever they were trained by.
 """

@@ -1,6 +1,6 @@
 """No temporal reward, the 0/1 one and the soft one of Eq. 7 (Table 7 of the paper), on the synthetic world.
 
-    python benchmarks/temporal_reward.py --steps 40 --seeds 0 1 --samples 150
+    python benchmarks/temporal_reward.py --steps 30 --seeds 0 1 --samples 150
 
 All variants are judged by Eq. 8, whatever they were trained by.
 """
