@@ -8,7 +8,7 @@ The starting checkpoint was taught both plans, unequally: see `ablations.TAUGHT`
 from pathlib import Path
 from typing import Any
 
-from ablations import Size, main
+from ablations import Size, gap, main
 from train_small_policy import ROUNDS, SINGLE
 
 from revseg import Variant
@@ -28,8 +28,7 @@ def run(out: Path, size: Size) -> dict[str, Any]:
     table = size.ablate(variants, out)
     gains = {}
     for plan in ("one round", "two rounds"):
-        gaps = {f: table.difference(f"{plan}, after RL", f"{plan}, before RL", f) for f in FIGURES}
-        gains[plan] = {f: {"difference": d.difference, "low": d.low, "high": d.high} for f, d in gaps.items()}
+        gains[plan] = {f: gap(table, f"{plan}, after RL", f"{plan}, before RL", f) for f in FIGURES}
     return {"gain_by_rl": gains, "table": table}
 
 

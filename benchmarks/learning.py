@@ -11,7 +11,7 @@ from the truth. The curves are the paper's Figure 4 from our logs. An interrupte
 from pathlib import Path
 from typing import Any
 
-from ablations import Size, main
+from ablations import Size, gap, main
 
 from revseg import Variant
 
@@ -38,8 +38,7 @@ def run(out: Path, size: Size) -> dict[str, Any]:
     way, gains = {}, {}
     for figure in ("J&F", "reward"):
         pairs = ((AFTER, BEFORE), (CAREFUL_AFTER, CAREFUL_BEFORE))
-        gaps = {name: table.difference(name, before, figure) for name, before in pairs}
-        gains[figure] = {n: {"difference": d.difference, "low": d.low, "high": d.high} for n, d in gaps.items()}
+        gains[figure] = {name: gap(table, name, before, figure) for name, before in pairs}
         before, after, upper = (table.cell(name, figure).mean for name in (BEFORE, AFTER, UPPER))
         way[figure] = (after - before) / (upper - before) if upper != before else float("nan")
     logs = [run.train["folder"] for run in table.runs if run.variant == AFTER]

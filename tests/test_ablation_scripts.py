@@ -79,6 +79,7 @@ def test_scripts_that_train(place: Path, monkeypatch: pytest.MonkeyPatch, name: 
     if name == "decomposition":
         assert set(found["gain_by_rl"]) == {"one round", "two rounds"}
     if name == "learning":
+        assert [len(found["gain_by_rl"][figure]) for figure in ("J&F", "reward")] == [2, 2]
         assert set(found["first_and_last_steps"]) >= {"reward", "reward/temporal", "tokens"}
         assert table.cell("random", "reward").mean < 2.5 < table.cell("oracle", "reward").mean
         assert set(found["share_of_the_way_to_the_oracle"]) == {"J&F", "reward"}

@@ -142,12 +142,12 @@ def batch(
             continue
         alone = bool(rng.random() < config.single)
         scene = others(sample) if others is not None and not alone else None
-        expert = one if alone else two
+        # without haste no number is drawn, so that batches are those of runs from before there was any
         hurried = bool(config.hasty) and bool(rng.random() < config.hasty)
-        expert = expert.hasty() if hurried else expert
-        rollouts.append(expert.conversation(sample, clip, rng, scene, config.extra))
+        short, long = (one.hasty(), two.hasty()) if hurried else (one, two)
+        rollouts.append((short if alone else long).conversation(sample, clip, rng, scene, config.extra))
         if asides is not None and config.asides:
-            rollouts += (two.hasty() if hurried else two).asides(sample, clip, rng, asides(sample, rng, config.asides))
+            rollouts += long.asides(sample, clip, rng, asides(sample, rng, config.asides))
     return rollouts
 
 
