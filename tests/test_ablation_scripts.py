@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny_qwen import save_tiny_qwen
 
 import revseg
@@ -110,6 +112,19 @@ def test_generalisation_and_its_record(tmp_path: Path, monkeypatch: pytest.Monke
     assert "starting_checkpoint" not in record  # the oracle was not taught
     assert str(BENCHMARKS.parent) not in json.dumps(record)
     assert (tmp_path / "results" / "generalisation.png").exists()
+
+
+def test_averaging_chooses_on_validation_and_tells_on_test(tmp_path: Path):
+    model = {"policy": "qwen:model=small_mixed", "tracker": "fill_box"}
+    found = script("averaging").run(tmp_path, script("ablations").Size(1, (0,), 3, model))
+    shown = found["validation"]["variants"]
+    assert list(shown) == ["0.00", "0.25", "0.50", "0.75", "1.00", "control, 0.50 of RL's start"]
+    means = {name: record["figures"]["J&F"]["mean"] for name, record in shown.items()}
+    assert means[f"{found['share']:.2f}"] == max(list(means.values())[:5])
+    assert all("split=test" in run.header["dataset"] for run in found["table"].runs)
+    assert set(found["average_minus"]["J&F"]) == {"supervised", "after RL"}
+    made = [load_file(tmp_path / name / "model.safetensors") for name in ("share-0.50", "control")]
+    assert all(torch.equal(value, made[1][name]) for name, value in made[0].items())  # here RL did nothing
 
 
 def test_the_bundled_policy_is_described():

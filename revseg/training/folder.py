@@ -62,19 +62,21 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def keep(model: ReVSeg, out: Path) -> None:
     """The trained weights with what they were taught, as `qwen:model=<out>` reads them. OutputError on a full disk."""
-    from safetensors import SafetensorError
-
     policy: Any = model.built_policy
     taught = model.to_dict()
     policy.model.eval()
     policy.defaults = {**getattr(policy, "defaults", {}), **{n: taught[n] for n in ("rounds", "sampler", "num_frames")}}
+    save_policy(policy, out, "the run goes on from its last checkpoint")
+
+
+def save_policy(policy: Any, out: Path, then: str = "nothing else is lost") -> None:
+    """The policy's folder; OutputError, telling what happens `then`, when it cannot be written."""
+    from safetensors import SafetensorError
+
     try:
         policy.save(str(out))
     except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"cannot write the trained weights into {out}: {error}; make room and start again: the run goes on from "
-            "its last checkpoint"
-        ) from error
+        raise OutputError(f"cannot write the weights into {out}: {error}; make room and start again: {then}") from error
 
 
 def spec_after(spec: Any, out: Path) -> str:
