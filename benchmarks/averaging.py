@@ -2,9 +2,9 @@
 
     python benchmarks/averaging.py --policy qwen:model=runs/ablations/trained/RUN-seed-0 --samples 500
 
-`--policy` is a training of `learning.py`. The share is chosen on the `validation` split; the `test` split, on which
-nothing was chosen, then tells what it is worth beside the two that were averaged. As a control, RL's starting
-checkpoint is averaged with the supervised one in the same way: what that gives is not RL's doing.
+`--policy` is a training of `learning.py`. The share is chosen on the `validation` split, by the reward that RL
+maximises; the `test` split then tells what it is worth beside the two that were averaged. As a control, RL's starting
+checkpoint is averaged with the supervised one: what that gives is not RL's doing.
 """
 
 from pathlib import Path
@@ -20,14 +20,14 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of RL's policy
 
 
 def run(out: Path, size: Size) -> dict[str, Any]:
-    """J&F by share, the share chosen, and on the test split how far the chosen average is from either end."""
+    """Figures by share, the share chosen, and on the test split how far the chosen average is from either end."""
     trained = size.base.policy
     mixed = {share: mixture(trained, share, out / f"share-{share:.2f}") for share in SHARES}
     split = size.shapes(size.samples, "validation")
     chosen_on = {f"{share:.2f}": untrained(policy, split) for share, policy in mixed.items()}
     control = untrained(mixture(START, 0.5, out / "control"), split)
     first = size.ablate({**chosen_on, "control, 0.50 of RL's start": control}, out)
-    best = max(SHARES, key=lambda share: first.cell(f"{share:.2f}", "J&F").mean)
+    best = max(SHARES, key=lambda share: first.cell(f"{share:.2f}", "reward").mean)
     tested = {"supervised": CAREFUL, "after RL": trained, "average": mixed[best]}
     table = size.ablate({name: untrained(policy) for name, policy in tested.items()}, out)
     gains = {f: {n: gap(table, "average", n, f) for n in ("supervised", "after RL")} for f in ("J&F", "reward")}

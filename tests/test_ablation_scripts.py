@@ -119,7 +119,7 @@ def test_averaging_chooses_on_validation_and_tells_on_test(tmp_path: Path):
     found = script("averaging").run(tmp_path, script("ablations").Size(1, (0,), 3, model))
     shown = found["validation"]["variants"]
     assert list(shown) == ["0.00", "0.25", "0.50", "0.75", "1.00", "control, 0.50 of RL's start"]
-    means = {name: record["figures"]["J&F"]["mean"] for name, record in shown.items()}
+    means = {name: record["figures"]["reward"]["mean"] for name, record in shown.items()}
     assert means[f"{found['share']:.2f}"] == max(list(means.values())[:5])
     assert all("split=test" in run.header["dataset"] for run in found["table"].runs)
     assert set(found["average_minus"]["J&F"]) == {"supervised", "after RL"}
