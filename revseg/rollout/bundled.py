@@ -3,7 +3,7 @@
 from pathlib import Path
 
 ASSETS = Path(__file__).parent.parent / "assets"
-DEFAULT = "small_sft"  # what `qwen` is without a model
+DEFAULT = "small_grpo"  # what `qwen` is without a model
 
 
 def bundled(model: str | None) -> Path | None:
