@@ -152,7 +152,7 @@ def circumstances(size: Size) -> dict[str, Any]:
         "samples": size.samples,
         "train": size.config.to_dict(),
         "policy": {"spec": size.base.policy, "files": files_of(size.base.to_dict())},
-        "machine": f"{os.cpu_count()} cores, {processor()}, {accelerator()}",
+        "machine": machine(),
         "versions": versions(),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -161,6 +161,11 @@ def circumstances(size: Size) -> dict[str, Any]:
         record["starting_checkpoint"] = TAUGHT
         record["taught"] = json.loads((ASSETS / SUPERVISED / "revseg.json").read_text("utf-8"))
     return record
+
+
+def machine() -> str:
+    """Cores, processor and accelerator, in words."""
+    return f"{os.cpu_count()} cores, {processor()}, {accelerator()}"
 
 
 def processor() -> str:

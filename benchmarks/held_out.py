@@ -8,7 +8,6 @@ rows lie in `--rows` (by default a folder that is removed), from which an interr
 
 import argparse
 import json
-import platform
 import re
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ablations import machine
 from judging import judge
 
 from revseg import ReVSeg, evaluate
@@ -68,7 +68,7 @@ def main() -> None:
             seconds[policy] = round(time.perf_counter() - began, 1)
     print(table(results))
     if args.out:
-        record = {"dataset": spec, "tracker": args.tracker, "machine": platform.processor() or platform.machine()}
+        record = {"dataset": spec, "tracker": args.tracker, "machine": machine()}
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps({**record, "seconds": seconds, "results": results}, indent=2) + "\n")
 

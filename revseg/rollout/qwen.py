@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class QwenPolicy:
     """Qwen2.5-VL through transformers; without `model`, the small checkpoint bundled with revseg.
 
-    Options: `model` a hub name, a folder, or the name of a checkpoint that comes with revseg (`small_sft`,
-    `small_mixed`, `small_grpo`); `dtype` "auto" (bfloat16 on a GPU, float32 on a CPU) or torch's name; `device`
-    "auto", "cpu", "cuda:1"; `device_map` as in transformers, instead of `device`; `attention` transformers'
+    Options: `model` a hub name, a folder, or the name of a checkpoint that comes with revseg (`small_grpo`, which is
+    the default, `small_sft`, `small_mixed`); `dtype` "auto" (bfloat16 on a GPU, float32 on a CPU) or torch's name;
+    `device` "auto", "cpu", "cuda:1"; `device_map` as in transformers, instead of `device`; `attention` transformers'
     implementation ("sdpa", "flash_attention_2", "eager"); `adapter` a LoRA folder written by peft; `fps` the
     nominal frame rate of clips (the paper's 2); `batch_size` rows a forward; `reuse` round 1's cache in round 2
     (memory against time).
