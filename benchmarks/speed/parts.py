@@ -2,7 +2,7 @@
 
     python benchmarks/speed/parts.py --out benchmarks/results/speed/parts.json
 
-The step is the bundled policy's (1.9 million parameters): a group of 8 rollouts, their log-probs and the gradient. With
+The step is the bundled policy's (1.6 million parameters): a group of 8 rollouts, their log-probs and the gradient. With
 a policy of the paper's size it takes hundreds of times as long, and the shares are as much smaller.
 """
 
