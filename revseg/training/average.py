@@ -46,7 +46,9 @@ def _scaled(policy: Any, spec: str, share: float) -> dict[str, Any]:
     return {name: value.double() * share for name, value in policy.model.state_dict().items()}
 
 
-def _check_alike(mean: Any, total: Mapping[str, Any], policy: Any, more: Mapping[str, Any], specs: tuple) -> None:
+def _check_alike(
+    mean: Any, total: Mapping[str, Any], policy: Any, more: Mapping[str, Any], specs: tuple[str, str]
+) -> None:
     shapes, others = ({name: tuple(value.shape) for name, value in state.items()} for state in (total, more))
     unlike = sorted(name for name in {*shapes, *others} if shapes.get(name) != others.get(name))
     if unlike:
