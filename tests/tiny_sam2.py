@@ -14,13 +14,13 @@ HF_DIM, HF_MEMORY_DIM = 128, 64  # transformers knows no other width of memories
 GAIN = 1.0
 
 
-def save_tiny_sam2(folder: str | Path, seed: int = 0) -> None:
-    """Meta's: `sam2_tiny.yaml` and `sam2_tiny.safetensors`, for `sam2:model=FOLDER`."""
+def save_tiny_sam2(folder: str | Path, seed: int = 0, like: str | Path | None = None) -> None:
+    """Meta's: `sam2_tiny.yaml` and `sam2_tiny.safetensors`, for `sam2:model=FOLDER`; of the shape of a yaml file `like`."""
     from hydra.utils import instantiate
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = OmegaConf.create({"model": _meta_config()})
+    config = OmegaConf.load(like) if like else OmegaConf.create({"model": _meta_config()})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = instantiate(config.model)

@@ -5,6 +5,7 @@
 A small random model on the CPU, one thread, a folder of JPEG frames of 120x160, one box on the first frame. Start-up is
 what happens before the first frame is tracked: `init_state` reads the whole video, we open a folder and encode the
 prompted frame. The network is the same, so a frame costs the same where it dominates; here, being tiny, it does not.
+`--config sam2.1/sam2.1_hiera_t` takes Meta's own shape instead of the toy, with weights as random.
 """
 
 import importlib
@@ -70,6 +71,13 @@ def opening(tracker: Any, jpegs: Path) -> float:
     return time.process_time() - began
 
 
+def shape(name: str | None) -> Path | None:
+    """The sam2 package's file of that configuration."""
+    import sam2
+
+    return Path(sam2.__path__[0], "configs", f"{name}.yaml") if name else None
+
+
 def compare(tracker: Any, net: Any, jpegs: Path, length: int, turns: int) -> dict[str, Any]:
     ours, theirs, starts, their_starts = [], [], [], []
     equal, different = True, 0
@@ -102,20 +110,24 @@ def compare(tracker: Any, net: Any, jpegs: Path, length: int, turns: int) -> dic
 def main() -> None:
     import torch
 
-    given = measure.arguments(__doc__).parse_args()
+    parser = measure.arguments(__doc__)
+    parser.add_argument("--config", help="a configuration of the sam2 package, such as sam2.1/sam2.1_hiera_t")
+    parser.add_argument("--frames", type=int, nargs="+", default=[25, 100])
+    parser.add_argument("--turns", type=int, default=5)
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    lengths, turns = ((4, 6), 1) if given.small else ((25, 100), 5)
+    lengths, turns = ((4, 6), 1) if given.small else (given.frames, given.turns)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
-        importlib.import_module("tiny_sam2").save_tiny_sam2(model)
+        importlib.import_module("tiny_sam2").save_tiny_sam2(model, like=shape(given.config))
         tracker, net = build("tracker", f"sam2:model={model}"), predictor(model)
         for length in lengths:
             jpegs = Path(folder) / f"{length}"
             jpegs.mkdir()
             for t, frame in enumerate(render(np.arange(length))):
                 Image.fromarray(frame).save(jpegs / f"{t:05d}.jpg")
-            rows.append(compare(tracker, net, jpegs, length, turns))
+            rows.append({**compare(tracker, net, jpegs, length, turns), "network": given.config or "toy"})
     measure.report(rows, given.out)
 
 
