@@ -15,7 +15,7 @@ GAIN = 1.0
 
 
 def save_tiny_sam2(folder: str | Path, seed: int = 0, like: str | Path | None = None) -> None:
-    """Meta's: `sam2_tiny.yaml` and `sam2_tiny.safetensors`, for `sam2:model=FOLDER`; of the shape of a yaml file `like`."""
+    """Meta's `sam2_tiny.yaml` and `.safetensors`, for `sam2:model=FOLDER`, shaped as the yaml file `like` says."""
     from hydra.utils import instantiate
 
     folder = Path(folder)
