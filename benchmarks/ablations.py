@@ -26,6 +26,7 @@ from revseg.spec import format_spec, parse_spec
 HERE = Path(__file__).parent
 SUPERVISED = "small_mixed"
 START = f"qwen:model={SUPERVISED}"
+CAREFUL = "qwen:model=small_sft"  # taught by the careful expert alone
 TRAINED = "qwen:model=small_grpo"
 TAUGHT = (
     "The starting checkpoint is a small policy that comes with revseg, fine-tuned on expert conversations about the "

@@ -10,12 +10,11 @@ checkpoint is averaged with the supervised one: what that gives is not RL's doin
 from pathlib import Path
 from typing import Any
 
-from ablations import START, Size, gap, main
+from ablations import CAREFUL, START, Size, gap, main
 
 from revseg import Variant
 from revseg.training.average import average
 
-CAREFUL = "qwen:model=small_sft"
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of RL's policy
 
 

@@ -11,26 +11,25 @@ from the truth. The curves are the paper's Figure 4 from our logs. An interrupte
 from pathlib import Path
 from typing import Any
 
-from ablations import Size, gap, main
+from ablations import CAREFUL, Size, gap, main
 
 from revseg import Variant
 
 BEFORE, AFTER, UPPER = "before RL", "after RL", "oracle"
 ENDS = 15  # steps at both ends of a training whose means are recorded
 CAREFUL_BEFORE, CAREFUL_AFTER = "careful alone, before RL", "careful alone, after RL"
-CAREFUL = {"policy": "qwen:model=small_sft"}
 
 
 def run(out: Path, size: Size) -> dict[str, Any]:
     """The table, how much of the way from start to oracle RL went, the ends of its curves, and Figure 4."""
     from revseg.training.curves import draw_curves, read_runs
 
-    untrained = {"train": False, "seeds": (0,)}
+    untrained, careful = {"train": False, "seeds": (0,)}, {"policy": CAREFUL}
     variants = {
         BEFORE: Variant(**untrained),
         AFTER: Variant(),
-        CAREFUL_BEFORE: Variant(CAREFUL, **untrained),
-        CAREFUL_AFTER: Variant(CAREFUL, train={"lr": 4e-5}, seeds=(0,)),
+        CAREFUL_BEFORE: Variant(careful, **untrained),
+        CAREFUL_AFTER: Variant(careful, train={"lr": 4e-5}, seeds=(0,)),
         "random": Variant({"policy": "random"}, **untrained),
         UPPER: Variant({"policy": "oracle:per_object=True"}, **untrained),
     }

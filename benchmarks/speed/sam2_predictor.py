@@ -71,11 +71,11 @@ def opening(tracker: Any, jpegs: Path) -> float:
     return time.process_time() - began
 
 
-def shape(name: str | None) -> Path | None:
-    """The sam2 package's file of that configuration."""
+def configuration(name: str) -> Path:
+    """The sam2 package's file of that name."""
     import sam2
 
-    return Path(sam2.__path__[0], "configs", f"{name}.yaml") if name else None
+    return Path(sam2.__path__[0], "configs", f"{name}.yaml")
 
 
 def compare(tracker: Any, net: Any, jpegs: Path, length: int, turns: int) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
-        importlib.import_module("tiny_sam2").save_tiny_sam2(model, like=shape(given.config))
+        importlib.import_module("tiny_sam2").save_tiny_sam2(model, like=given.config and configuration(given.config))
         tracker, net = build("tracker", f"sam2:model={model}"), predictor(model)
         for length in lengths:
             jpegs = Path(folder) / f"{length}"

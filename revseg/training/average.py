@@ -6,7 +6,7 @@ from typing import Any
 
 from revseg.errors import InputError
 from revseg.registry import build
-from revseg.training.folder import check_writable, save_policy
+from revseg.training.folder import check_no_model, check_writable, save_policy
 
 
 def average(policies: Mapping[str, float], out: str | Path) -> str:
@@ -22,8 +22,7 @@ def average(policies: Mapping[str, float], out: str | Path) -> str:
     out = Path(out)
     if not policies or not all(share > 0 for share in policies.values()):
         raise InputError(f"shares must be above 0, of one policy or more; got {dict(policies)}")
-    if (out / "config.json").is_file():
-        raise InputError(f"{out} holds a model: choose another folder for the mean")
+    check_no_model(out, "the mean")
     check_writable(out)
     (first, *others), whole = policies, sum(policies.values())
     mean: Any = build("policy", first)

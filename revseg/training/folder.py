@@ -24,6 +24,12 @@ def check_writable(out: Path) -> None:
         raise OutputError(f"cannot write into {out}: {error}; choose a folder that can be written") from error
 
 
+def check_no_model(out: Path, what: str) -> None:
+    """InputError when `out`, where `what` is to be written, holds a model already."""
+    if (out / "config.json").is_file():
+        raise InputError(f"{out} holds a model: choose another folder for {what}")
+
+
 def settings_of(model: ReVSeg, dataset: Any, config: TrainConfig) -> dict[str, Any]:
     """The resolved configuration, as plain JSON. A dataset passed as an object is recorded by its type and length."""
     source = dataset if isinstance(dataset, str | Mapping) else f"{type(dataset).__name__} of {len(dataset)} samples"
@@ -40,8 +46,8 @@ def claim(out: Path, settings: Mapping[str, Any], accelerator: Any) -> None:
             raise InputError(
                 f"{out} holds a run with other settings ({'; '.join(changes)}): choose another folder or remove it"
             )
-    elif (out / "config.json").is_file():
-        raise InputError(f"{out} holds a model: choose another folder for the run")
+    else:
+        check_no_model(out, "the run")
     accelerator.wait_for_everyone()  # nobody reads while it is written
     if accelerator.is_main_process:
         partial = record.with_name("train.json.partial")
