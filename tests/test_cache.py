@@ -1,10 +1,12 @@
 """The cache with room: what it gives is what transformers' own gives, and it moves seldom."""
 
+import functools
+
 import pytest
 import torch
 from transformers import DynamicCache
 
-from revseg.rollout.cache import ROOM, roomy_cache
+from revseg.rollout.cache import ROOM, cache_option, roomy_cache
 
 
 def states(seed: int, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,3 +47,28 @@ def test_rows_selected_do_not_write_into_those_before() -> None:
     after, _ = cache.update(*states(1, 2, 1), 0)
     assert torch.equal(before, kept)
     assert torch.equal(after[:, :, :3], kept[[1, 0]])
+
+
+def older_forward(self, input_ids=None, past_key_values=None):
+    raise NotImplementedError
+
+
+def newer_forward(self, input_ids=None, cache=None, **kwargs):
+    raise NotImplementedError
+
+
+@functools.wraps(newer_forward)
+def decorated_forward(self, *args, **kwargs):
+    """As transformers wraps a forward that still takes the older name, with a warning."""
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("forward", "name"),
+    [(older_forward, "past_key_values"), (newer_forward, "cache"), (decorated_forward, "cache")],
+)
+def test_a_cache_is_given_by_the_name_that_the_forward_has(forward, name: str) -> None:
+    model, cache = type("Model", (), {"forward": forward})(), object()
+    assert cache_option(model, cache) == {name: cache}
+    model.forward = lambda *args, **kwargs: None  # as accelerate's hooks do: the class still tells
+    assert cache_option(model, cache) == {name: cache}

@@ -5,6 +5,7 @@ is most of decoding. Here new keys are written behind the old ones, and moved on
 """
 
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ def roomy_cache() -> Any:
     from transformers.cache_utils import Cache
 
     return Cache(layer_class_to_replicate=_layer())
+
+
+def cache_option(model: Any, cache: Any) -> dict[str, Any]:
+    """The keyword argument under which this model's forward takes a cache: transformers 5.24 renamed it."""
+    return {_cache_name(type(model)): cache}
+
+
+@functools.cache
+def _cache_name(kind: type) -> str:
+    return "cache" if "cache" in inspect.signature(kind.forward).parameters else "past_key_values"
 
 
 @functools.cache

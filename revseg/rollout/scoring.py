@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revseg.rollout.cache import cache_option
 from revseg.rollout.encoding import Encoded
 from revseg.rollout.inputs import base_model, collate, pictures_once
 from revseg.rollout.vocabulary import vocabulary_logprobs
@@ -64,8 +65,8 @@ def sampled_states(
 
 def hidden_states(policy: Any, inputs: "dict[str, torch.Tensor]", cache: Any = None) -> "torch.Tensor":
     """float[b s h]: the last hidden states, before the vocabulary; keys and values are added to `cache`."""
-    base = base_model(policy.model)
-    return base.model(**inputs, past_key_values=cache, use_cache=cache is not None).last_hidden_state
+    model = base_model(policy.model).model
+    return model(**inputs, **cache_option(model, cache), use_cache=cache is not None).last_hidden_state
 
 
 def shared_openings(pieces: "Sequence[Sequence[Encoded]]") -> "list[list[Encoded]]":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revseg.rollout.attention import shares_prompts
-from revseg.rollout.cache import roomy_cache
+from revseg.rollout.cache import cache_option, roomy_cache
 from revseg.rollout.encoding import Encoded
 from revseg.rollout.generation import decode
 from revseg.rollout.grouped import Common
@@ -36,11 +36,6 @@ class Session:
     replies: list[Reply]
     unfed: list[np.ndarray]  # a row's last token may not have been through the model yet
     common: Common | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What a forward of the model is told beside the usual."""
-        return {} if self.common is None else {"common": self.common}
 
     def rows(self, index: Sequence[int]) -> "Session":
         """The session of these rows (repeats allowed); this one must not be used any more."""
@@ -158,13 +153,12 @@ class Sessions:
         out = self.policy.model(
             **inputs,
             attention_mask=mask,
-            past_key_values=session.cache,
             use_cache=True,
             logits_to_keep=1,
-            **session.options,
+            **self._options(session),
         )
         starts = torch.as_tensor(ends, device=mask.device)
-        return replace(session, cache=out.past_key_values, mask=mask, starts=starts), self._allowed(out.logits[:, -1])
+        return replace(session, mask=mask, starts=starts), self._allowed(out.logits[:, -1])
 
     def _decode(
         self, session: Session, logits: "torch.Tensor", uniforms: np.ndarray, sampling: Sampling
@@ -172,7 +166,7 @@ class Sessions:
         import torch
 
         policy, before = self.policy, session.mask.shape[1]
-        mask, starts = session.mask, session.starts
+        mask, starts, options = session.mask, session.starts, self._options(session)
 
         def step(token: "torch.Tensor") -> "torch.Tensor":
             nonlocal mask, starts
@@ -181,9 +175,8 @@ class Sessions:
                 input_ids=token[:, None],
                 attention_mask=mask,
                 position_ids=starts.expand(4, -1)[..., None],
-                past_key_values=session.cache,
                 use_cache=True,
-                **session.options,
+                **options,
             )
             starts = starts + 1
             return self._allowed(out.logits[:, -1])
@@ -199,6 +192,11 @@ class Sessions:
             unfed = [t[int(n) :] for t, n in zip(tokens, fed, strict=True)]
             self._kept.append(replace(session, mask=mask, starts=session.starts + fed, replies=replies, unfed=unfed))
         return replies
+
+    def _options(self, session: Session) -> dict[str, Any]:
+        """The cache, which a forward adds to in place, and the common prompts, if any."""
+        cache = cache_option(base_model(self.policy.model), session.cache)
+        return cache if session.common is None else {**cache, "common": session.common}
 
     def _allowed(self, logits: "torch.Tensor") -> "torch.Tensor":
         logits[:, self.policy.suppressed] = float("-inf")
