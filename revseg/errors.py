@@ -1,4 +1,4 @@
-"""The one exception family of the library.
+"""The one exception family of the library, and its warning.
 
 Every error that a user can cause derives from `RevsegError` and says what was expected, what came, and what to do.
 A model's bad answer is never one of them: it is an `Answer` with its `error` filled in.
@@ -31,3 +31,7 @@ class PartError(RevsegError):
 
 class MissingExtraError(RevsegError, ImportError):
     """An optional package that is not installed; the message holds the `pip install` that mends it."""
+
+
+class RevsegWarning(UserWarning):
+    """Something that revseg goes on with, and that the user should know."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from revseg.errors import VideoError
+from revseg.errors import RevsegWarning, VideoError
 
 NEAR = 8  # frames: reading on is cheaper than a seek
 _SKIPS = ("h264", "hevc")  # decoders that know a frame on which no other rests before they decode it
@@ -176,7 +176,8 @@ class FileReader:
         """Leaves out the last frames of a file that was cut, which need packets that are gone, and says so."""
         while len(self) > 1 and self._find(len(self) - 1) is None:
             self.pts = self.pts[:-1]
-        warnings.warn(f"{self.path}: the file was cut short; its first {len(self)} frames are used", stacklevel=4)
+        told = f"{self.path}: the file was cut short; its first {len(self)} frames are used"
+        warnings.warn(told, RevsegWarning, stacklevel=4)
 
     def _after_fork(self) -> None:
         """A forked process opens the file anew; the parent's decoder is kept, since its threads are not here to end."""

@@ -1,4 +1,6 @@
-"""Hypothesis profiles (`HYPOTHESIS_PROFILE=ci` digs deeper than the default `fast`) and media made on the spot."""
+"""Which warnings are errors, Hypothesis profiles (`HYPOTHESIS_PROFILE=ci` digs deeper than the default `fast`) and
+media made on the spot.
+"""
 
 import os
 from collections.abc import Callable
@@ -13,6 +15,28 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("fast", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+# A warning's module is where it is attributed, which says little of who raised it: a deprecation in transformers may
+# point at our call, and ours at the user's. So ours are known by their category. A number gone wrong (0/0) is ours when
+# it is on our line.
+OURS = (
+    "error::revseg.errors.RevsegWarning",
+    r"error::RuntimeWarning:(revseg|benchmarks|tests)\b",
+    r"error::RuntimeWarning:(test_|conftest$)",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-warnings", action="store_true", help="warnings of other packages are errors, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    filters = config.getini("filterwarnings")
+    if config.getoption("strict_warnings"):
+        filters.insert(filters.index("default") + 1, "error")  # before those that are ignored by name
+    for line in OURS:
+        config.addinivalue_line("filterwarnings", line)
+
 
 BITS = 12
 

@@ -1,6 +1,7 @@
 """The cache with room: what it gives is what transformers' own gives, and it moves seldom."""
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -68,7 +69,8 @@ def decorated_forward(self, *args, **kwargs):
     [(older_forward, "past_key_values"), (newer_forward, "cache"), (decorated_forward, "cache")],
 )
 def test_a_cache_is_given_by_the_name_that_the_forward_has(forward, name: str) -> None:
-    model, cache = type("Model", (), {"forward": forward})(), object()
+    model: Any = type("Model", (), {"forward": forward})()
+    cache = object()
     assert cache_option(model, cache) == {name: cache}
     model.forward = lambda *args, **kwargs: None  # as accelerate's hooks do: the class still tells
     assert cache_option(model, cache) == {name: cache}

@@ -34,7 +34,7 @@ from revseg.datasets.annotations import MaskDict, as_list, rle_counts, run_lengt
 from revseg.datasets.check import check
 from revseg.datasets.davis_text import read_expressions
 from revseg.datasets.layout import inside
-from revseg.errors import InputError, SpecError, VideoError
+from revseg.errors import InputError, RevsegWarning, SpecError, VideoError
 from revseg.masks import MaskTrack, encode
 from revseg.types import Dataset, Sample
 from revseg.video import FolderReader
@@ -179,12 +179,12 @@ def test_ref_youtube_vos_train(make: Make):
 
 def test_ref_youtube_vos_valid_leaves_test_videos_out_and_counts(make: Make, tmp_path: Path):
     make("ref_youtube_vos")
-    with pytest.warns(UserWarning, match="expected 202 validation videos.*got 1"):
+    with pytest.warns(RevsegWarning, match="expected 202 validation videos.*got 1"):
         dataset = build("dataset", f"ref_youtube_vos:root={tmp_path}")
     assert [s.query.id for s in dataset] == ["v2/0", "v2/1", "v2/10", "v2/2"]  # the file's order
     assert dataset[0].truth is None
     shutil.rmtree(tmp_path / "meta_expressions" / "test")
-    with pytest.warns(UserWarning, match=r"got 2; .*test.* is missing"):
+    with pytest.warns(RevsegWarning, match=r"got 2; .*test.* is missing"):
         build("dataset", f"ref_youtube_vos:root={tmp_path}")
 
 

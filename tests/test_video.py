@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from revseg.errors import InputError, VideoError
+from revseg.errors import InputError, RevsegWarning, VideoError
 from revseg.video import Video, read_picture
 from revseg.video_file import FileReader
 
@@ -182,6 +182,7 @@ def _in_fork(work: Callable[[], int]) -> int:
         signal.alarm(30)  # a child that waits for a thread of its parent's would wait for ever
         os.write(into, str(work()).encode())
         os._exit(0)
+    os.close(into)  # else a child that died is waited for without end
     os.waitpid(child, 0)
     return int(os.read(out, 20))
 
@@ -295,7 +296,7 @@ def test_a_file_cut_short_gives_the_frames_it_has(make_video: MakeVideo, tmp_pat
     whole = make_video("streamed.mp4", 90, options={"g": "30"}, container_options={"movflags": "faststart"})
     data = whole.read_bytes()
     path.write_bytes(data[: len(data) * 7 // 10])
-    with pytest.warns(UserWarning, match="cut short"):
+    with pytest.warns(RevsegWarning, match="cut short"):
         video = Video.open(path)
     assert 10 < len(video) < 90
     assert [number_of(f) for f in video.read(range(len(video)))] == list(range(len(video)))

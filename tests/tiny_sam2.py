@@ -180,6 +180,7 @@ def _meta_config() -> dict:
 
 def _hf_config():
     from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
+    from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoMaskDecoderConfig
 
     grid = IMAGE_SIZE // 16
     backbone = Sam2HieraDetConfig(
@@ -199,7 +200,10 @@ def _hf_config():
     return Sam2VideoConfig(
         vision_config=vision,
         prompt_encoder_config={"hidden_size": HF_DIM, "image_size": IMAGE_SIZE},
-        mask_decoder_config={"hidden_size": HF_DIM, "mlp_dim": 64, "num_attention_heads": 4, "iou_head_hidden_dim": 32},
+        # an object, as transformers before 5.20 fills a dict up with another part's defaults
+        mask_decoder_config=Sam2VideoMaskDecoderConfig(
+            hidden_size=HF_DIM, mlp_dim=64, num_attention_heads=4, iou_head_hidden_dim=32
+        ),
         image_size=IMAGE_SIZE,
         num_maskmem=MEMORIES,
         max_object_pointers_in_encoder=POINTERS,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from revseg.datasets.annotations import masks_folder, palette_track, png_track
 from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
 from revseg.datasets.layout import inside, read_json, read_videos
+from revseg.errors import RevsegWarning
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.types import Sample
@@ -101,6 +102,7 @@ def _validation_videos(base: Path) -> set[str]:
         warnings.warn(
             f"{listed}: expected {VALID_VIDEOS} validation videos once those of the test set are left out, got "
             f"{len(left)}{why}: figures will not compare with others",
+            RevsegWarning,
             stacklevel=3,
         )
     return left
