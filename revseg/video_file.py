@@ -3,127 +3,85 @@
 Why PyAV and not decord: decord (3.4) counts frames after a seek, and miscounts where a group of pictures is open. Of
 300 numbered frames it gave 94 for frame 90 of an HEVC file as x265 writes it by default, 91 for frame 120 of an
 open-group H.264 file, 30 for frame 0 of an MPEG transport stream; it ignores the edit list of a trimmed MP4 and gives
-four channels for a rotated one (tests/test_video.py makes such files). Here a frame is known by its timestamp.
+four channels for a rotated one (tests/test_video.py makes such files). Here a frame is known by its timestamp, in the
+files whose timestamps can be relied on (`revseg.video_index`: MP4, MOV, Matroska, WebM, FLV, transport streams, and
+what holds only pictures that stand alone): a read costs a seek and at most a group of pictures. In others, such as
+AVI, it is known by counting from the start: opening decodes the file once, and a read decodes on from the last frame
+read, or from the start when the frame lies before it. `ffmpeg -i IN -c:v libx264 OUT.mp4` makes such a file fast.
 """
 
-import math
 import os
 import threading
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import weakref
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from revseg.errors import RevsegWarning, VideoError
+from revseg.video_decode import Decoder, as_shown
+from revseg.video_index import Index, checked_start, read_index
 
 NEAR = 8  # frames: reading on is cheaper than a seek
-_SKIPS = ("h264", "hevc")  # decoders that know a frame on which no other rests before they decode it
-
-
-@dataclass(eq=False)
-class Decoder:
-    """One open file: a stream of decoded frames that can be moved."""
-
-    container: Any
-    frames: Iterator[Any] = field(default_factory=lambda: iter(()))
-    last: int | None = None  # timestamp of the frame that came out last; None when just moved
-    target: float = -math.inf  # frames before it are not wanted: those on which no other rests are not decoded
-
-    @staticmethod
-    def open(path: str) -> "Decoder":
-        import av
-
-        container = av.open(path)
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        decoder = Decoder(container)
-        decoder.frames = decoder._decode()
-        return decoder
-
-    def seek(self, timestamp: int) -> None:
-        """To a place from which the frame at this timestamp should decode; containers differ in how exact they are."""
-        self.container.seek(timestamp, stream=self.container.streams.video[0])
-        self.frames, self.last = self._decode(), None
-
-    def scan(self, timestamp: int) -> Any:
-        """The frame at this timestamp, decoding on from here; None when it does not come."""
-        self.target = timestamp
-        for frame in self.frames:
-            if frame.pts is None:
-                continue
-            self.last = frame.pts
-            if frame.pts >= timestamp:
-                return frame if frame.pts == timestamp else None
-        return None
-
-    def _decode(self) -> Iterator[Any]:
-        from av.error import InvalidDataError
-
-        context = self.container.streams.video[0].codec_context
-        skips = context.name in _SKIPS
-        for packet in self.container.demux(video=0):
-            if skips:
-                unwanted = packet.pts is not None and packet.pts < self.target
-                context.skip_frame = "NONREF" if unwanted else "DEFAULT"
-            try:
-                yield from packet.decode()
-            except InvalidDataError:
-                continue  # a damaged packet: the frames that need it do not come, and whoever asks for them is told
 
 
 @dataclass(eq=False)
 class FileReader:
-    """Random access to a file's frames. Holds their timestamps, 8 bytes a frame, and one open decoder a process.
-
-    `pts[i]` is the timestamp of the i-th frame shown; `keys`, sorted, are those at which decoding can start.
-    """
+    """Random access to a file's frames. Holds their timestamps, 8 bytes a frame, and one open decoder a process."""
 
     path: str
-    pts: np.ndarray
-    keys: np.ndarray
-    fps: float
+    index: Index
     size: tuple[int, int] = (0, 0)
     _decoder: Decoder | None = field(default=None, repr=False)
-    _pid: int = field(default=0, repr=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        _READERS.add(self)
 
     @staticmethod
     def open(path: str) -> "FileReader":
-        """Reads the file's packets, without decoding them, and then its first frame; VideoError when it cannot."""
-        import av
+        """Lists the file's frames, mostly without decoding them, and reads the first; VideoError when it cannot.
+
+        Warns, once a process, when the file's end is missing: it is read up to there.
+        """
         from av.error import FFmpegError
 
         try:
-            with av.open(path) as container:
-                if not container.streams.video:
-                    raise VideoError(f"{path}: expected a video, found no video stream in it")
-                stream = container.streams.video[0]
-                pts, keys, cut = _index(path, container, stream)
-                fps = _rate(pts, float(stream.time_base or 1), float(stream.average_rate or 0))
+            reader = FileReader(path, read_index(path))
+            frame = reader._find(0)
+            if frame is not None and frame.interlaced_frame and reader.index.counted is None:
+                reader.index = checked_start(path, reader.index)  # its two fields may be two packets
+            reader.size = reader._image(0).shape[:2]
+            if reader.index.cut:
+                reader._drop_tail()
         except (FFmpegError, OSError) as error:
             if isinstance(error, VideoError):
                 raise
             raise VideoError(f"{path}: expected a video file that FFmpeg can read: {error}") from error
-        reader = FileReader(path, pts, keys, fps)
-        reader.size = reader._image(0).shape[:2]
-        if cut:
-            reader._drop_tail()
         return reader
 
+    @property
+    def pts(self) -> np.ndarray:
+        """Timestamps in the order of display; empty where frames are counted."""
+        return self.index.pts
+
+    @property
+    def fps(self) -> float:
+        """Frames a second: the average."""
+        return self.index.fps
+
     def __len__(self) -> int:
-        return len(self.pts)
+        return len(self.index)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_decoder", "_pid", "_lock")}
+        return {"path": self.path, "index": self.index, "size": self.size}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _decoder=None, _pid=0, _lock=threading.Lock())
+        self.__init__(**state)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         """uint8[t h w 3]: each frame asked for is decoded once, in the order of the file."""
-        self._after_fork()
         frames = np.empty((len(indices), *self.size, 3), np.uint8)
         with self._lock:
             for index in np.unique(indices):
@@ -141,32 +99,42 @@ class FileReader:
             frame = self._find(index)
         except (FFmpegError, OSError) as error:
             raise VideoError(f"{self.path}: cannot read frame {index} of {len(self)}: {error}") from error
-        if frame is None:
+        if frame is None or self._decoder is None:
             raise VideoError(
-                f"{self.path}: short read, frame {index} of {len(self)} cannot be decoded: the file is damaged or its "
-                "timestamps are wrong; convert it with ffmpeg first"
+                f"{self.path}: short read, frame {index} of {len(self)} cannot be decoded: the file is damaged, "
+                "protected, or its timestamps are wrong; convert it with ffmpeg first"
             )
-        image = frame.to_ndarray(format="rgb24")
-        turns = round(frame.rotation / 90) % 4  # counter-clockwise
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        return as_shown(frame, self._decoder.stream)
 
     def _find(self, index: int) -> Any:
-        """The decoded frame: reads on when it is near, else seeks, further back each time that it does not come."""
-        target = int(self.pts[index])
-        starts = self.keys[: np.searchsorted(self.keys, target, side="right")]
+        """The decoded frame, None when it cannot be decoded."""
+        if self.index.counted is not None:
+            return self._count_to(index)
         if self._decoder is None:
             self._decoder = Decoder.open(self.path)
-        last = self._decoder.last
+        return self._seek_to(self._decoder, index)
+
+    def _count_to(self, index: int) -> Any:
+        """Reads on, from the start where the frame has gone by: no seek, after which nothing would tell the place."""
+        if self._decoder is None or self._decoder.shown > index:
+            self._decoder = Decoder.open(self.path, threads=self.index.threads)
+        return self._decoder.count_to(index)
+
+    def _seek_to(self, decoder: Decoder, index: int) -> Any:
+        """Reads on when it is near, else seeks, further back each time that it does not come."""
+        target = int(self.pts[index])
+        starts = self.index.keys[: np.searchsorted(self.index.keys, target, side="right")]
+        last = decoder.last
         if last is not None and last < target:
             near = index - np.searchsorted(self.pts, last) <= NEAR
-            if near or starts[-1] <= last:
-                frame = self._decoder.scan(target)
+            if near or not len(starts) or starts[-1] <= last:
+                frame = decoder.scan(target)
                 if frame is not None:
                     return frame
         for back in (1, 2, 4):
             if back <= len(starts):
-                self._decoder.seek(int(starts[-back]))
-                frame = self._decoder.scan(target)
+                decoder.seek(int(starts[-back]))
+                frame = decoder.scan(target)
                 if frame is not None:
                     return frame
         self._decoder = Decoder.open(self.path)  # from the very start: what no seek may reach
@@ -174,46 +142,41 @@ class FileReader:
 
     def _drop_tail(self) -> None:
         """Leaves out the last frames of a file that was cut, which need packets that are gone, and says so."""
-        while len(self) > 1 and self._find(len(self) - 1) is None:
-            self.pts = self.pts[:-1]
-        told = f"{self.path}: the file was cut short; its first {len(self)} frames are used"
-        warnings.warn(told, RevsegWarning, stacklevel=4)
+        if self.index.counted is None:
+            last = self._last_decoded()
+            self.index = replace(self.index, pts=self.pts[: np.searchsorted(self.pts, last, side="right")])
+        told = (os.path.abspath(self.path), len(self))
+        if told not in _TOLD:
+            _TOLD.add(told)
+            words = f"{self.path}: the file was cut short; its first {len(self)} frames are used"
+            warnings.warn(words, RevsegWarning, stacklevel=4)
 
-    def _after_fork(self) -> None:
+    def _last_decoded(self) -> int:
+        """The timestamp of the last frame that decodes, from the last key frame after which any does."""
+        for key in self.index.keys[::-1]:
+            decoder = self._decoder = Decoder.open(self.path)
+            decoder.seek(int(key))
+            decoder.scan(int(self.pts[-1]))
+            if decoder.last is not None:
+                return decoder.last
+        return int(self.pts[0])
+
+    def _forked(self) -> None:
         """A forked process opens the file anew; the parent's decoder is kept, since its threads are not here to end."""
-        if self._pid != os.getpid():
-            if self._decoder is not None and self._pid:
-                _INHERITED.append(self._decoder)
-                self._decoder = None
-            self._lock, self._pid = threading.Lock(), os.getpid()
+        if self._decoder is not None:
+            _INHERITED.append(self._decoder)
+        self._decoder, self._lock = None, threading.Lock()
 
 
+_READERS: "weakref.WeakSet[FileReader]" = weakref.WeakSet()
 _INHERITED: list[Decoder] = []
+_TOLD: set[tuple[str, int]] = set()
 
 
-def _index(path: str, container: Any, stream: Any) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Timestamps of the frames that are shown, sorted; of the key frames; and whether the file was cut short."""
-    packets = [(p.pts, p.is_keyframe, p.is_discard, p.is_corrupt) for p in container.demux(stream) if p.size]
-    if not packets:
-        raise VideoError(f"{path}: expected a video, found one without frames")
-    if any(pts is None for pts, *_ in packets):
-        raise VideoError(f"{path}: expected a video with timestamps; wrap it first: ffmpeg -i IN -c copy OUT.mp4")
-    trimmed = any(discard for _, _, discard, _ in packets)  # by an edit list, which counts other frames
-    cut = packets[-1][3] or (stream.frames > len(packets) and not trimmed)
-    while len(packets) > 1 and packets[-1][3]:
-        packets.pop()
-    keys = np.array(sorted({pts for pts, key, *_ in packets if key}), np.int64)
-    shown = np.array(sorted({pts for pts, _, discard, _ in packets if not discard}), np.int64)
-    if len(keys):
-        shown = shown[shown >= keys[0]]  # what comes before the first key frame has nothing to be decoded from
-    if not len(shown):
-        raise VideoError(f"{path}: expected a video, found one without frames that can be shown")
-    return shown, keys if len(keys) else shown[:1], cut
+def _after_fork() -> None:
+    for reader in list(_READERS):
+        reader._forked()
 
 
-def _rate(pts: np.ndarray, time_base: float, declared: float) -> float:
-    """Frames a second: what the timestamps say, or the file's own number where it agrees within a percent."""
-    if len(pts) < 2:
-        return declared or 1.0
-    measured = (len(pts) - 1) / (float(pts[-1] - pts[0]) * time_base)
-    return declared if abs(declared - measured) <= 0.01 * measured else measured
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

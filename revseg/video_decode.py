@@ -1,0 +1,147 @@
+"""One open video file as a stream of decoded frames, and a decoded frame as the picture that a player shows."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from revseg.errors import VideoError
+
+_SKIPS = ("h264", "hevc")  # decoders that know a frame on which no other rests before they decode it
+_LISTS = ("hls", "dash", "concat", "sdp", "rtsp", "imf")  # formats that name other files: no videos of their own
+_STRETCH = 5.0  # a pixel more than this many times as wide as high, or the reverse, is a wrong number in the file
+
+
+def open_container(path: str) -> Any:
+    """The file, opened by FFmpeg: a name is never read as an address, nor a text in the file as other than UTF-8."""
+    import av
+
+    container = av.open(f"file:{path}", metadata_errors="replace")
+    if container.format.name.split(",")[0] in _LISTS:
+        container.close()
+        raise VideoError(f"{path}: expected a video, found a list of other files; open one of these")
+    return container
+
+
+def video_stream(path: str, container: Any) -> Any:
+    """The first video stream that is no cover picture; VideoError when there is none, or none that can be decoded."""
+    from av.stream import Disposition
+
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    found = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not found and container.streams.video:
+        raise VideoError(
+            f"{path}: expected a video, found sound with a cover picture; save the picture as a file and open that"
+        )
+    if not found:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise VideoError(f"{path}: expected a video, found no video stream in it ({kinds} only)")
+    if found[0].codec_context is None:
+        raise VideoError(f"{path}: this FFmpeg has no decoder for the video's codec; convert it to H.264 first")
+    return found[0]
+
+
+@dataclass(eq=False)
+class Decoder:
+    """A file's frames one by one, from its start or from where it was moved."""
+
+    container: Any
+    stream: Any
+    frames: Iterator[Any] = field(default_factory=lambda: iter(()))
+    shown: int = 0  # how many came out since the start; without meaning after a seek
+    last: int | None = None  # timestamp of the frame that came out last; None when just moved
+    target: float = -math.inf  # frames before it are not wanted: those on which no other rests are not decoded
+    moved: bool = False  # by a seek: what comes may lack frames that it rests on
+    failures: int = 0  # packets that could not be decoded
+
+    @staticmethod
+    def open(path: str, *, threads: bool = True) -> "Decoder":
+        container = open_container(path)
+        stream = video_stream(path, container)
+        if threads:
+            stream.thread_type = "AUTO"
+        else:
+            stream.codec_context.thread_count = 1
+        decoder = Decoder(container, stream)
+        decoder.frames = decoder._decode()
+        return decoder
+
+    def seek(self, timestamp: int) -> None:
+        """To a place from which the frame at this timestamp should decode; containers differ in how exact they are."""
+        self.container.seek(timestamp, stream=self.stream)
+        self.frames, self.last, self.moved = self._decode(), None, True
+
+    def scan(self, timestamp: int) -> Any:
+        """The frame at this timestamp, decoding on from here; None when it does not come, or not whole."""
+        self.target = timestamp
+        for frame in self.frames:
+            if frame.pts is None:
+                continue
+            self.last = frame.pts
+            if frame.pts >= timestamp:
+                return frame if frame.pts == timestamp and not (self.moved and frame.is_corrupt) else None
+        return None
+
+    def count_to(self, index: int) -> Any:
+        """The frame that is shown as number `index`, which must not have come out yet; None when the file ends."""
+        for frame in self.frames:
+            self.shown += 1
+            if self.shown > index:
+                return frame
+        return None
+
+    def _decode(self) -> Iterator[Any]:
+        from av.error import EOFError, FFmpegError, InvalidDataError
+
+        context = self.stream.codec_context
+        skips = context.name in _SKIPS
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, FFmpegError):  # what lies behind damage is not there: whoever asks for it is told
+                return
+            if skips:
+                unwanted = packet.pts is not None and packet.pts < self.target
+                context.skip_frame = "NONREF" if unwanted else "DEFAULT"
+            try:
+                yield from packet.decode()
+            except InvalidDataError:
+                self.failures += 1  # the frames that need it do not come, and whoever asks for them is told
+            except EOFError:
+                return
+
+
+def display_width(stream: Any, width: int) -> int:
+    """The width at which stored pixels that are not square are shown: as players do, the height is kept.
+
+    Shapes within a percent of a square, unknown ones and absurd ones are taken for squares.
+    """
+    ratio = float(stream.sample_aspect_ratio or 1)
+    plausible = 1 / _STRETCH <= ratio <= _STRETCH and abs(ratio - 1) > 0.01
+    return max(1, round(width * ratio)) if plausible else width
+
+
+def as_shown(frame: Any, stream: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame as RGB with square pixels, turned and mirrored as the file's display matrix asks."""
+    image = frame.reformat(width=display_width(stream, frame.width), height=frame.height, format="rgb24").to_ndarray()
+    a, b, c, d = _matrix(frame)
+    if abs(b) + abs(c) > abs(a) + abs(d):  # x' = c y, y' = b x
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _matrix(frame: Any) -> tuple[int, int, int, int]:
+    """(a, b, c, d) of the frame's display matrix: x' = a x + c y, y' = b x + d y; the identity when it has none."""
+    try:
+        data = next((s for s in frame.side_data if s.type.name == "DISPLAYMATRIX"), None)
+    except ValueError:  # PyAV does not know the name of another kind of side data on the frame
+        turns = round(frame.rotation / 90) % 4  # counter-clockwise
+        return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[turns]
+    if data is None:
+        return 1, 0, 0, 1
+    values = np.frombuffer(bytes(data), np.int32).tolist()
+    return values[0], values[1], values[3], values[4]

@@ -1,0 +1,218 @@
+"""Which timestamp each frame of a file has, in the order of display; or that its timestamps cannot be relied on.
+
+Most files say when each frame is shown, and list it without being decoded. Others do not (AVI, MPEG programme streams,
+raw streams), say it twice (Matroska counts milliseconds, so that above 1,000 frames a second two fall on one), start
+again in the middle (streams joined with `cat`), or were written by a program that took the order of decoding for the
+order of display. What looks like one of these is decoded once: if FFmpeg shows the frames with these timestamps in this
+order, they hold after all; otherwise frame i is the i-th that FFmpeg shows, and is reached by counting from the start.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from revseg.errors import VideoError
+from revseg.video_decode import Decoder, open_container, video_stream
+
+# Formats that store when a frame is shown, and whose seeks do not change it. Others are relied on only for pictures
+# that stand alone, where the orders of decoding and display are one.
+_STORED = ("mov", "matroska", "mpegts", "flv", "nut", "ivf")
+_HEAD = 24  # frames decoded to see whether a file starts as its timestamps say
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """`pts[i]` is the timestamp of the i-th frame shown, `keys`, sorted, those at which decoding can start.
+
+    A file whose timestamps cannot be relied on has `counted` frames and empty arrays. `threads` is False where its
+    damage makes the count depend on how many decode it.
+    """
+
+    pts: np.ndarray
+    keys: np.ndarray
+    fps: float
+    cut: bool = False  # the file's end is missing
+    counted: int | None = None
+    threads: bool = True
+
+    def __len__(self) -> int:
+        return len(self.pts) if self.counted is None else self.counted
+
+
+class Packet(NamedTuple):
+    """What the index needs to know of a piece of the file that holds one frame, as a rule."""
+
+    pts: int | None
+    dts: int | None
+    key: bool
+    discard: bool  # decoded and not shown: before the start of an edit list
+    broken: bool
+    place: int | None  # in the file; None when it shares one with the packet before
+    size: int
+
+
+def read_index(path: str) -> Index:
+    """Lists the file's packets, and decodes as much as it takes to be sure of their timestamps: mostly nothing."""
+    with open_container(path) as container:
+        stream = video_stream(path, container)
+        packets, cut = _packets(container, stream)
+        if not packets:
+            raise VideoError(f"{path}: expected a video, found one without frames")
+        cut = cut or _ends_early(container, stream, packets)
+        how_sure = _how_sure(container, stream, packets)
+        declared, time_base = float(stream.average_rate or stream.guessed_rate or 0), float(stream.time_base or 1)
+    if how_sure == "none":
+        return _count(path, declared, cut)
+    pts, keys = _listed(packets)
+    if how_sure == "all but the order":
+        pts = _in_order_of_display(path, packets)
+    elif how_sure == "all but the start" and len(pts):
+        pts = _checked_start(path, pts)
+    if pts is None:
+        return _count(path, declared, cut)
+    if not len(pts):
+        raise VideoError(f"{path}: expected a video, found one without frames that can be shown")
+    return Index(pts, keys, _rate(pts, time_base, declared), cut)
+
+
+def checked_start(path: str, index: Index) -> Index:
+    """The index after a look at what the first frames decode to; for files that may hold a frame in two packets."""
+    pts = _checked_start(path, index.pts)
+    return _count(path, index.fps, index.cut) if pts is None else replace(index, pts=pts)
+
+
+def _packets(container: Any, stream: Any) -> tuple[list[Packet], bool]:
+    """The file's packets without those after which nothing whole comes, and whether there were any of these."""
+    from av.error import FFmpegError
+
+    hidden, found, blank = _HIDDEN.get(stream.codec_context.name.removeprefix("lib")), [], 0
+    demuxed, cut = container.demux(stream), False
+    while True:
+        try:
+            p = next(demuxed)
+        except StopIteration:
+            break
+        except FFmpegError:
+            cut = True
+            break
+        if not p.size or (hidden is not None and hidden(memoryview(p))):
+            continue
+        blank = 0 if any(memoryview(p)[:32]) else blank + 1  # a download that was never finished ends in zeros
+        found.append(Packet(p.pts, p.dts, p.is_keyframe, p.is_discard, p.is_corrupt, p.pos, p.size))
+    whole = len(found) - blank if blank < len(found) else len(found)
+    while whole > 1 and found[whole - 1].broken:
+        whole -= 1
+    return found[:whole], cut or whole < len(found)
+
+
+def _hidden_vp8(data: memoryview) -> bool:
+    return not data[0] & 0x10
+
+
+def _hidden_vp9(data: memoryview) -> bool:
+    """Neither shown nor a pack of several frames, of which one is."""
+    shows = data[0] & 0x0A or data[0] & 0x30 == 0x30  # an earlier frame, or this one; profile 3 is left alone
+    return not shows and data[-1] & 0xE0 != 0xC0
+
+
+_HIDDEN = {"vp8": _hidden_vp8, "vpx": _hidden_vp8, "vp9": _hidden_vp9, "vpx-vp9": _hidden_vp9}
+
+
+def _ends_early(container: Any, stream: Any, packets: Sequence[Packet]) -> bool:
+    """Whether the file says of itself that it holds more than came."""
+    if stream.frames > len(packets) and not any(p.discard for p in packets):  # an edit list counts other frames
+        return container.format.name != "avi" or stream.frames > len(packets) + 1  # some write one too many
+    length = stream.metadata.get("DURATION", "").split(":")
+    shown = [p.pts for p in packets if p.pts is not None]
+    if len(length) != 3 or not shown:
+        return False
+    try:
+        seconds = float(length[0]) * 3600 + float(length[1]) * 60 + float(length[2])
+    except ValueError:
+        return False
+    step = (max(shown) - min(shown)) / max(1, len(shown) - 1)
+    return seconds > (max(shown) + 3 * step) * float(stream.time_base) + 0.1
+
+
+def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
+    """How much of what the packets say holds: "all", "all but the start", "all but the order", "none"."""
+    context, form = stream.codec_context, container.format.name.split(",")[0]
+    pts = [p.pts for p in packets if p.pts is not None]
+    dts = [p.dts for p in packets if p.dts is not None]
+    rising = all(a < b for a, b in pairwise(dts))
+    alone = context.codec.intra_only and all(p.key for p in packets) and form != "gif"
+    if len(pts) < len(packets) or len(set(pts)) < len(pts) or not rising or context.pix_fmt == "pal8":
+        return "none"  # a palette comes with the first packet alone
+    if form not in _STORED and not alone:
+        return "none"
+    if form == "mpegts" and any(p.place is None for p in packets):
+        return "none"  # several frames with one timestamp: FFmpeg made up the others
+    one_order = all(a < b for a, b in pairwise(pts))
+    early = any(p.pts < p.dts for p in packets if p.pts is not None and p.dts is not None)
+    packed = context.name == "mpeg4" and min(p.size for p in packets) < 9  # two frames, then a packet with none
+    if early or packed or (one_order and context.has_b_frames and len(packets) > 1):
+        return "all but the order"
+    head = min(pts) < min((p.pts for p in packets if p.key and p.pts is not None), default=min(pts) + 1)
+    return "all but the start" if head or not packets[0].key or form == "mpegts" else "all"
+
+
+def _listed(packets: Sequence[Packet]) -> tuple[np.ndarray, np.ndarray]:
+    """Timestamps of the frames that are shown, and of the key frames, both sorted."""
+    keys = np.unique(np.array([p.pts for p in packets if p.key], np.int64))
+    shown = np.unique(np.array([p.pts for p in packets if not p.discard], np.int64))
+    return shown, keys if len(keys) else shown[:1]
+
+
+def _in_order_of_display(path: str, packets: Sequence[Packet]) -> np.ndarray | None:
+    """Timestamps in the order in which the whole file decodes; None when they do not rise or are not the packets'."""
+    known, pts = {p.pts for p in packets}, []
+    for frame in Decoder.open(path).frames:
+        if frame.pts not in known or (pts and frame.pts <= pts[-1]):
+            return None
+        pts.append(frame.pts)
+    return np.array(pts, np.int64)
+
+
+def _checked_start(path: str, pts: np.ndarray) -> np.ndarray | None:
+    """The timestamps without those at the start that nothing decodes to; None when other frames than these come."""
+    decoder, first = Decoder.open(path), []
+    for frame in decoder.frames:
+        first.append(frame.pts)
+        if len(first) == _HEAD:
+            break
+    if not first or None in first:
+        return None
+    came = np.array(first, np.int64)
+    at = np.searchsorted(pts, came)
+    if at[-1] >= len(pts) or not (pts[at] == came).all() or not (np.diff(came) > 0).all():
+        return None
+    steps = np.diff(at)
+    settled = len(at) - 1 - (int(np.flatnonzero(steps != 1)[-1]) + 1 if (steps != 1).any() else 0)
+    if (steps != 1).any() and settled < _HEAD // 2:
+        return None if decoder.failures == 0 else pts[at[0] :]
+    return np.concatenate([came, pts[at[-1] + 1 :]])
+
+
+def _count(path: str, fps: float, cut: bool) -> Index:
+    """As many frames as FFmpeg shows; VideoError when that is none."""
+    for threads in (True, False):
+        decoder = Decoder.open(path, threads=threads)
+        while decoder.count_to(decoder.shown) is not None:
+            pass
+        if not decoder.failures:
+            break
+    if not decoder.shown:
+        raise VideoError(f"{path}: expected a video, found one of which no frame can be decoded; it may be protected")
+    nothing = np.zeros(0, np.int64)
+    return Index(nothing, nothing, fps or 25.0, cut, decoder.shown, threads)
+
+
+def _rate(pts: np.ndarray, time_base: float, declared: float) -> float:
+    """Frames a second: what the timestamps say, or the file's own number where it agrees within a percent."""
+    if len(pts) < 2:
+        return declared or 1.0
+    measured = (len(pts) - 1) / (float(pts[-1] - pts[0]) * time_base)
+    return declared if abs(declared - measured) <= 0.01 * measured else measured
