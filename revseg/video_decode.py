@@ -12,6 +12,7 @@ from revseg.errors import VideoError
 
 _SKIPS = ("h264", "hevc")  # decoders that know a frame on which no other rests before they decode it
 _LISTS = ("hls", "dash", "concat", "sdp", "rtsp", "imf")  # formats that name other files: no videos of their own
+_TRIES = 1000  # times in a row
 _STRETCH = 5.0  # a pixel more than this many times as wide as high, or the reverse, is a wrong number in the file
 
 
@@ -42,6 +43,24 @@ def video_stream(path: str, container: Any) -> Any:
     if found[0].codec_context is None:
         raise VideoError(f"{path}: this FFmpeg has no decoder for the video's codec; convert it to H.264 first")
     return found[0]
+
+
+def demux(container: Any, stream: Any) -> Iterator[Any]:
+    """The stream's packets; ends with one of size 0 at the file's end, with None where it cannot be read on."""
+    from av.error import BlockingIOError, FFmpegError
+
+    tries = 0
+    while tries < _TRIES:
+        try:
+            for packet in container.demux(stream):
+                tries = 0
+                yield packet
+            return
+        except BlockingIOError:  # FFmpeg passed over something, and wants to be asked again
+            tries += 1
+        except FFmpegError:
+            break
+    yield None
 
 
 @dataclass(eq=False)
@@ -94,21 +113,16 @@ class Decoder:
         return None
 
     def _decode(self) -> Iterator[Any]:
-        from av.error import EOFError, FFmpegError, InvalidDataError
+        from av.error import EOFError, InvalidDataError
 
         context = self.stream.codec_context
         skips = context.name in _SKIPS
-        packets = self.container.demux(self.stream)
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, FFmpegError):  # what lies behind damage is not there: whoever asks for it is told
-                return
-            if skips:
+        for packet in demux(self.container, self.stream):
+            if skips and packet is not None:
                 unwanted = packet.pts is not None and packet.pts < self.target
                 context.skip_frame = "NONREF" if unwanted else "DEFAULT"
             try:
-                yield from packet.decode()
+                yield from self.stream.decode(packet)
             except InvalidDataError:
                 self.failures += 1  # the frames that need it do not come, and whoever asks for them is told
             except EOFError:

@@ -143,23 +143,25 @@ class FileReader:
     def _drop_tail(self) -> None:
         """Leaves out the last frames of a file that was cut, which need packets that are gone, and says so."""
         if self.index.counted is None:
-            last = self._last_decoded()
-            self.index = replace(self.index, pts=self.pts[: np.searchsorted(self.pts, last, side="right")])
+            self.index = replace(self.index, pts=self.pts[: self._whole()])
         told = (os.path.abspath(self.path), len(self))
         if told not in _TOLD:
             _TOLD.add(told)
-            words = f"{self.path}: the file was cut short; its first {len(self)} frames are used"
+            words = f"{self.path}: the file was cut short or damaged; its first {len(self)} frames are used"
             warnings.warn(words, RevsegWarning, stacklevel=4)
 
-    def _last_decoded(self) -> int:
-        """The timestamp of the last frame that decodes, from the last key frame after which any does."""
-        for key in self.index.keys[::-1]:
-            decoder = self._decoder = Decoder.open(self.path)
-            decoder.seek(int(key))
-            decoder.scan(int(self.pts[-1]))
-            if decoder.last is not None:
-                return decoder.last
-        return int(self.pts[0])
+    def _whole(self) -> int:
+        """How many frames there are up to the end, or to the first that does not decode after the last key frame."""
+        key = int(self.index.keys[-1])
+        decoder = self._decoder = Decoder.open(self.path)
+        decoder.seek(key)
+        start = int(np.searchsorted(self.pts, key))
+        came = {frame.pts for frame in decoder.frames if not frame.is_corrupt}
+        lost = [i for i in range(start, len(self)) if self.pts[i] not in came]
+        if not lost or lost[0] > start:
+            return lost[0] if lost else len(self)
+        decoder = self._decoder = Decoder.open(self.path)  # no seek reaches the end
+        return max((int(np.searchsorted(self.pts, f.pts)) for f in decoder.frames if f.pts in self.pts), default=0) + 1
 
     def _forked(self) -> None:
         """A forked process opens the file anew; the parent's decoder is kept, since its threads are not here to end."""

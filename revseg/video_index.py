@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revseg.errors import VideoError
-from revseg.video_decode import Decoder, open_container, video_stream
+from revseg.video_decode import Decoder, demux, open_container, video_stream
 
 # Formats that store when a frame is shown, and whose seeks do not change it. Others are relied on only for pictures
 # that stand alone, where the orders of decoding and display are one.
@@ -86,26 +86,27 @@ def checked_start(path: str, index: Index) -> Index:
 
 def _packets(container: Any, stream: Any) -> tuple[list[Packet], bool]:
     """The file's packets without those after which nothing whole comes, and whether there were any of these."""
-    from av.error import FFmpegError
-
-    hidden, found, blank = _HIDDEN.get(stream.codec_context.name.removeprefix("lib")), [], 0
-    demuxed, cut = container.demux(stream), False
-    while True:
-        try:
-            p = next(demuxed)
-        except StopIteration:
-            break
-        except FFmpegError:
+    hidden, found = _HIDDEN.get(stream.codec_context.name.removeprefix("lib")), []
+    blank, cut, compressed = 0, False, not stream.codec_context.codec.intra_only  # black is zeros where it is not
+    for p in demux(container, stream):
+        if p is None:
             cut = True
             break
         if not p.size or (hidden is not None and hidden(memoryview(p))):
             continue
-        blank = 0 if any(memoryview(p)[:32]) else blank + 1  # a download that was never finished ends in zeros
+        blank = blank + 1 if compressed and _blank(memoryview(p)) else 0
         found.append(Packet(p.pts, p.dts, p.is_keyframe, p.is_discard, p.is_corrupt, p.pos, p.size))
     whole = len(found) - blank if blank < len(found) else len(found)
     while whole > 1 and found[whole - 1].broken:
         whole -= 1
-    return found[:whole], cut or whole < len(found)
+    gone = [p.pts for p in found[whole:] if p.pts is not None]
+    kept = [p for p in found[:whole] if p.pts is None or p.pts < min(gone, default=p.pts + 1) or p.key]
+    return kept, cut or whole < len(found)
+
+
+def _blank(data: memoryview) -> bool:
+    """Whether it starts or ends in zeros, as a download does that was never finished."""
+    return not any(data[:32]) or (len(data) > 64 and not any(data[-32:]))
 
 
 def _hidden_vp8(data: memoryview) -> bool:
@@ -133,8 +134,8 @@ def _ends_early(container: Any, stream: Any, packets: Sequence[Packet]) -> bool:
         seconds = float(length[0]) * 3600 + float(length[1]) * 60 + float(length[2])
     except ValueError:
         return False
-    step = (max(shown) - min(shown)) / max(1, len(shown) - 1)
-    return seconds > (max(shown) + 3 * step) * float(stream.time_base) + 0.1
+    longest = int(np.diff(np.sort(shown)).max(initial=0))
+    return seconds > (max(shown) + 1.5 * longest) * float(stream.time_base) + 0.01
 
 
 def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
@@ -173,7 +174,7 @@ def _in_order_of_display(path: str, packets: Sequence[Packet]) -> np.ndarray | N
         if frame.pts not in known or (pts and frame.pts <= pts[-1]):
             return None
         pts.append(frame.pts)
-    return np.array(pts, np.int64)
+    return np.array(pts, np.int64) if pts else None
 
 
 def _checked_start(path: str, pts: np.ndarray) -> np.ndarray | None:
