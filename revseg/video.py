@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,13 @@ class Video:
     def open(source: "str | Path | np.ndarray | Video", *, fps: float | None = None, backend: str = "av") -> "Video":
         """A video file, a picture, a folder of numbered JPEG or PNG frames, or an array uint8[t h w 3] (RGB).
 
-        Frame i of a file is the i-th one shown, turned as its metadata asks. A folder's frames are taken in the order
-        of the numbers in their names, so that 9.jpg comes before 10.jpg; index i is the i-th file, whatever its number.
+        Frame i of a file is the i-th one shown, turned and mirrored as its metadata asks. Pixels that are not square
+        are made so, as players do: a PAL DVD's 720x576 at 16:9 becomes 1024x576, and masks are of that size; OpenCV
+        and decord give the stored 720x576. Interlaced frames stay as they are stored. Files that do not say when each
+        frame is shown, such as AVI, are decoded once to count their frames (`revseg.video_file`).
+
+        A folder's frames are taken in the order of the numbers in their names, so that 9.jpg comes before 10.jpg; index
+        i is the i-th file, whatever its number. Other pictures in the folder, such as masks, are an error.
         `fps` overrides the rate, which folders and arrays do not know: 24 unless given. `backend` decodes files: "av"
         (frame-exact on every file that was tried) or "decord" (what most of the field reads with; exact where groups
         of pictures are closed).
@@ -150,6 +156,8 @@ def read_picture(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
 
     try:
         with Image.open(path) as picture:
+            if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":  # of a phone: views of one moment
+                raise VideoError(f"{path}: expected a picture, found an animation; open the file itself as a video")
             if picture.mode.startswith(("I", "F")):
                 raise VideoError(f"{path}: expected a picture of 8 bits a channel, got mode {picture.mode}")
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
@@ -166,15 +174,61 @@ def _open_array(frames: np.ndarray, fps: float) -> Video:
 
 
 def _open_folder(folder: Path, fps: float) -> Video:
-    found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
-    if not found:
-        raise VideoError(f"{folder}: expected a folder of numbered frames such as 00000.jpg or 00000.png, found none")
-    paths = tuple(sorted(found, key=_natural))
+    paths = frame_paths(folder)
     height, width, _ = read_picture(paths[0]).shape
     return Video(folder.resolve().name, (height, width), fps, len(paths), FolderReader(paths, (height, width)))
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """The folder's JPEG and PNG files, sorted by name, without hidden ones."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+
+
+def same_name(paths: Sequence[Path]) -> tuple[Path, Path] | None:
+    """Two files that differ in their suffix alone, such as a frame and its mask: no one can tell which is the frame."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        other = seen.setdefault(path.stem, path)
+        if other is not path:
+            return other, path
+    return None
+
+
+def frame_paths(folder: Path) -> tuple[Path, ...]:
+    """The folder's frames in the order of the numbers in their names.
+
+    VideoError when there are none, when the pictures are of two kinds or named in two ways, or a number comes twice:
+    then other pictures lie among the frames (masks, thumbnails, another video), and the order would be a guess.
+    """
+    found = sorted(picture_files(folder), key=_natural)
+    if not found:
+        raise VideoError(f"{folder}: expected a folder of numbered frames such as 00000.jpg or 00000.png, found none")
+    for path, other in pairwise(found):
+        if _natural(path)[0] == _natural(other)[0]:
+            what = "two frames of one number"
+        elif _kind(path) != _kind(other):
+            what = "frames of two kinds"
+        elif _pattern(path) != _pattern(other):
+            what = "pictures that are named in two ways"
+        else:
+            continue
+        raise VideoError(
+            f"{folder}: expected the numbered frames of one video, found {what}, {path.name} and {other.name}; "
+            "move masks, thumbnails and other pictures to a folder of their own"
+        )
+    return tuple(found)
+
+
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     """Runs of digits compare as numbers; the name itself breaks ties such as 1.png and 01.png."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
+    parts = re.findall(r"[0-9]+|[^0-9]+", path.stem.lower())
     return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in parts], path.name
+
+
+def _pattern(path: Path) -> str:
+    """The name without its numbers."""
+    return re.sub(r"[0-9]+", "0", path.stem.lower())
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lower().replace("jpeg", "jpg")

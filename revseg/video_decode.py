@@ -24,7 +24,19 @@ def open_container(path: str) -> Any:
     if container.format.name.split(",")[0] in _LISTS:
         container.close()
         raise VideoError(f"{path}: expected a video, found a list of other files; open one of these")
+    if container.format.name == "webp_pipe" and _is_animated_webp(path):
+        container.close()
+        raise VideoError(
+            f"{path}: expected a video, found an animated WebP, which FFmpeg cannot decode; save it as an MP4 or GIF, "
+            "or its frames as PNG files in a folder, first"
+        )
     return container
+
+
+def _is_animated_webp(path: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(21)
+    return head[12:16] == b"VP8X" and bool(head[20] & 2)
 
 
 def video_stream(path: str, container: Any) -> Any:
@@ -40,9 +52,10 @@ def video_stream(path: str, container: Any) -> Any:
     if not found:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise VideoError(f"{path}: expected a video, found no video stream in it ({kinds} only)")
-    if found[0].codec_context is None:
+    stream = min(found, key=lambda stream: stream.frames == 1)  # an animated AVIF's first stream is one still
+    if stream.codec_context is None:
         raise VideoError(f"{path}: this FFmpeg has no decoder for the video's codec; convert it to H.264 first")
-    return found[0]
+    return stream
 
 
 def demux(container: Any, stream: Any) -> Iterator[Any]:

@@ -2,12 +2,14 @@
 
 Why PyAV and not decord: decord (3.4) counts frames after a seek, and miscounts where a group of pictures is open. Of
 300 numbered frames it gave 94 for frame 90 of an HEVC file as x265 writes it by default, 91 for frame 120 of an
-open-group H.264 file, 30 for frame 0 of an MPEG transport stream; it ignores the edit list of a trimmed MP4 and gives
-four channels for a rotated one (tests/test_video.py makes such files). Here a frame is known by its timestamp, in the
-files whose timestamps can be relied on (`revseg.video_index`: MP4, MOV, Matroska, WebM, FLV, transport streams, and
-what holds only pictures that stand alone): a read costs a seek and at most a group of pictures. In others, such as
-AVI, it is known by counting from the start: opening decodes the file once, and a read decodes on from the last frame
-read, or from the start when the frame lies before it. `ffmpeg -i IN -c:v libx264 OUT.mp4` makes such a file fast.
+open-group H.264 file, 30 for frame 0 of an MPEG transport stream; it ignores the edit list of a trimmed MP4, and gives
+four channels for pictures that are 48 or 96 pixels wide (tests/test_video.py makes such files).
+
+Here a frame is known by its timestamp where timestamps can be relied on (`revseg.video_index`): in MP4, MOV, Matroska,
+WebM, FLV and transport streams, mostly, and where all pictures stand alone. A read costs a seek and at most a group of
+pictures. In other files, such as AVI, a frame is known by counting from the start: opening decodes the file once, and
+a read decodes on from the frame read last, or from the start when the frame lies before it; the frames of one read are
+sorted, so that it passes over the file once at most. `ffmpeg -i IN -c:v libx264 OUT.mp4` makes such a file fast.
 """
 
 import os

@@ -7,7 +7,7 @@ order of display. What looks like one of these is decoded once: if FFmpeg shows 
 order, they hold after all; otherwise frame i is the i-th that FFmpeg shows, and is reached by counting from the start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -54,21 +54,30 @@ class Packet(NamedTuple):
     size: int
 
 
+class Listing(NamedTuple):
+    """What a file holds, as far as it can be read without decoding."""
+
+    packets: list[Packet]  # without those after which nothing whole comes
+    total: int  # how many came at all
+    end: int | None  # the first timestamp among those that are left out
+    cut: bool  # some were left out, or the file could not be read on
+
+
 def read_index(path: str) -> Index:
     """Lists the file's packets, and decodes as much as it takes to be sure of their timestamps: mostly nothing."""
     with open_container(path) as container:
         stream = video_stream(path, container)
-        packets, cut = _packets(container, stream)
-        if not packets:
+        listing = _list(container, stream)
+        if not listing.packets:
             raise VideoError(f"{path}: expected a video, found one without frames")
-        cut = cut or _ends_early(container, stream, packets)
-        how_sure = _how_sure(container, stream, packets)
+        cut = listing.cut or _ends_early(container, stream, listing)
+        how_sure = _how_sure(container, stream, listing.packets)
         declared, time_base = float(stream.average_rate or stream.guessed_rate or 0), float(stream.time_base or 1)
     if how_sure == "none":
-        return _count(path, declared, cut)
-    pts, keys = _listed(packets)
+        return _count(path, _rate(_rising(p.dts for p in listing.packets), time_base, declared), cut)
+    pts, keys = _listed(listing)
     if how_sure == "all but the order":
-        pts = _in_order_of_display(path, packets)
+        pts = _in_order_of_display(path, listing.packets)
     elif how_sure == "all but the start" and len(pts):
         pts = _checked_start(path, pts)
     if pts is None:
@@ -84,14 +93,14 @@ def checked_start(path: str, index: Index) -> Index:
     return _count(path, index.fps, index.cut) if pts is None else replace(index, pts=pts)
 
 
-def _packets(container: Any, stream: Any) -> tuple[list[Packet], bool]:
-    """The file's packets without those after which nothing whole comes, and whether there were any of these."""
-    hidden, found = _HIDDEN.get(stream.codec_context.name.removeprefix("lib")), []
+def _list(container: Any, stream: Any) -> Listing:
+    hidden, found, total = _HIDDEN.get(stream.codec_context.name.removeprefix("lib")), [], 0
     blank, cut, compressed = 0, False, not stream.codec_context.codec.intra_only  # black is zeros where it is not
     for p in demux(container, stream):
         if p is None:
             cut = True
             break
+        total += p.size > 0
         if not p.size or (hidden is not None and hidden(memoryview(p))):
             continue
         blank = blank + 1 if compressed and _blank(memoryview(p)) else 0
@@ -99,14 +108,14 @@ def _packets(container: Any, stream: Any) -> tuple[list[Packet], bool]:
     whole = len(found) - blank if blank < len(found) else len(found)
     while whole > 1 and found[whole - 1].broken:
         whole -= 1
-    gone = [p.pts for p in found[whole:] if p.pts is not None]
-    kept = [p for p in found[:whole] if p.pts is None or p.pts < min(gone, default=p.pts + 1) or p.key]
-    return kept, cut or whole < len(found)
+    end = min((p.pts for p in found[whole:] if p.pts is not None), default=None)
+    return Listing(found[:whole], total, end, cut or whole < len(found))
 
 
 def _blank(data: memoryview) -> bool:
     """Whether it starts or ends in zeros, as a download does that was never finished."""
-    return not any(data[:32]) or (len(data) > 64 and not any(data[-32:]))
+    half = min(32, len(data) // 2)
+    return not any(data[:32]) or not any(data[-half:])
 
 
 def _hidden_vp8(data: memoryview) -> bool:
@@ -122,28 +131,29 @@ def _hidden_vp9(data: memoryview) -> bool:
 _HIDDEN = {"vp8": _hidden_vp8, "vpx": _hidden_vp8, "vp9": _hidden_vp9, "vpx-vp9": _hidden_vp9}
 
 
-def _ends_early(container: Any, stream: Any, packets: Sequence[Packet]) -> bool:
+def _ends_early(container: Any, stream: Any, listing: Listing) -> bool:
     """Whether the file says of itself that it holds more than came."""
-    if stream.frames > len(packets) and not any(p.discard for p in packets):  # an edit list counts other frames
-        return container.format.name != "avi" or stream.frames > len(packets) + 1  # some write one too many
-    length = stream.metadata.get("DURATION", "").split(":")
-    shown = [p.pts for p in packets if p.pts is not None]
-    if len(length) != 3 or not shown:
+    form = container.format.name.split(",")[0]
+    if form == "mov":  # an edit list counts other frames
+        return stream.frames > listing.total and not any(p.discard for p in listing.packets)
+    times = _rising(sorted(t for p in listing.packets if (t := p.dts if form == "avi" else p.pts) is not None))
+    if not len(times):
         return False
+    end = (int(times[-1]) + 1.5 * int(np.diff(times).max(initial=1))) * float(stream.time_base or 1)
+    if form == "avi":
+        return (stream.duration or 0) * float(stream.time_base or 1) > end
     try:
-        seconds = float(length[0]) * 3600 + float(length[1]) * 60 + float(length[2])
+        hours, minutes, seconds = (float(part) for part in stream.metadata.get("DURATION", "").split(":"))
     except ValueError:
         return False
-    longest = int(np.diff(np.sort(shown)).max(initial=0))
-    return seconds > (max(shown) + 1.5 * longest) * float(stream.time_base) + 0.01
+    return hours * 3600 + minutes * 60 + seconds > end + 0.01
 
 
 def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
     """How much of what the packets say holds: "all", "all but the start", "all but the order", "none"."""
     context, form = stream.codec_context, container.format.name.split(",")[0]
     pts = [p.pts for p in packets if p.pts is not None]
-    dts = [p.dts for p in packets if p.dts is not None]
-    rising = all(a < b for a, b in pairwise(dts))
+    rising = len(_rising(p.dts for p in packets if p.dts is not None)) or all(p.dts is None for p in packets)
     alone = context.codec.intra_only and all(p.key for p in packets) and form != "gif"
     if len(pts) < len(packets) or len(set(pts)) < len(pts) or not rising or context.pix_fmt == "pal8":
         return "none"  # a palette comes with the first packet alone
@@ -151,7 +161,7 @@ def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
         return "none"
     if form == "mpegts" and any(p.place is None for p in packets):
         return "none"  # several frames with one timestamp: FFmpeg made up the others
-    one_order = all(a < b for a, b in pairwise(pts))
+    one_order = len(_rising(pts)) > 0
     early = any(p.pts < p.dts for p in packets if p.pts is not None and p.dts is not None)
     packed = context.name == "mpeg4" and min(p.size for p in packets) < 9  # two frames, then a packet with none
     if early or packed or (one_order and context.has_b_frames and len(packets) > 1):
@@ -160,11 +170,22 @@ def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
     return "all but the start" if head or not packets[0].key or form == "mpegts" else "all"
 
 
-def _listed(packets: Sequence[Packet]) -> tuple[np.ndarray, np.ndarray]:
-    """Timestamps of the frames that are shown, and of the key frames, both sorted."""
-    keys = np.unique(np.array([p.pts for p in packets if p.key], np.int64))
-    shown = np.unique(np.array([p.pts for p in packets if not p.discard], np.int64))
+def _listed(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
+    """Timestamps of the frames that are shown, up to the first that is left out, and of the key frames, both sorted."""
+    keys = np.unique(np.array([p.pts for p in listing.packets if p.key], np.int64))
+    shown = np.unique(np.array([p.pts for p in listing.packets if not p.discard], np.int64))
+    if listing.end is not None and (shown < listing.end).any():
+        shown = shown[shown < listing.end]
+        keys = keys[keys < listing.end]
     return shown, keys if len(keys) else shown[:1]
+
+
+def _rising(times: Iterable[int | None]) -> np.ndarray:
+    """The times as an array, empty unless each is there and above the one before."""
+    known = list(times)
+    if any(t is None for t in known) or not all(a < b for a, b in pairwise(known)):
+        return np.zeros(0, np.int64)
+    return np.array(known, np.int64)
 
 
 def _in_order_of_display(path: str, packets: Sequence[Packet]) -> np.ndarray | None:

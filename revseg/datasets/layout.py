@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError, VideoError
-from revseg.video import FOLDER_FPS, PICTURES, FolderReader, Video, read_picture
+from revseg.video import FOLDER_FPS, FolderReader, Video, picture_files, read_picture, same_name
 
 
 def inside(root: Path, *names: Any) -> Path:
@@ -70,12 +70,18 @@ def expressions_of(path: Path, video: str, entry: Mapping[str, Any]) -> list[tup
 
 
 def frame_files(folder: Path) -> dict[str, Path]:
-    """The folder's pictures by name without suffix. VideoError when there is no such folder."""
+    """The folder's pictures by name without suffix. VideoError without such a folder, or when one name comes twice."""
     try:
-        found = sorted(folder.iterdir())
+        found = picture_files(folder)
     except OSError as error:
         raise VideoError(f"{folder}: expected a folder of frames; there is none") from error
-    return {p.stem: p for p in found if p.suffix.lower() in PICTURES and not p.name.startswith(".")}
+    twice = same_name(found)
+    if twice is not None:
+        raise VideoError(
+            f"{folder}: expected one picture of each name, found {twice[0].name} and {twice[1].name}; "
+            "move masks to a folder of their own"
+        )
+    return {path.stem: path for path in found}
 
 
 def open_frames(video: str, folder: Path, frames: Sequence[str], fps: float | None = None) -> Video:
