@@ -64,10 +64,10 @@ def palette_track(folder: Path, frames: Sequence[str], value: Any) -> MaskTrack:
     return png_track(folder, frames, [object_number(value, folder)])
 
 
-def object_number(value: Any, where: Path) -> int:
-    """An object id such as "3" as a number. InputError for anything but 1..255."""
-    if not re.fullmatch(r"[0-9]{1,3}", str(value)) or not 0 < int(value) < 256:
-        raise InputError(f"{where}: expected an object id in 1..255, got {value!r}")
+def object_number(value: Any, where: Path, largest: int = 255) -> int:
+    """An object id such as "3" as a number. InputError for anything but 1..largest."""
+    if not re.fullmatch(r"[0-9]{1,3}", str(value)) or not 0 < int(value) <= largest:
+        raise InputError(f"{where}: expected an object id in 1..{largest}, got {value!r}")
     return int(value)
 
 

@@ -63,8 +63,17 @@ class Benchmark(ABC):
         """The item's masks, one row an object; one empty row for "not there"; None where there are none."""
 
     def meta(self, item: Item) -> dict[str, Any]:
-        """What belongs into `Sample.meta` beyond what the index knows."""
+        """What belongs into `Sample.meta` beyond what the index knows. It may not fail for want of frames or masks."""
         return {}
+
+    def placed(self, item: Item) -> Item:
+        """The item with what only its folders tell, asked when its sample is read."""
+        return item
+
+    def listed(self, index: int) -> tuple[str, Query, dict[str, Any]]:
+        """(the video's id, query, meta) of a sample by the official files alone, for one whose files are damaged."""
+        item = self.items[index]
+        return item.video, Query(item.query_id, item.text), self._meta(item)
 
     def faults(self, sample: Sample) -> list[str]:
         """What is known to go wrong in this benchmark and does in this sample; for `revseg data check`."""
@@ -86,9 +95,12 @@ class Benchmark(ABC):
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        item = self.items[index]
+        item = self.placed(self.items[index])
         video = open_frames(item.video, item.folder, item.frames, self.fps)
-        meta = {
+        return Sample(video, Query(item.query_id, item.text), self.truth(item, video), self._meta(item))
+
+    def _meta(self, item: Item) -> dict[str, Any]:
+        return {
             "dataset": self.name,
             "split": self.split,
             "video": item.video,
@@ -97,7 +109,6 @@ class Benchmark(ABC):
             **item.fields,
             **self.meta(item),
         }
-        return Sample(video, Query(item.query_id, item.text), self.truth(item, video), meta)
 
 
 def index(path: Path, images: Path, only: Container[str] | None = None) -> list[Item]:

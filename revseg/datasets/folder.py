@@ -87,10 +87,17 @@ class Folder:
         fields = entry.fields
         video = self._video(fields)
         truth = self._truth(entry, video) if "masks" in fields else None
+        return Sample(video, Query(entry.id, fields["query"]), truth, self._meta(fields))
+
+    def listed(self, index: int) -> tuple[str, Query, dict[str, Any]]:
+        """(the video's id, query, meta) of a sample by the JSON alone, for one whose files are damaged."""
+        entry = self.entries[index]
+        return entry.fields["video"], Query(entry.id, entry.fields["query"]), self._meta(entry.fields)
+
+    def _meta(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         no_target = fields["masks"] == [] if "masks" in fields else None
         named = {"split": fields.get("split"), "video": fields["video"], "no_target": no_target}
-        meta = {"dataset": self.name, **named, **fields.get("meta", {})}
-        return Sample(video, Query(entry.id, fields["query"]), truth, meta)
+        return {"dataset": self.name, **named, **fields.get("meta", {})}
 
     def _video(self, fields: Mapping[str, Any]) -> Video:
         path = inside(self.root, fields["video"])

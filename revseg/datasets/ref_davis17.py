@@ -27,7 +27,7 @@ class RefDAVIS17(Benchmark):
     annotators are a1-first, a1-full, a2-first, a2-full.
 
     The truth is the one object that is asked for. Protocol A, where all objects of an annotator compete, needs
-    `objects(video)` and `void(video)` besides.
+    `objects(video)`, described or not, and `void(video)` besides. Every frame needs its annotation, as officially.
 
     `meta` adds `obj_id` (text), `annotator` (0..3), `annotator_name`, `anno_id` (the running number of protocol B: over
     sorted videos and, in each, ids sorted as text) and `objects` (how many: the largest number on the first frame,
@@ -62,30 +62,33 @@ class RefDAVIS17(Benchmark):
             raise InputError(f"{root}: {wrong[0].query_id}: expected a numbered expression with an obj_id")
         order = sorted((item.video, item.exp_id) for item in items)
         self.numbers = {f"{video}/{exp_id}": str(number) for number, (video, exp_id) in enumerate(order)}
+        self._read: tuple[str, MaskTrack] | None = None  # the last video's masks: its expressions follow one another
         super().__init__(root, split, items, exclude, fps)
 
     def meta(self, item: Item) -> dict[str, Any]:
         annotator = int(item.exp_id) % len(ANNOTATORS)
-        return {
+        named = {
             "obj_id": str(item.fields["obj_id"]),
             "annotator": annotator,
             "annotator_name": ANNOTATORS[annotator],
             "anno_id": self.numbers[item.query_id],
-            "objects": self._count(item),
         }
+        try:
+            return {**named, "objects": self._count(item)}
+        except InputError:  # an unreadable annotation: `truth` says so
+            return named
 
     def truth(self, item: Item, video: Video) -> MaskTrack | None:
-        folder = masks_folder(self.masks, item.video)
-        return png_track(folder, item.frames, [object_number(item.fields["obj_id"], folder)])
+        return self._labels(item).select([object_number(item.fields["obj_id"], self.masks / item.video, VOID - 1) - 1])
 
     def objects(self, video: str) -> MaskTrack:
         """All objects of a video, row k object k + 1, as many as the first frame's largest number says."""
         item = self._item(video)
-        return png_track(masks_folder(self.masks, video), item.frames, list(range(1, self._count(item) + 1)))
+        return self._labels(item).select(list(range(self._count(item))))
 
     def void(self, video: str) -> MaskTrack:
         """The pixels that protocol A leaves out (255)."""
-        return png_track(masks_folder(self.masks, video), self._item(video).frames, [VOID])
+        return self._labels(self._item(video)).select([-1])
 
     def faults(self, sample: Sample) -> list[str]:
         """Objects that the official scorer does not count, since they are not on the first frame."""
@@ -106,6 +109,24 @@ class RefDAVIS17(Benchmark):
             existing(inside(self.masks, item.video, f"{item.frames[0]}.png"), "the first frame's mask")
         )
         return int(labels[labels != VOID].max(initial=0))
+
+    def _labels(self, item: Item) -> MaskTrack:
+        """Row k is what holds the number k + 1, up to the largest that is counted or described; the last row is void.
+
+        InputError for a frame without annotation, or an annotation without frame: the official scorer stops there.
+        """
+        if self._read is not None and self._read[0] == item.video:
+            return self._read[1]
+        folder = masks_folder(self.masks, item.video)
+        odd = sorted(set(frame_files(folder)) ^ set(item.frames))
+        if odd:
+            raise InputError(
+                f"{folder}: expected one annotation for each of the {len(item.frames)} frames; see {odd[0]}"
+            )
+        asked = [object_number(i.fields["obj_id"], folder, VOID - 1) for i in self.items if i.video == item.video]
+        track = png_track(folder, item.frames, [*range(1, max(self._count(item), *asked) + 1), VOID])
+        self._read = (item.video, track)
+        return track
 
 
 def _unpacked(base: Path, texts: Path, split: str) -> list[Item]:

@@ -32,7 +32,8 @@ class Row:
     policy saw), "rounds" (prompt, reply, answer with its error and form), "planned_rounds", "groundings", "objects",
     "visible_frames", "rewards" (None unless every sampled frame has a truth), "masks" and "truth"
     (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in seconds; all that differs between two runs of the
-    same model). A crash leaves None for what it prevented.
+    same model). A crash leaves None for what it prevented. A sample that could not be read has no "video" and "query",
+    but "listed": the ids and the text that its dataset's files list, where it knows them without reading the sample.
     """
 
     data: Mapping[str, Any]
@@ -54,21 +55,35 @@ class Row:
         return (self.failure or "").startswith("crash:")
 
     @property
+    def loaded(self) -> bool:
+        """False when the sample could not even be read."""
+        return bool(self.data.get("video"))
+
+    @property
     def video(self) -> str | None:
-        """The video's id; None when the sample could not even be loaded."""
-        return (self.data.get("video") or {}).get("id")
+        """The video's id; None when the sample could not be read and its dataset does not list it."""
+        return (self.data.get("video") or {}).get("id", self._listed.get("video"))
 
     @property
     def query(self) -> str | None:
-        return (self.data.get("query") or {}).get("id")
+        """The query's id, or None, as for `video`."""
+        return self._query.get("id")
 
     @property
     def text(self) -> str:
-        return (self.data.get("query") or {}).get("text", "")
+        return self._query.get("text", "")
 
     @property
     def meta(self) -> Mapping[str, Any]:
         return self.data.get("meta") or {}
+
+    @property
+    def _listed(self) -> Mapping[str, Any]:
+        return self.data.get("listed") or {}
+
+    @property
+    def _query(self) -> Mapping[str, Any]:
+        return self.data.get("query") or self._listed.get("query") or {}
 
     @property
     def masks(self) -> MaskTrack | None:

@@ -45,7 +45,7 @@ def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[st
             sample = replace(sample, meta={**sample.meta, **_for_scoring(data, sample)})
             loaded[index] = (sample, {"load": time.perf_counter() - began})
         except Exception as error:
-            rows[index] = _row(index, error=error)
+            rows[index] = {**_row(index, error=error), **_listed(data, index)}
     for index, (rollout, seconds) in _rollouts(model, {i: s for i, (s, _) in loaded.items()}).items():
         sample, timings = loaded[index]
         timings["rollout"] = seconds
@@ -54,15 +54,19 @@ def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[st
 
 
 def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
-    """What some protocols need of the whole video, from datasets that have `void(video)` or `foreground(video)`.
+    """What some protocols need of the whole video, from datasets that have these functions of a video's id.
 
-    "void": the pixels to ignore, a `MaskTrack` (Ref-DAVIS17, protocol A). "foreground_areas": pixels of all annotated
+    `void`: "void", the pixels to ignore, a `MaskTrack` (Ref-DAVIS17, protocol A). `objects`: "counted", the masks of
+    all objects that count, described or not (the same). `foreground`: "foreground_areas", pixels of all annotated
     objects on each frame of the truth (ReVOS, the official R).
     """
     video, truth = sample.meta.get("video", sample.video.id), sample.truth
     found: dict[str, Any] = {}
     if truth is not None and hasattr(data, "void"):
         found["void"] = data.void(video)
+    if truth is not None and callable(getattr(data, "objects", None)):
+        counted = data.objects(video)
+        found |= {"counted": counted} if counted.objects else {}
     if truth is not None and hasattr(data, "foreground"):
         try:
             foreground = data.foreground(video)
@@ -71,6 +75,17 @@ def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
         if foreground is not None and np.isin(truth.frame_ids, foreground.frame_ids).all():
             found["foreground_areas"] = foreground.at(truth.frame_ids).areas.astype(int).tolist()
     return found
+
+
+def _listed(data: Any, index: int) -> dict[str, Any]:
+    """What the dataset says of a sample that it could not read, so that it counts as what it is; see `Row.listed`."""
+    if not callable(getattr(data, "listed", None)):
+        return {}
+    try:
+        video, query, meta = data.listed(index)
+    except Exception:  # the row holds the sample's own error, which says more
+        return {}
+    return {"listed": {"video": video, "query": {"id": query.id, "text": query.text}}, "meta": _plain(meta)}
 
 
 def _rollouts(model: ReVSeg, samples: Mapping[int, Sample]) -> dict[int, tuple[Rollout | Exception, float]]:

@@ -44,7 +44,8 @@ class Pair:
 
 
 def pairs(rows: Iterable[Row], missing: Missing) -> Iterator[tuple[Row, Pair | None]]:
-    """Each row with its pair; None for a row without any prediction (a crash), which then counts as `missing` says.
+    """Each row with its pair; None for a row without any prediction (a crash, or a sample that could not be read),
+    which then counts as `missing` says.
 
     - "zero": what is missing scores 0, a row and a single frame alike, even where the truth is empty;
     - "skip": rows without a prediction are left out of the averages, and single frames out of theirs;
@@ -54,7 +55,7 @@ def pairs(rows: Iterable[Row], missing: Missing) -> Iterator[tuple[Row, Pair | N
     """
     for row in rows:
         truth, pred = row.truth, row.masks
-        if truth is None and row.query is not None:
+        if truth is None and row.loaded:
             continue  # a query that the dataset gives no truth for
         if truth is None or pred is None:
             if missing == "error":

@@ -34,8 +34,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
         expressions,
     ),
     "ref_davis17": Protocol(
-        "protocol A (DAVIS unsupervised): objects compete, void ignored, Hungarian matching; mean over objects, then "
-        "over the four annotators; blind to which expression was meant",
+        "protocol A (DAVIS unsupervised): objects compete, void ignored, Hungarian matching; mean over the "
+        "first frame's objects, described or not, then over the four annotators; blind to which expression was meant",
         ref_davis17,
     ),
     "ref_davis17_strict": Protocol(
@@ -98,16 +98,17 @@ def _scores(
     results: Results, rows: Iterable[Row], name: str, missing: Missing, draws: int, options: Mapping[str, Any]
 ) -> Scores:
     protocol = PROTOCOLS[name]
-    blind = 0
+    blind = seen = 0
 
     def watched() -> Iterator[Row]:
-        nonlocal blind
+        nonlocal blind, seen
         for row in rows:
-            blind += row.data.get("truth") is None and row.query is not None
+            seen += row.data.get("truth") is not None
+            blind += row.data.get("truth") is None and row.loaded
             yield row
 
     queries = protocol.measure(watched(), missing, **options)
-    if blind and not queries:
+    if blind and not seen:
         raise InputError(f"{results.path}: no truth for any query, so that nothing can be scored")
     overall, groups = overall_means(queries), group_means(queries)
     found = bootstrap.intervals(queries, draws=draws) if draws else {}
@@ -160,5 +161,8 @@ def _notes(
     if name == "revos" and options.get("robustness", "paper") != "paper":
         notes.append("R and A are those of the official script, faults included; compare them with such figures only")
     if name == "ref_davis17":
+        unasked = sum(query.index < 0 for query in queries)
+        if unasked:
+            notes.append(f"{unasked} objects without an expression count too, as officially")
         notes.append("not comparable with protocol B (ref_davis17_b)")
     return tuple(notes)

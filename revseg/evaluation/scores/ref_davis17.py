@@ -1,16 +1,21 @@
 """Ref-DAVIS17, protocol A: the four annotators apart, objects that compete for pixels, DAVIS's unsupervised scoring.
 
+It follows davis2017-evaluation (task "unsupervised") and the post-processing that ReferFormer and VideoLISA put first.
 What the reader has to give with each expression: the truth is the mask of its one object, and
 
 - `meta["obj_id"]`: the object's id in the palette annotation, from 1, as a number or text;
 - `meta["annotator"]`: 0 to 3 (first annotator first frame, first annotator full video, second annotator likewise);
 - `meta["objects"]`, optional: how many objects count, the highest id on the first frame (else found from the truths);
+- `meta["counted"]`: the masks of all objects that count, a `MaskTrack` with object k in row k - 1. Without it objects
+  that nobody describes are unknown, and left out;
 - `meta["void"]`: the pixels annotated as void (255) as a `MaskTrack` on the same frames, or None without any.
-  `evaluate` asks the dataset's `void(video)` for it.
+
+`evaluate` asks the dataset's `objects(video)` and `void(video)` for the last two.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,117 +26,167 @@ from revseg.evaluation.scores.table import QueryScore
 from revseg.masks import MaskTrack
 from revseg.metrics import j_and_f
 
+MOST_PROPOSALS = 20  # with more the official scorer stops
+NOTHING = {"J": 0.0, "F": 0.0, "J&F": 0.0}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One expression: its row, its object's number, and the pair; None without a prediction."""
+
+    row: Row
+    number: int
+    pair: Pair | None
+
+
+@dataclass(eq=False)
+class _Video:
+    """What every annotator's scores of a video share: `truths` of the objects that count, void taken out."""
+
+    truths: dict[int, MaskTrack] = field(default_factory=dict)
+    void: MaskTrack | None = None
+    objects: int | None = None  # how many count; None while no row of the video has said so
+    whole: bool = False  # `truths` holds all of them
+
 
 @dataclass(frozen=True, eq=False)
-class _Scene:
-    """One video as one annotator described it: the pair of each object (None: no prediction), and the void."""
+class _Proposal:
+    """A predicted object: its mask where no other was before it, void taken out, and the frames without prediction."""
 
-    rows: Mapping[int, Row]
-    pairs: Mapping[int, Pair | None]
-    truths: Mapping[int, MaskTrack]
-    void: MaskTrack | None
+    mask: MaskTrack
+    missing: np.ndarray
+    shown: bool  # on some frame, void or not
 
 
 def ref_davis17(rows: Iterable[Row], missing: Missing, *, identity: bool = False) -> list[QueryScore]:
     """J and F of each object of each annotator; the overall figure is the mean of the annotators' means over objects.
 
-    Overlapping predictions go to the object with the lower id, as the argmax over binary masks does. Void pixels
-    count neither way. Predictions are matched with objects by the best total of J&F (Hungarian), so that two
-    expressions answered with each other's object score in full; `identity=True` keeps each with its own, which is what
-    *referring* asks for. Objects that the first frame does not show beyond the highest id there are left out, as
-    officially. An object without prediction scores 0 under "zero", whatever it is matched with.
+    What counts, as officially, are the objects 1 to the highest id on the first frame, described or not (one without a
+    row has a negative index). Overlapping predictions go to the expression that the file lists first, as the argmax
+    over binary masks does; the official lists are sorted by the object's id as text, so that 10 is before 2. Void
+    pixels count neither way. Predictions, of objects that do not count too, are matched with objects by the best total
+    of J&F (Hungarian), so that two expressions answered with each other's object score in full; `identity=True` keeps
+    each with its own, which is what *referring* asks for, and leaves out objects that nobody describes.
+
+    A missing prediction scores 0 under "zero", whatever it is matched with; the official scorer stops there, as it does
+    at more than 20 proposals: InputError.
     """
-    queries = []
-    for scene in _scenes(rows, missing):
-        queries += _score(scene, missing, identity)
-    return sorted(queries, key=lambda query: query.index)
+    judge = _own if identity else _matched
+    queries = [
+        query
+        for video, (shared, annotators) in _videos(rows, missing).items()
+        for annotator, asked in annotators.items()
+        for query in judge(video, f"annotator {annotator}", shared, asked, missing)
+    ]
+    numbers = itertools.count(1)
+    queries = [q if q.index >= 0 else replace(q, index=-next(numbers)) for q in queries]
+    return sorted(queries, key=lambda query: (query.index < 0, abs(query.index)))
 
 
-def _score(scene: _Scene, missing: Missing, identity: bool) -> list[QueryScore]:
-    objects = [number for number in sorted(scene.truths) if number <= _counted(scene)]
-    proposals = _compete(scene)
-    values = {
-        (proposal, number): _agreement(proposals.get(proposal), scene, number)
-        for proposal in objects
-        for number in objects
-        if not identity or proposal == number
-    }
-    queries = []
-    for proposal, number in _match(objects, values, identity):
-        row, lost = scene.rows.get(number), proposal not in proposals
-        if row is None:
+def _matched(video: str, group: str, shared: _Video, asked: Sequence[_Asked], missing: Missing) -> Iterator[QueryScore]:
+    from scipy.optimize import linear_sum_assignment
+
+    rows = {one.number: one.row for one in reversed(asked)}
+    if shared.objects is None:  # nothing of the video could be read
+        yield from (_query(video, row, n, group, {} if missing == "skip" else NOTHING, True) for n, row in rows.items())
+        return
+    proposals = _compete(asked, shared.void)
+    proposals = proposals[: 1 + max((i for i, one in enumerate(proposals) if one is None or one.shown), default=-1)]
+    if len(proposals) > MOST_PROPOSALS:
+        raise InputError(
+            f"{video}, {group}: {len(proposals)} predicted objects, of which the official scorer takes at most "
+            f"{MOST_PROPOSALS}; use ref_davis17_strict or ref_davis17_b"
+        )
+    truths = sorted(shared.truths.items())
+    if not truths:
+        return
+    nothing = MaskTrack.empty(truths[0][1].size, truths[0][1].frame_ids)
+    empty = _Proposal(nothing, np.zeros(len(nothing), bool), False)
+    proposals += [empty] * (len(truths) - len(proposals))
+    values = [[_agreement(one, truth, missing) for _, truth in truths] for one in proposals]
+    gain = np.array([[one["J&F"] for one in line] for line in values])
+    for place, column in zip(*linear_sum_assignment(-gain), strict=True):
+        number, lost = truths[column][0], proposals[place] is None
+        found = {} if lost and missing == "skip" else values[place][column]
+        yield _query(video, rows.get(number), number, group, found, lost)
+
+
+def _own(video: str, group: str, shared: _Video, asked: Sequence[_Asked], missing: Missing) -> Iterator[QueryScore]:
+    """Each expression with its own object."""
+    for one, proposal in zip(asked, _compete(asked, shared.void), strict=True):
+        truth = shared.truths.get(one.number)
+        if truth is None and shared.objects is not None:
+            continue  # it does not count
+        found = NOTHING if truth is None else _agreement(proposal, truth, missing)
+        lost = proposal is None
+        yield _query(video, one.row, one.number, group, {} if lost and missing == "skip" else found, lost)
+
+
+def _compete(asked: Sequence[_Asked], void: MaskTrack | None) -> list[_Proposal | None]:
+    """Per expression its prediction without pixels of one before it, and without void; None without a prediction."""
+    hole = None if void is None else void.dense()[0]
+    taken, found = None, []
+    for one in asked:
+        if one.pair is None or one.pair.missing.all():
+            found.append(None)
             continue
-        found = {} if lost and missing == "skip" else values[proposal, number]
-        group = f"annotator {row.meta['annotator']}"
-        queries.append(QueryScore.of(row, found, group=group, stratum=group, missing=lost))
-    return queries
-
-
-def _counted(scene: _Scene) -> int:
-    """How many objects the official scorer counts: the highest id on the first frame."""
-    told = [row.meta["objects"] for row in scene.rows.values() if isinstance(row.meta.get("objects"), int)]
-    shown = [number for number, truth in scene.truths.items() if truth.at(truth.frame_ids[:1]).visible.any()]
-    return told[0] if told else max(shown, default=0)
-
-
-def _compete(scene: _Scene) -> dict[int, MaskTrack]:
-    """Per object its prediction without void and without pixels of an object before it."""
-    taken = None if scene.void is None else scene.void.dense()[0]
-    found = {}
-    for number in sorted(scene.pairs):
-        pair = scene.pairs[number]
-        if pair is not None:
-            mask = pair.pred.dense()[0]
-            free = mask if taken is None else mask & ~taken
-            taken = mask if taken is None else taken | mask
-            found[number] = MaskTrack.from_dense(free, pair.pred.frame_ids)
+        mask = one.pair.pred.dense()[0]
+        free = mask if taken is None else mask & ~taken
+        taken = mask if taken is None else taken | mask
+        kept = MaskTrack.from_dense(free if hole is None else free & ~hole, one.pair.pred.frame_ids)
+        found.append(_Proposal(kept, one.pair.missing, bool(free.any())))
     return found
 
 
-def _agreement(pred: MaskTrack | None, scene: _Scene, number: int) -> dict[str, float]:
-    if pred is None:
-        return {"J": 0.0, "F": 0.0, "J&F": 0.0}
-    found = j_and_f(pred, scene.truths[number])
-    return {"J": found.j, "F": found.f, "J&F": found.jf}
+def _agreement(proposal: _Proposal | None, truth: MaskTrack, missing: Missing) -> Mapping[str, float]:
+    """Means over frames; one without a prediction counts 0, or is left out with "skip"."""
+    if proposal is None:
+        return NOTHING
+    found, lost = j_and_f(proposal.mask, truth), proposal.missing
+    kept = ~lost if missing == "skip" else np.ones(len(lost), bool)
+    j, f = (float(np.where(lost, 0.0, values)[kept].mean()) for values in (found.regions, found.contours))
+    return {"J": j, "F": f, "J&F": (j + f) / 2}
 
 
-def _match(
-    objects: list[int], values: Mapping[tuple[int, int], Mapping[str, float]], identity: bool
-) -> list[tuple[int, int]]:
-    if identity:
-        return [(number, number) for number in objects]
-    from scipy.optimize import linear_sum_assignment
-
-    if not objects:
-        return []
-    gain = np.array([[values[proposal, number]["J&F"] for number in objects] for proposal in objects])
-    chosen = zip(*linear_sum_assignment(-gain), strict=True)
-    return [(objects[proposal], objects[number]) for proposal, number in chosen]
-
-
-def _scenes(rows: Iterable[Row], missing: Missing) -> Iterable[_Scene]:
-    """Held together by (video, annotator); their rows may lie anywhere in the file."""
-    found: dict[tuple[str, int], dict[int, tuple[Row, Pair | None]]] = {}
-    truths: dict[str, dict[int, MaskTrack]] = {}
-    voids: dict[str, MaskTrack | None] = {}
+def _videos(rows: Iterable[Row], missing: Missing) -> dict[str, tuple[_Video, dict[int, list[_Asked]]]]:
+    """By video and annotator, expressions in the order of the file; their rows may lie anywhere in it."""
+    found: dict[str, tuple[_Video, dict[int, list[_Asked]]]] = {}
     for row, pair in pairs(rows, "zero" if missing == "skip" else missing):
-        truth = row.truth
-        if truth is None or row.video is None:
+        if row.video is None:
             raise InputError(
-                f"row {row.index} could not be loaded ({row.failure}): protocol A needs every object's truth"
+                f"row {row.index} could not be loaded ({row.failure}): protocol A needs every expression's object"
             )
         number, annotator = _ids(row)
-        held = found.setdefault((row.video, annotator), {})
-        if number in held:
-            raise InputError(f"{row.video}: annotator {annotator} describes object {number} twice")
-        held[number] = (row, pair)
-        if row.video not in voids:
-            void = row.meta.get("void")
-            voids[row.video] = None if void is None else MaskTrack.from_dict(void).union().at(truth.frame_ids)
-        truths.setdefault(row.video, {})[number] = _without(truth.union(), voids[row.video])
-    for (video, _), held in found.items():
-        rows_of = {number: row for number, (row, _) in held.items()}
-        yield _Scene(rows_of, {n: pair for n, (_, pair) in held.items()}, truths[video], voids[video])
+        shared, annotators = found.setdefault(row.video, (_Video(), {}))
+        _learn(shared, row, number)
+        annotators.setdefault(annotator, []).append(_Asked(row, number, pair))
+    for shared, annotators in found.values():
+        if shared.objects is None and shared.truths:
+            first = [n for n, t in shared.truths.items() if t.at(t.frame_ids[:1]).visible.any()]
+            shared.objects = max(first, default=0)
+        if shared.objects is not None:
+            shared.truths = {n: t for n, t in shared.truths.items() if n <= shared.objects}
+        for asked in annotators.values():
+            asked.sort(key=lambda one: one.row.index)
+    return found
+
+
+def _learn(shared: _Video, row: Row, number: int) -> None:
+    """What a row tells of its video's truth."""
+    truth, meta = row.truth, row.meta
+    if truth is None:
+        return
+    if not shared.truths and meta.get("void") is not None:
+        shared.void = MaskTrack.from_dict(meta["void"]).union().at(truth.frame_ids)
+    if shared.objects is None and isinstance(meta.get("objects"), int):
+        shared.objects = meta["objects"]
+    if not shared.whole and meta.get("counted") is not None:
+        counted = MaskTrack.from_dict(meta["counted"]).at(truth.frame_ids)
+        for obj in range(counted.objects):
+            shared.truths[obj + 1] = _without(counted.select([obj]), shared.void)
+        shared.whole = True
+    if number not in shared.truths:
+        shared.truths[number] = _without(truth.union(), shared.void)
 
 
 def _without(track: MaskTrack, void: MaskTrack | None) -> MaskTrack:
@@ -148,3 +203,9 @@ def _ids(row: Row) -> tuple[int, int]:
             f"{row.meta.get('obj_id')!r} and {annotator!r}"
         )
     return int(number), annotator
+
+
+def _query(video: str, row: Row | None, number: int, group: str, values: Mapping[str, float], lost: bool) -> QueryScore:
+    if row is not None:
+        return QueryScore.of(row, values, group=group, stratum=group, missing=lost)
+    return QueryScore(-1, video, f"object {number}", "", group, group, None, lost, dict(values))

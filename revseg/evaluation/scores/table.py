@@ -15,7 +15,7 @@ from revseg.evaluation.results import Row
 class QueryScore:
     """One query's figures, in [0, 1] (areas in pixels). The overall figure averages over strata."""
 
-    index: int
+    index: int  # of the row; negative for what counts without one
     video: str
     query: str
     text: str
