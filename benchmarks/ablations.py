@@ -89,7 +89,7 @@ class Size:
         )
 
 
-def gap(table: Table, name: str, base: str, figure: str) -> dict[str, float]:
+def gap(table: Table, name: str, base: str, figure: str) -> dict[str, float | None]:
     """How far a variant is from another, with its interval, as the records hold it."""
     found = table.difference(name, base, figure)
     return {"difference": found.difference, "low": found.low, "high": found.high}

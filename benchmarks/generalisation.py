@@ -44,7 +44,8 @@ def run(out: Path, size: Size) -> dict[str, Any]:
     drops = {}
     for name in SHIFTS:
         gap = table.difference(name)
-        drops[name] = {"drop": -gap.difference, "low": -gap.high, "high": -gap.low, "paired": table.paired(name)}
+        low, high = (None if end is None else -end for end in (gap.high, gap.low))
+        drops[name] = {"drop": -gap.difference, "low": low, "high": high, "paired": table.paired(name)}
     return {"drops": drops, "table": table}
 
 

@@ -22,6 +22,7 @@ from revseg.evaluation.variants import slug, train_split_of
 from revseg.training import grpo
 
 WORLD = "shapes:size=5,frames=6,height=32,width=32,seed=3,split=test"
+MORE = WORLD.replace("size=5", "size=7")  # enough videos for an interval
 BASE = ReVSeg(policy="oracle", tracker="fill_box", num_frames=4)
 THREE = {"oracle": {}, "chance": {"policy": "random"}, "flow": {"tracker": "flow"}}
 MODULE: Any = sys.modules["revseg.evaluation.evaluate"]  # its name in the package is the function's
@@ -33,7 +34,7 @@ def run(out: Path, variants: Mapping[str, Any] = THREE, data: Any = WORLD, **opt
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    return run(tmp_path_factory.mktemp("three"), seeds=(0, 1, 2))
+    return run(tmp_path_factory.mktemp("three"), data=MORE, seeds=(0, 1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_figures_are_those_of_the_single_runs(table: Table, tmp_path: Path):
     alone = [
-        score(
-            revseg.evaluate(BASE.replace(policy="random", sampling=revseg.Sampling(seed=s)), WORLD, tmp_path / f"{s}")
-        )
+        score(revseg.evaluate(BASE.replace(policy="random", sampling=revseg.Sampling(seed=s)), MORE, tmp_path / f"{s}"))
         for s in range(3)
     ]
     jf = [one.overall["J&F"] for one in alone]
@@ -123,15 +122,18 @@ def test_a_new_variant_and_a_larger_limit_keep_what_is_there(tmp_path: Path):
 def test_another_dataset_is_paired_where_its_scenes_are_the_same(tmp_path: Path):
     variants = {
         "plain": {},
-        "noise": Variant(dataset=f"{WORLD},noise=0.2"),
-        "small": Variant(dataset=f"{WORLD},scale=0.6"),
+        "noise": Variant(dataset=f"{MORE},noise=0.2"),
+        "small": Variant(dataset=f"{MORE},scale=0.6"),
     }
-    table = run(tmp_path, variants)
+    table = run(tmp_path, variants, MORE)
     assert table.paired("noise")
     assert not table.paired("small")
     gap = table.difference("small")
     assert (gap.better, gap.equal, gap.worse) == (0, 0, 0)
+    assert gap.low is not None
+    assert gap.high is not None
     assert gap.low <= gap.difference <= gap.high
+    assert gap.p is not None
     assert table.notes == ("scored on other scenes or questions than the first: small",)
     assert "(not paired)" in table.to_markdown()
 
@@ -166,12 +168,27 @@ def test_json_markdown_and_plot(table: Table, tmp_path: Path, monkeypatch: pytes
 
 
 def test_crashes_are_said_and_do_not_break_the_pairing(tmp_path: Path):
-    script = {f"shapes-test-3-{i}-query": ["nothing", "nothing"] for i in range(4)}  # none for the fifth: a crash
-    table = run(tmp_path, {"oracle": {}, "mute": {"policy": {"name": "scripted", "replies": script}}})
+    script = {f"shapes-test-3-{i}-query": ["nothing", "nothing"] for i in range(6)}  # none for the seventh: a crash
+    table = run(tmp_path, {"oracle": {}, "mute": {"policy": {"name": "scripted", "replies": script}}}, MORE)
     assert table.notes == ("mute, seed 0: 1 samples crashed, and count as zero",)
     assert table.cell("mute", "parsed").mean == 0
     gap = table.difference("mute", figure="parsed")
-    assert (gap.low, gap.high, gap.worse) == (-1, -1, 4)  # of the four that both have
+    assert (gap.low, gap.high, gap.worse) == (-1, -1, 6)  # of the six that both have
+    assert gap.p == 2 / 2**6
+
+
+def test_a_table_of_few_videos_says_why_it_has_no_interval(tmp_path: Path):
+    table = run(tmp_path, {"oracle": {}, "chance": {"policy": "random"}})
+    why = "no interval and no p for oracle, chance: 5 videos, and 95% need at least 6"
+    gap = table.difference("chance")
+    assert (gap.low, gap.high, gap.p, table.cell("oracle").low) == (None, None, None, None)
+    assert gap.why == "5 videos, and 95% need at least 6"
+    assert table.to_markdown().splitlines()[3].split(" | ")[4].strip() == ""
+    assert table.to_markdown().splitlines()[-1] == f"- {why}"
+    data = table.to_dict()
+    assert data["notes"] == [why]
+    assert data["variants"]["chance"]["differences"]["J&F"]["p"] is None
+    json.dumps(data, allow_nan=False)
 
 
 class Killed(RevsegError):

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from revseg.evaluation.results import Results, Row
-from revseg.evaluation.scores.bootstrap import resampled
-from revseg.evaluation.scores.compare import Difference
+from revseg.evaluation.scores.bootstrap import resampled, why_none
+from revseg.evaluation.scores.compare import Difference, ends
+from revseg.evaluation.scores.permutation import dealt_anew, sign_flips
 from revseg.evaluation.scores.protocols import score
 from revseg.evaluation.scores.table import QueryScore, Scores, group_means, overall_means
 
@@ -91,11 +92,11 @@ def ordered(names: Mapping[str, Any]) -> list[str]:
 def drawn(runs: Sequence[Sequence[QueryScore]], name: str, draws: int, seed: int = 0) -> np.ndarray:
     """float64[runs, draws]: each run's overall figure, videos drawn with replacement each time.
 
-    Equal lists of queries are drawn alike with an equal `seed`. Empty with fewer than two videos.
+    Equal lists of queries are drawn alike with an equal `seed`. Empty with too few videos, see `bootstrap`.
     """
     rows = []
     for queries in runs:
-        kept = [query for query in queries if query.stratum is not None and name in query.values]
+        kept = _figure(queries, name)
         rows.append(resampled(kept, {query.index: query.values[name] for query in kept}, draws, seed))
     if not rows or any(len(row) == 0 for row in rows):
         return np.zeros(0)
@@ -107,14 +108,6 @@ def over_runs(rows: np.ndarray, stream: int) -> Float64[np.ndarray, " d"]:
     count, draws = rows.shape
     times = np.random.default_rng([stream, count]).multinomial(count, np.full(count, 1 / count), size=draws)
     return (times.T * rows).sum(0) / count
-
-
-def interval(values: np.ndarray) -> tuple[float, float] | None:
-    """The middle 95 %; None without draws."""
-    if not len(values):
-        return None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def mean_of(runs: Sequence[Run], name: str) -> float:
@@ -131,20 +124,26 @@ def difference(a: Sequence[Run], b: Sequence[Run], name: str, draws: int) -> Dif
     """B minus A of one figure, the means over each one's runs, with a 95 % interval.
 
     Runs are drawn with replacement, and so are whole videos: the same ones for both where they are `paired`, else each
-    side's own, in which case no queries are counted as better or worse. NaN where there is no interval.
+    side's own, in which case no queries are counted as better or worse. p is of a permutation test over the videos,
+    the runs as they are. None for both where there are too few videos.
     """
     same = paired(a, b)
     both = set(_per_query(a, name)) & set(_per_query(b, name)) if same else None
     left = drawn([_kept(run, both) for run in a], name, draws, seed=0)
     right = drawn([_kept(run, both) for run in b], name, draws, seed=0 if same else 1)
-    low = high = p = float("nan")
-    if len(left) and len(right):
-        gaps = over_runs(right, 2) - over_runs(left, 1)
-        low, high = (float(v) for v in np.quantile(gaps, [0.025, 0.975]))
-        p = float(min(1.0, 2 * min((gaps <= 0).mean(), (gaps >= 0).mean())))
-    changes = _changes(a, b, name) if same else np.zeros(0)
-    counts = (int((changes > 1e-9).sum()), int((np.abs(changes) <= 1e-9).sum()), int((changes < -1e-9).sum()))
-    return Difference(mean_of(a, name), mean_of(b, name), low, high, p, *counts)
+    low, high = ends(over_runs(right, 2) - over_runs(left, 1)) if len(left) and len(right) else (None, None)
+    changes = _changes(a, b, name) if same else {}
+    sides = [_figure(_kept(run, both), name) for run in (a[0], b[0])]
+    why = why_none(min(len({query.video for query in side}) for side in sides))
+    if why:
+        p = None
+    elif same:
+        p = sign_flips(sides[0], {q.index: changes[_key(q)] for q in sides[0]})
+    else:
+        p = dealt_anew(_pooled(a, name), _pooled(b, name), name)
+    gains = np.array(list(changes.values()))
+    counts = (int((gains > 1e-9).sum()), int((np.abs(gains) <= 1e-9).sum()), int((gains < -1e-9).sum()))
+    return Difference(mean_of(a, name), mean_of(b, name), low, high, p, *counts, why)
 
 
 def _kept(run: Run, wanted: Collection[Key] | None) -> list[QueryScore]:
@@ -152,10 +151,21 @@ def _kept(run: Run, wanted: Collection[Key] | None) -> list[QueryScore]:
     return [query for query in run.scores.queries if wanted is None or _key(query) in wanted]
 
 
-def _changes(a: Sequence[Run], b: Sequence[Run], name: str) -> np.ndarray:
+def _figure(queries: Sequence[QueryScore], name: str) -> list[QueryScore]:
+    """The queries that the overall figure is of."""
+    return [query for query in queries if query.stratum is not None and name in query.values]
+
+
+def _pooled(runs: Sequence[Run], name: str) -> list[QueryScore]:
+    """The queries of all runs, numbered anew."""
+    every = [query for run in runs for query in _figure(run.scores.queries, name)]
+    return [replace(query, index=number) for number, query in enumerate(every)]
+
+
+def _changes(a: Sequence[Run], b: Sequence[Run], name: str) -> dict[Key, float]:
     """Query by query, the difference of the means over runs."""
     one, other = _per_query(a, name), _per_query(b, name)
-    return np.array([other[key] - one[key] for key in one if key in other])
+    return {key: other[key] - one[key] for key in one if key in other}
 
 
 def _per_query(runs: Sequence[Run], name: str) -> dict[Key, float]:

@@ -12,14 +12,15 @@ import numpy as np
 
 from revseg import output
 from revseg.errors import InputError, MissingExtraError, OutputError
-from revseg.evaluation.scores.compare import Difference
-from revseg.evaluation.seeds import Run, difference, drawn, interval, mean_of, over_runs, paired
+from revseg.evaluation.scores.bootstrap import why_none
+from revseg.evaluation.scores.compare import Difference, ends
+from revseg.evaluation.seeds import Run, difference, drawn, mean_of, over_runs, paired
 
 
 @dataclass(frozen=True)
 class Cell:
     """One figure of one variant: the mean over seeds, the standard deviation over them (None for one seed), and the
-    bounds of a 95 % interval, seeds and whole videos drawn with replacement (None with fewer than two videos)."""
+    bounds of a 95 % interval, seeds and whole videos drawn with replacement (None with too few videos)."""
 
     mean: float
     spread: float | None
@@ -65,7 +66,7 @@ class Table:
         values = {run.seed: run.scores.overall[figure] for run in runs}
         spread = float(np.std(list(values.values()), ddof=1)) if len(values) > 1 else None
         rows = drawn([run.scores.queries for run in runs], figure, self.draws)
-        low, high = interval(over_runs(rows, 1)) or (None, None) if len(rows) else (None, None)
+        low, high = ends(over_runs(rows, 1)) if len(rows) else (None, None)
         return Cell(mean_of(runs, figure), spread, low, high, values)
 
     def difference(self, variant: str, against: str | None = None, figure: str = "J&F") -> Difference:
@@ -85,7 +86,7 @@ class Table:
                 "about": self.runs[0].scores.about,
                 "queries": len(self.runs[0].scores.queries),
                 "compared_with": self.variants[0],
-                "notes": list(self.notes),
+                "notes": [*self.notes, *self._doubts],
                 "variants": {name: self._record(name) for name in self.variants},
             }
         )
@@ -112,7 +113,7 @@ class Table:
                 [_escaped(name), seeds, _cell(self.main, self.cell(name, self.main)), *self._gap(name), *cells]
             )
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return "\n".join([text, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
+        return "\n".join([text, "", *(f"- {note}" for note in (*self.notes, *self._doubts))]).rstrip() + "\n"
 
     def plot(self, path: str | Path, figure: str | None = None) -> Path:
         """Each variant's mean with its 95 % interval, single seeds as dots; PNG or SVG by `path`.
@@ -126,8 +127,10 @@ class Table:
         figure = self.main if figure is None else figure
         page = Figure(figsize=(6.4, 1.1 + 0.42 * len(self.variants)), layout="constrained")
         axes: Any = page.add_subplot()
+        intervals = 0
         for place, name in enumerate(self.variants):
             cell = self.cell(name, figure)
+            intervals += cell.low is not None
             colour = "#555555" if place == 0 else "#2f6f9f"
             low, high = (cell.mean if bound is None else bound for bound in (cell.low, cell.high))
             axes.plot([low, high], [place, place], color=colour, linewidth=2)
@@ -136,7 +139,9 @@ class Table:
         axes.axvline(self.cell(self.variants[0], figure).mean, color="#999999", linewidth=0.8, linestyle=":")
         axes.set_yticks(range(len(self.variants)), [name.replace("$", r"\$") for name in self.variants])
         axes.invert_yaxis()
-        axes.set_xlabel(f"{figure}, mean and 95 % interval")
+        axes.set_xlabel(
+            f"{figure}, mean and 95 % interval" if intervals else f"{figure}, mean: too few videos for more"
+        )
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25, linewidth=0.5)
         try:
@@ -152,6 +157,15 @@ class Table:
         names = dict.fromkeys(run.variant for run in self.runs)
         return {name: [run for run in self.runs if run.variant == name] for name in names}
 
+    @property
+    def _doubts(self) -> list[str]:
+        """Why variants have neither interval nor p: too few videos."""
+        few: dict[str, dict[str, None]] = {}
+        for run in self.runs:
+            kept = [q for q in run.scores.queries if q.stratum is not None and self.main in q.values]
+            few.setdefault(why_none(len({query.video for query in kept})), {})[run.variant] = None
+        return [f"no interval and no p for {', '.join(names)}: {why}" for why, names in few.items() if why]
+
     def _of(self, variant: str, figure: str | None = None) -> list[Run]:
         if variant not in self._by_variant:
             raise InputError(f"no variant {variant!r}; there are {', '.join(self.variants)}")
@@ -164,9 +178,7 @@ class Table:
             return ["", ""]
         d = self.difference(name, figure=self.main)
         mark = "" if self.paired(name) else " (not paired)"
-        if math.isnan(d.low):
-            return [f"{100 * d.difference:+.1f}{mark}", ""]
-        return [f"{100 * d.difference:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]{mark}", f"{d.p:.3f}"]
+        return [f"{d.text(1)}{mark}", d.p_text()]
 
     def _record(self, name: str) -> dict[str, Any]:
         runs, first = self._of(name), self.variants[0]

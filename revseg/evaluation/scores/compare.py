@@ -8,8 +8,9 @@ import numpy as np
 
 from revseg.errors import InputError
 from revseg.evaluation.results import Results
-from revseg.evaluation.scores.bootstrap import resampled
+from revseg.evaluation.scores.bootstrap import resampled, why_none
 from revseg.evaluation.scores.pairs import Missing
+from revseg.evaluation.scores.permutation import sign_flips
 from revseg.evaluation.scores.protocols import protocol_of, score
 from revseg.evaluation.scores.table import QueryScore, Scores
 
@@ -18,22 +19,35 @@ from revseg.evaluation.scores.table import QueryScore, Scores
 class Difference:
     """B minus A of one figure: the overall difference, its 95 % interval, and the queries better, equal and worse.
 
-    `p` is the share of bootstrap draws (whole videos, paired) on the far side of zero, doubled: a small one says that
-    other videos of the same kind would show the same sign.
+    `p`, two-sided, is of a permutation test with whole videos (`permutation`): how often a difference as large comes
+    about when it is chance which run a video's gain falls to. It speaks of other videos, not of other trainings.
+    `low`, `high` and `p` are None where there are too few videos, and `why` says so.
     """
 
     a: float
     b: float
-    low: float
-    high: float
-    p: float
+    low: float | None
+    high: float | None
+    p: float | None
     better: int
     equal: int
     worse: int
+    why: str = ""
 
     @property
     def difference(self) -> float:
         return self.b - self.a
+
+    def text(self, digits: int = 2) -> str:
+        """The difference and its interval, in percent: "+1.20 [-0.35, +2.71]"."""
+        there = self.low is not None and self.high is not None
+        ends = [] if self.low is None or self.high is None else [self.low, self.high]
+        numbers = [f"{100 * value:+.{digits}f}" for value in (self.difference, *ends)]
+        return f"{numbers[0]} [{', '.join(numbers[1:])}]" if there else numbers[0]
+
+    def p_text(self) -> str:
+        """Never "0.000": "<0.001" below that, "" for none."""
+        return "" if self.p is None else "<0.001" if self.p < 0.001 else f"{self.p:.3f}"
 
 
 @dataclass(frozen=True)
@@ -57,14 +71,24 @@ class Comparison:
 
     def text(self) -> str:
         """For a terminal, in percent."""
-        lines = [f"{self.protocol}, {len(self.changes)} paired queries; B - A with 95% interval over videos"]
+        lines = [
+            f"{self.protocol}, {len(self.changes)} paired queries; B - A with 95% interval over videos, p by flipping "
+            "whole videos' signs"
+        ]
         for name, d in self.differences.items():
+            p = "" if d.p is None else f"p {d.p_text()}  "
             lines.append(
-                f"{name:>6}: A {100 * d.a:.2f}  B {100 * d.b:.2f}  {100 * d.difference:+.2f} "
-                f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]  p {d.p:.3f}  "
+                f"{name:>6}: A {100 * d.a:.2f}  B {100 * d.b:.2f}  {d.text()}  {p}"
                 f"better {d.better}, equal {d.equal}, worse {d.worse}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *no_interval(self.differences)])
+
+
+def no_interval(differences: Mapping[str, Difference]) -> list[str]:
+    """A line for each reason why figures have neither interval nor p."""
+    reasons = dict.fromkeys(d.why for d in differences.values() if d.why)
+    names = {why: [name for name, d in differences.items() if d.why == why] for why in reasons}
+    return [f"no interval and no p for {', '.join(names[why])}: {why}" for why in reasons]
 
 
 def compare(
@@ -95,9 +119,16 @@ def _difference(
     both = [(q, r) for q, r in pairs if name in q.values and name in r.values]
     change = {q.index: r.values[name] - q.values[name] for q, r in both}
     kept = [q for q, _ in both if q.stratum is not None]
-    drawn = resampled(kept, change, draws, seed=0)
-    low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975])) if len(drawn) else (float("nan"),) * 2
-    p = float(min(1.0, 2 * min((drawn <= 0).mean(), (drawn >= 0).mean()))) if len(drawn) else float("nan")
+    low, high = ends(resampled(kept, change, draws, seed=0))
+    p, why = sign_flips(kept, change), why_none(len({query.video for query in kept}))
     values = np.array(list(change.values()))
     counts = (int((values > 1e-9).sum()), int((np.abs(values) <= 1e-9).sum()), int((values < -1e-9).sum()))
-    return Difference(one.overall[name], other.overall[name], low, high, p, *counts)
+    return Difference(one.overall[name], other.overall[name], low, high, p, *counts, why)
+
+
+def ends(drawn: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """The middle 95 % of bootstrap draws; (None, None) without any."""
+    if not len(drawn):
+        return None, None
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)

@@ -126,7 +126,8 @@ def _scores(
         overall["R"] = run
     notes = _notes(results, queries, blind, name, options)
     about = protocol.about + _how(name, options)
-    return Scores(name, about, missing, results.samples, tuple(queries), overall, groups, found, notes)
+    none = bootstrap.too_few(queries) if draws else ""
+    return Scores(name, about, missing, results.samples, tuple(queries), overall, groups, found, notes, none)
 
 
 def _image(values: Mapping[str, float], queries: Sequence[QueryScore]) -> dict[str, float]:

@@ -52,6 +52,7 @@ class Scores:
     groups: Mapping[str, Mapping[str, float]]
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    no_interval: str = ""  # which figures have none, and why
 
     @property
     def missing(self) -> int:
@@ -71,6 +72,7 @@ class Scores:
             "queries": len(self.queries),
             "overall": dict(self.overall),
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
+            "no_interval": self.no_interval,
             "groups": {name: dict(values) for name, values in self.groups.items()},
             "notes": list(self.notes),
         }
@@ -117,7 +119,8 @@ class Scores:
             f"{self.protocol}: {self.about}",
             f"{len(self.queries)} scored, {self.missing} without a prediction (missing={self.missing_is}){skipped}",
         ]
-        return "\n".join([*head, "", *table, *(f"note: {note}" for note in self.notes)])
+        notes = [*self.notes, *([self.no_interval] if self.no_interval else [])]
+        return "\n".join([*head, "", *table, *(f"note: {note}" for note in notes)])
 
 
 def means(queries: Iterable[QueryScore]) -> dict[str, float]:
