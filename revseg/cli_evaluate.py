@@ -65,6 +65,7 @@ def score(
     protocol: Protocol = None,
     missing: Missing = "zero",
     robustness: Annotated[str | None, typer.Option(help="For revos: paper, legacy_01 or legacy_255.")] = None,
+    accuracy: Annotated[str | None, typer.Option(help="For revos, A likewise. Default: as --robustness.")] = None,
     rounding: Annotated[bool, typer.Option("--rounding/--no-rounding", help="For revos: as the official code.")] = True,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the table by type as CSV.")] = False,
@@ -77,6 +78,8 @@ def score(
     from revseg.evaluation import score as run
 
     options: dict[str, Any] = {} if robustness is None else {"robustness": robustness}
+    if accuracy is not None:
+        options["accuracy"] = accuracy
     if not rounding:
         options["rounding"] = False
     kind: Any = missing

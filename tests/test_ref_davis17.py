@@ -132,6 +132,14 @@ def test_protocol_a_is_the_official_figure_on_any_tree(tmp_path_factory: pytest.
     found = ours(root, answers).overall
     assert found["J&F"] == pytest.approx(expected["J&F"], abs=1e-12)
     assert found["J"] + found["F"] == pytest.approx(expected["J"] + expected["F"], abs=1e-12)
+    asked = json.loads(listed.read_text())["videos"]
+    each = [  # protocol B: every expression alone, void or not
+        official_davis.measures(answer, labels[video] == int(asked[video]["expressions"][key]["obj_id"]))
+        for (video, key), answer in answers.items()
+        if answer is not None
+    ]
+    plain = score(Results.open(root / "r.jsonl"), "ref_davis17_b", draws=0).overall
+    assert [plain["J"], plain["F"]] == pytest.approx(list(np.mean(each, 0)), abs=1e-12)
 
 
 def blocks(*numbers: int, frames: int = 2) -> np.ndarray:

@@ -19,27 +19,42 @@ TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """uint8[h w]: the stored values, a palette's indices and not its colours. InputError for a colour picture."""
+    """uint8[h w]: the stored values, a palette's indices and not its colours.
+
+    InputError for a colour picture, and for anything but a PNG whatever its name: JPEG's noise around an edge would
+    be taken for the object.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
+            if picture.format != "PNG":
+                raise InputError(
+                    f"{path}: expected a PNG mask, got {picture.format}, whose compression changes values: save the "
+                    "masks as PNG again from where they were made"
+                )
             if picture.mode not in ("P", "L", "1"):
                 raise InputError(f"{path}: expected a palette or grey PNG of one channel, got mode {picture.mode}")
             return np.array(picture, np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: expected a readable PNG mask: {error}") from error
 
 
 def png_track(
-    folder: Path, frames: Sequence[str], values: Sequence[int | None], *, absent: tuple[int, int] | None = None
+    folder: Path,
+    frames: Sequence[str],
+    values: Sequence[int | None],
+    *,
+    absent: tuple[int, int] | None = None,
+    clean: bool = False,
 ) -> MaskTrack:
     """One object for each of `values`: the pixels of that value, or all that are not 0 for None.
 
     A frame without a file is left out (it is not annotated), or is empty and of size `absent` where that is given.
-    InputError, naming the file, for masks of several sizes.
+    InputError, naming the file, for masks of several sizes; with `clean` also for one that holds 255 beside other
+    values, where None asks for all that are not 0: an edge that was smoothed, or the mark of pixels to ignore.
     """
     files = frame_files(folder)
     shown = [i for i, frame in enumerate(frames) if absent is not None or frame in files]
@@ -48,6 +63,11 @@ def png_track(
     for index in shown:
         path = files.get(frames[index])
         labels = read_labels(path) if path else np.zeros(absent or (1, 1), np.uint8)
+        if clean and path and None in values and (odd := smoothed(labels)):
+            raise InputError(
+                f"{path}: expected 0 and one other value, got 255 beside {odd}: smoothed edges or pixels to ignore; "
+                'make the mask 0 and 255, or name the object\'s value with "object"'
+            )
         if size is not None and labels.shape != size:
             (h, w), (height, width) = labels.shape, size
             raise InputError(f"{path}: expected a mask of {width}x{height} as the others, got {w}x{h}")
@@ -57,6 +77,22 @@ def png_track(
     if size is None:
         raise InputError(f"{folder}: expected PNG masks named as the frames, such as {frames[0]}.png; found none")
     return MaskTrack(tuple(map(tuple, rows)), size, np.asarray(shown, np.int64))
+
+
+def smoothed(labels: np.ndarray) -> str:
+    """The values of a mask that are neither 0 nor 255, as text, when there is 255 too; else ""."""
+    values = np.unique(labels).tolist()
+    between = [value for value in values if value not in (0, 255)]
+    return ", ".join(map(str, between[:5])) + ", ..." * (len(between) > 5) if 255 in values else ""
+
+
+def odd_values(folder: Path) -> list[str]:
+    """A sentence when a folder's first mask holds values other than 0 and 255, which scorers take for the object."""
+    for path in list(frame_files(folder).values())[:1]:
+        odd = sorted(set(np.unique(read_labels(path)).tolist()) - {0, 255})
+        if odd:
+            return [f"{path}: expected the values 0 and 255, got {odd[:5]}"]
+    return []
 
 
 def palette_track(folder: Path, frames: Sequence[str], value: Any) -> MaskTrack:
@@ -118,8 +154,13 @@ class MaskDict:
                 raise InputError(f"{self.path}: the masks of {key!r} are no JSON: {error}") from error
 
     def track(self, keys: Sequence[str], length: int, size: tuple[int, int]) -> MaskTrack:
-        """One object a key, on frames 0..length-1; null is an empty mask. `size` is for tracks of nothing but nulls."""
-        return rle_track([(f"{self.path}: {key}", self.entry(key)) for key in keys], length, size)
+        """One object a key, on frames 0..length-1; null is an empty mask. `size` is for tracks of nothing but nulls.
+
+        Of a list that is longer than the video the first masks count, as in the official scripts.
+        """
+        entries = [(f"{self.path}: {key}", self.entry(key)) for key in keys]
+        entries = [(where, row[:length] if isinstance(row, list) else row) for where, row in entries]
+        return rle_track(entries, length, size)
 
 
 def rle_track(rows: Sequence[tuple[str, Any]], length: int, size: tuple[int, int]) -> MaskTrack:

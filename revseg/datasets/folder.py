@@ -33,9 +33,10 @@ class Folder:
     """Data of your own: `{"samples": [{"video": ..., "query": ..., "masks": ...}, ...]}` in one JSON file.
 
     `video` is a file or a folder of frames, a path below the root. `masks` is a folder of PNGs (anything but 0 is the
-    target, or only the value `object`; a sub-folder an object), the path of a `masks.json` as revseg writes it, COCO
-    codes (one or null per frame; a list of such lists for several objects), [] for "not in the video", or left out.
-    A frame without a PNG is not annotated. Also known: `id`, `split`, `fps`, and `meta`, which is passed on.
+    target, or only the value `object`; a sub-folder an object; JPEGs and smoothed edges are refused), the path of a
+    `masks.json` as revseg writes it, COCO codes (one or null per frame; a list of such lists for several objects), []
+    for "not in the video", or left out. A frame without a PNG is not annotated. Also known: `id`, `split`, `fps`, and
+    `meta`, which is passed on.
 
     Options:
         root: the folder that all paths start from.
@@ -122,7 +123,7 @@ class Folder:
     def _from_pngs(self, folder: Path, video: Video, value: Any) -> MaskTrack:
         values = [None if value is None else object_number(value, folder)]
         places = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-        tracks = [png_track(place, frame_names(place, video), values) for place in places or [folder]]
+        tracks = [png_track(place, frame_names(place, video), values, clean=True) for place in places or [folder]]
         first = tracks[0]
         if any(t.size != first.size or not np.array_equal(t.frame_ids, first.frame_ids) for t in tracks):
             raise InputError(f"{folder}: expected masks of one size on the same frames in every sub-folder")

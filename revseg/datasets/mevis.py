@@ -10,7 +10,10 @@ from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.video import Video
 
-FILES = {1: "meta_expressions.json", 2: "meta_expressions_v2.json"}
+FILES = {  # by version; the first is taken. "release" is how version 2's valid came out, without its answers
+    1: ("meta_expressions.json",),
+    2: ("meta_expressions_v2.json", "meta_expressions_v2_release.json"),
+}
 COUNTS = {
     1: {
         "train": {"videos": 1662, "expressions": 23051},
@@ -38,8 +41,8 @@ class MeViS(Benchmark):
     Options:
         root: the folder that holds `train/`, `valid_u/` and `valid/`.
         split: "train", "valid_u" or "valid".
-        version: 1 reads `meta_expressions.json`, 2 `meta_expressions_v2.json` or, without it, the other; None takes
-            the only one there is.
+        version: 1 reads `meta_expressions.json`, 2 `meta_expressions_v2.json`, `meta_expressions_v2_release.json` or,
+            without these, the other; None takes the only one there is.
         exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
         fps: nominal frames a second.
     """
@@ -57,16 +60,17 @@ class MeViS(Benchmark):
     ) -> None:
         check_split(split, ("train", "valid_u", "valid"))
         base = check_root(root, split) / split
-        there = [number for number, name in FILES.items() if (base / name).is_file()]
+        there = {n: name for n, names in FILES.items() for name in reversed(names) if (base / name).is_file()}
         if version not in (None, 1, 2):
             raise InputError(f"expected version 1 or 2, got {version!r}")
         if version is None and len(there) == 2:
-            raise InputError(f"{base}: holds {FILES[1]} and {FILES[2]}; choose with version=1 or version=2")
-        self.version = version or (there[0] if there else 1)
-        file = FILES[1] if self.version == 2 and 2 not in there else FILES[self.version]
+            raise InputError(f"{base}: holds {there[1]} and {there[2]}; choose with version=1 or version=2")
+        self.version = version or next(iter(there), 1)
+        file = FILES[1][0] if self.version == 2 and 2 not in there else there.get(self.version, FILES[1][0])
         self.masks = MaskDict(base / "mask_dict.json")
-        self.has_masks = self.masks.path.is_file()
         super().__init__(root, split, index(base / file, base / "JPEGImages"), exclude, fps)
+        answered = any("anno_id" in item.fields for item in self.items)  # version 2's valid has masks, but not whose
+        self.has_masks = self.masks.path.is_file() and (answered or split != "valid")
         if self.has_masks:
             lacking = [item for item in self.items if "anno_id" not in item.fields]
             if lacking:

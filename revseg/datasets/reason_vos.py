@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from revseg.datasets.annotations import masks_folder, png_track
+from revseg.datasets.annotations import masks_folder, odd_values, png_track
 from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
-from revseg.datasets.layout import read_videos
+from revseg.datasets.layout import frame_files, read_videos
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import register
+from revseg.types import Sample
 from revseg.video import Video
 
 
@@ -17,8 +18,9 @@ from revseg.video import Video
 class ReasonVOS(Benchmark):
     """ReasonVOS: a sequence of samples from the official folders, for testing only.
 
-    Only frames that have a mask PNG count, so the truth is on those alone (`truth.frame_ids`). A query's id is
-    "{source}_{video}_{obj_id}/{exp_id}", which is where the official script looks for its prediction.
+    Only frames that have a mask PNG count, so the truth is on those alone (`truth.frame_ids`). The official script
+    counts masks of frames that the list leaves out, too: these frames are put into the video, in the order of their
+    names. A query's id is "{source}_{video}_{obj_id}/{exp_id}", which is where it looks for the prediction.
 
     `meta` adds `source`, `obj_id` (text), `mask_folder` and `is_sent`: True where the text is a whole question, False
     for a description, which the field puts into another prompt.
@@ -44,12 +46,29 @@ class ReasonVOS(Benchmark):
         super().__init__(root, split, items, exclude, fps)
 
     def truth(self, item: Item, video: Video) -> MaskTrack | None:
+        return png_track(self._folder(item), item.frames, [None])
+
+    def placed(self, item: Item) -> Item:
+        """With the frames that have a picture and a mask of this object, and that the list leaves out."""
+        more = set(frame_files(self._folder(item))) & set(frame_files(item.folder)) - set(item.frames)
+        return replace(item, frames=tuple(sorted({*item.frames, *more}))) if more else item
+
+    def faults(self, sample: Sample) -> list[str]:
+        """Values other than 0 and 255, and masks of frames without a picture: the official script stops there."""
+        item = self.items[[i.query_id for i in self.items].index(sample.query.id)]
+        folder = self._folder(item)
+        odd = sorted(set(frame_files(folder)) - set(sample.meta["frames"]))
+        return odd_values(folder) + (
+            [f"{folder}: {len(odd)} masks of frames without a picture, {odd[0]}"] if odd else []
+        )
+
+    def _folder(self, item: Item) -> Path:
         name = item.fields["mask_folder"]
         source = str(item.fields["source"])
         lower = source.lower() + name.removeprefix(source)  # the official scripts differ: one lowers it, one does not
         if not (self.masks / name).is_dir() and (self.masks / lower).is_dir():
             name = lower
-        return png_track(masks_folder(self.masks, name), item.frames, [None])
+        return masks_folder(self.masks, name)
 
 
 def _complete(listed: Path, item: Item, entry: dict[str, object]) -> Item:

@@ -134,7 +134,8 @@ def difference(a: Sequence[Run], b: Sequence[Run], name: str, draws: int) -> Dif
     low, high = ends(over_runs(right, 2) - over_runs(left, 1)) if len(left) and len(right) else (None, None)
     changes = _changes(a, b, name) if same else {}
     sides = [_figure(_kept(run, both), name) for run in (a[0], b[0])]
-    why = why_none(min(len({query.video for query in side}) for side in sides))
+    videos = min(len({query.video for query in side}) for side in sides)
+    why = why_none(videos) if videos else f"{name} is no mean of queries"
     if why:
         p = None
     elif same:

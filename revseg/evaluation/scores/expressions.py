@@ -52,10 +52,16 @@ def temporal(pair: Pair | None, missing: Missing) -> dict[str, float]:
 
 
 def absence(pair: Pair | None, row: Row, missing: Missing) -> dict[str, float]:
-    """{"N-acc": ...} without a target, {"T-acc": ...} with one; nothing when not even the truth is known."""
+    """{"N-acc": ...} without a target, {"T-acc": ...} with one; nothing when not even that is known.
+
+    Of a sample that could not be read its `meta["no_target"]` says so.
+    """
     truth = row.truth
-    if truth is None or (pair is None and missing == "skip"):
+    if pair is None and missing == "skip":
         return {}
+    if truth is None:
+        known = row.meta.get("no_target")
+        return {"N-acc" if known else "T-acc": 0.0} if isinstance(known, bool) else {}
     empty = pair is not None and not pair.pred.visible.any()
     if truth.visible.any():
         return {"T-acc": float(pair is not None and not empty)}

@@ -12,7 +12,7 @@ from revseg.evaluation.scores.expressions import expressions, image_iou, long_rv
 from revseg.evaluation.scores.pairs import Missing
 from revseg.evaluation.scores.ref_davis17 import ref_davis17
 from revseg.evaluation.scores.revos import revos, robustness_of_run
-from revseg.evaluation.scores.table import QueryScore, Scores, group_means, overall_means
+from revseg.evaluation.scores.table import QueryScore, Scores, group_means, means, overall_means
 from revseg.spec import parse_spec
 
 
@@ -30,7 +30,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "generic": Protocol(_MEAN, expressions),
     "ref_youtube_vos": Protocol(f"local, its server is gone: {_MEAN}", expressions),
     "mevis": Protocol(
-        f"{_MEAN}; N-acc: share of expressions without target answered with empty masks, T-acc: of those with one not",
+        f"{_MEAN}; N-acc: share of expressions without target answered with empty masks, T-acc: of those with one not; "
+        "Final: mean of J&F, N-acc and T-acc; (targets): J&F of the expressions with a target alone",
         expressions,
     ),
     "ref_davis17": Protocol(
@@ -47,7 +48,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "J, F, A at the truth's size on all frames, mean over frames, then over the expressions of a type; overall is "
         "the mean of referring and reasoning",
         revos,
-        ("robustness", "rounding"),
+        ("robustness", "accuracy", "rounding"),
     ),
     "reason_vos": Protocol(
         "J and F on the annotated frames only, mean over frames, then over expressions", expressions
@@ -63,8 +64,8 @@ def score(
     """The figures of a results file under a protocol of `PROTOCOLS`; by default that of its dataset, else "generic".
 
     `missing` says what a query or frame without a prediction is worth: "zero", "skip" (leave out) or "error"; see
-    `pairs`. `draws` bootstrap draws make the intervals, 0 none. Further options: for "revos" `robustness` and
-    `rounding`.
+    `pairs`. `draws` bootstrap draws make the intervals, 0 none. Further options: for "revos" `robustness`,
+    `accuracy` and `rounding`, see `scores.revos`.
 
     Raises InputError for an unfinished file (unless "skip"), and for rows that lack what the protocol needs;
     SpecError for a protocol or an option that does not exist.
@@ -124,10 +125,28 @@ def _scores(
     run = robustness_of_run(queries) if name == "revos" else None
     if run is not None:
         overall["R"] = run
+    if name == "mevis":
+        overall |= _final(queries, overall)
     notes = _notes(results, queries, blind, name, options)
     about = protocol.about + _how(name, options)
     none = bootstrap.too_few(queries) if draws else ""
     return Scores(name, about, missing, results.samples, tuple(queries), overall, groups, found, notes, none)
+
+
+def _final(queries: Sequence[QueryScore], overall: Mapping[str, float]) -> dict[str, float]:
+    """MeViS 2's Final, where there are expressions with and without a target.
+
+    Whether its J&F is of all expressions is not stated (an empty answer to an empty truth has J = F = 1): both are
+    given where they differ.
+    """
+    if not {"J&F", "N-acc", "T-acc"} <= set(overall):
+        return {}
+    rest = overall["N-acc"] + overall["T-acc"]
+    targets = means(query for query in queries if "N-acc" not in query.values)["J&F"]
+    found = {"Final": (overall["J&F"] + rest) / 3}
+    if abs(targets - overall["J&F"]) > 1e-12:
+        found |= {"J&F (targets)": targets, "Final (targets)": (targets + rest) / 3}
+    return found
 
 
 def _image(values: Mapping[str, float], queries: Sequence[QueryScore]) -> dict[str, float]:
@@ -142,7 +161,8 @@ def _how(name: str, options: Mapping[str, Any]) -> str:
     if name != "revos":
         return ""
     rounded = "rounded to two decimals before averaging" if options.get("rounding", True) else "not rounded"
-    return f"; {rounded}; R: {options.get('robustness', 'paper')}"
+    robustness = options.get("robustness", "paper")
+    return f"; {rounded}; R: {robustness}, A: {options.get('accuracy') or robustness}"
 
 
 def _notes(
@@ -159,8 +179,15 @@ def _notes(
     lost = [query for query in queries if not query.query]
     if lost and name == "revos":
         notes.append(f"{len(lost)} samples could not be loaded, so that their type is unknown: in no figure")
-    if name == "revos" and options.get("robustness", "paper") != "paper":
-        notes.append("R and A are those of the official script, faults included; compare them with such figures only")
+    if name == "revos":
+        unread = sum(q.group == "no target" and q.missing and "false_area" not in q.values for q in queries)
+        if unread and options.get("robustness", "paper") == "paper":
+            notes.append(f"{unread} expressions without target could not be read: their area is unknown, and not in R")
+        modes = {"R": options.get("robustness", "paper")}
+        modes["A"] = options.get("accuracy") or modes["R"]
+        odd = " and ".join(figure for figure in modes if modes[figure] != "paper")
+        if odd:
+            notes.append(f"{odd} as the official script has it, faults included; compare with such figures only")
     if name == "ref_davis17":
         unasked = sum(query.index < 0 for query in queries)
         if unasked:

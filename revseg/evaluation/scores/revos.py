@@ -13,11 +13,17 @@ from revseg.evaluation.scores.table import QueryScore
 
 Robustness = Literal["paper", "legacy_01", "legacy_255"]
 TYPES = ("referring", "reasoning", "no target")
+MODES = ("paper", "legacy_01", "legacy_255")
 STRATA = ("referring", "reasoning")  # expressions without target are scored, and then in no overall figure
 
 
 def revos(
-    rows: Iterable[Row], missing: Missing, *, robustness: Robustness = "paper", rounding: bool = True
+    rows: Iterable[Row],
+    missing: Missing,
+    *,
+    robustness: Robustness = "paper",
+    accuracy: Robustness | None = None,
+    rounding: bool = True,
 ) -> list[QueryScore]:
     """J, F, A (and R) per expression, as percent rounded to two decimals before averaging, as officially.
 
@@ -30,15 +36,17 @@ def revos(
     - "legacy_255": what it computes when it reads predictions from PNG files of 0/255, as published figures do: there
       A compares 255 with 1, and R mostly collapses to 0.
 
-    The legacy modes add up 8-bit masks as that script does, overflow where annotated objects overlap included. They
-    need `meta["foreground_areas"]`.
+    `accuracy` says the same of A, the share of pixels that are right; None, the default, follows `robustness`, since
+    the script reads its masks once. With "paper" overlapping objects are one.
+
+    The legacy modes add up 8-bit masks as that script does, overflow where annotated objects overlap included. Those
+    of R need `meta["foreground_areas"]`.
     """
-    if robustness not in ("paper", "legacy_01", "legacy_255"):
-        raise InputError(f'expected robustness "paper", "legacy_01" or "legacy_255", got {robustness!r}')
+    check_modes(robustness, accuracy)
     queries = []
     for row, pair in pairs(rows, missing):
         group = _type(row)
-        values = {**j_f(pair, missing), **_accuracy(pair, missing, robustness)}
+        values = {**j_f(pair, missing), **_accuracy(pair, missing, robustness, accuracy or robustness)}
         if robustness == "paper":
             values |= _areas(pair, row, group, missing)
         if rounding:
@@ -46,6 +54,13 @@ def revos(
         stratum = group if group in STRATA else None
         queries.append(QueryScore.of(row, values, group=group, stratum=stratum, missing=pair is None))
     return queries
+
+
+def check_modes(robustness: str, accuracy: str | None) -> None:
+    """InputError for a mode that there is not."""
+    for option, value in (("robustness", robustness), ("accuracy", accuracy or robustness)):
+        if value not in MODES:
+            raise InputError(f'expected {option} "paper", "legacy_01" or "legacy_255", got {value!r}')
 
 
 def robustness_of_run(queries: Sequence[QueryScore]) -> float | None:
@@ -61,23 +76,26 @@ def robustness_of_run(queries: Sequence[QueryScore]) -> float | None:
     return max(0.0, 1 - false / true)
 
 
-def _accuracy(pair: Pair | None, missing: Missing, robustness: Robustness) -> dict[str, float]:
+def _accuracy(pair: Pair | None, missing: Missing, robustness: Robustness, accuracy: Robustness) -> dict[str, float]:
     legacy = robustness != "paper"
     if pair is None:
         return {} if missing == "skip" else {"A": 0.0, **({"R": 0.0} if legacy else {})}
-    scale = 255 if robustness == "legacy_255" else 1
     areas = _foreground(pair) if legacy else np.zeros(len(pair.truth))
     right, kept = [], []
     for i, frame in enumerate(pair.truth.frame_ids.tolist()):
-        pred = pair.pred.dense([int(frame)])[0, 0].astype(np.uint8) * np.uint8(scale)
+        pred = pair.pred.dense([int(frame)])[0, 0].astype(np.uint8)
         truth = pair.truth.dense([int(frame)])[:, 0].sum(0).astype(np.uint8)
-        if not legacy:
-            truth = np.minimum(truth, np.uint8(1))
-        false = ((np.uint8(1) - truth) * pred).sum(dtype=np.uint64) if legacy else 0
+        false = ((np.uint8(1) - truth) * (pred * _scale(robustness))).sum(dtype=np.uint64) if legacy else 0
         lost = bool(pair.missing[i])
-        right.append(0.0 if lost else float(np.mean(truth == pred)))
+        compared = truth if accuracy != "paper" else np.minimum(truth, np.uint8(1))
+        right.append(0.0 if lost else float(np.mean(compared == pred * _scale(accuracy))))
         kept.append(0.0 if lost else max(1 - float(false) / (float(areas[i]) + 1e-6), 0.0))
     return {"A": float(np.mean(right)), **({"R": float(np.mean(kept))} if legacy else {})}
+
+
+def _scale(mode: Robustness) -> np.uint8:
+    """What a predicted pixel holds."""
+    return np.uint8(255 if mode == "legacy_255" else 1)
 
 
 def _areas(pair: Pair | None, row: Row, group: str, missing: Missing) -> dict[str, float]:
@@ -107,7 +125,7 @@ def _foreground(pair: Pair) -> np.ndarray:
 
 def _type(row: Row) -> str:
     if row.query is None:
-        return ""  # it could not be loaded
+        return ""  # it could not be read, and its dataset did not list it
     kind = row.meta.get("type_id", row.meta.get("type"))
     if isinstance(kind, int) and 0 <= kind < len(TYPES):
         return TYPES[kind]

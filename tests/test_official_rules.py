@@ -1,0 +1,424 @@
+"""Benchmarks from folders on disk to figures: drawn trees against the official scorers, and each rule by itself."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import official_scorers as official
+import pytest
+from benchmark_trees import TREES, code, square, uncompressed, write_binary, write_json, write_palette
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
+
+import revseg
+from revseg import build
+from revseg.cli import app
+from revseg.datasets.annotations import read_labels
+from revseg.datasets.check import check
+from revseg.errors import InputError
+from revseg.evaluation import Results, score
+from revseg.evaluation.scores.revos import check_modes
+from revseg.masks import MaskTrack
+
+SIZE = (10, 14)
+Make = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    return lambda: tmp_path_factory.mktemp("tree")
+
+
+def drawn(rng: np.random.Generator, t: int) -> np.ndarray:
+    """bool[t h w]: rectangles; on some frames nothing, rarely everything."""
+    masks = np.zeros((t, *SIZE), bool)
+    for mask in masks:
+        if rng.random() > 0.25:
+            y, x = (np.sort(rng.integers(0, side + 1, 2)) for side in SIZE)
+            mask[y[0] : y[1], x[0] : x[1]] = True
+        mask[:] |= rng.random() > 0.95
+    return masks
+
+
+def codes(rng: np.random.Generator, masks: np.ndarray) -> list[Any]:
+    """COCO codes of both forms, null for some empty masks; some lists go on beyond the video."""
+    listed = [
+        None if not m.any() and rng.random() < 0.7 else code(m) if rng.random() < 0.7 else uncompressed(m)
+        for m in masks
+    ]
+    return listed + [code(np.ones(SIZE, bool))] * int(rng.integers(0, 3))
+
+
+def pictures(folder: Path, frames: list[str]) -> list[str]:
+    folder.mkdir(parents=True)
+    for name in frames:
+        Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(folder / f"{name}.jpg")
+    return frames
+
+
+def rle_tree(rng: np.random.Generator, base: Path, file: str, types: bool) -> None:
+    """Two videos, objects that overlap, expressions with no, one or several objects; ids that sort as text."""
+    videos, masks, every = {}, {}, {}
+    for video in ("v1", "a/v2") if types else ("v1", "v2"):
+        frames = pictures(base / "JPEGImages" / video, [f"{5 * i:05d}" for i in range(int(rng.integers(1, 4)))])
+        ids = [len(masks) + i for i in range(int(rng.integers(1, 4)))]
+        objects = [drawn(rng, len(frames)) for _ in ids]
+        masks |= {str(i): codes(rng, one) for i, one in zip(ids, objects, strict=True)}
+        every[video] = {"masks_rle": [code(np.any([one[t] for one in objects], 0)) for t in range(len(frames))]}
+        said = {}
+        for number in rng.permutation(12)[: rng.integers(3, 6)]:
+            kind = int(rng.integers(3))
+            mine = [] if kind == 2 else sorted(set(rng.choice(ids, size=rng.integers(1, 3)).tolist()))
+            said[str(number)] = {"exp": "x", "obj_id": mine, "anno_id": mine} | ({"type_id": kind} if types else {})
+        videos[video] = {"frames": frames, "expressions": said}
+    if types:  # one of each type, so that there is a mean
+        first = next(iter(videos["v1"]["expressions"].values()))
+        for kind in (0, 1):
+            videos["v1"]["expressions"][f"9{kind}"] = {**first, "anno_id": ["0"], "type_id": kind}
+    write_json(base / file, {"videos": videos})
+    write_json(base / "mask_dict.json", masks)
+    write_json(base / "mask_dict_foreground.json", every)
+
+
+def answered(
+    rng: np.random.Generator, data: Any, out: Path, lost: float, place: Callable[[Any], str] = lambda s: s.query.id
+) -> dict[str, np.ndarray | None]:
+    """Answers, as arrays and as PNG files: the truth, rectangles, nothing; some are not there."""
+    found: dict[str, np.ndarray | None] = {}
+    for sample in data:
+        masks = drawn(rng, len(sample.video)) & (rng.random() > 0.2)
+        if rng.random() < 0.3 and len(sample.truth) == len(sample.video):
+            masks = sample.truth.union().dense()[0]
+        found[sample.query.id] = None if rng.random() < lost else masks
+        if found[sample.query.id] is not None:
+            official.write_answer(out / place(sample), sample.meta["frames"], masks)
+    return found
+
+
+seeds = given(seed=st.integers(0, 2**32 - 1))
+few = settings(max_examples=25, deadline=None)
+
+
+@seeds
+@few
+def test_mevis_is_the_official_figure(folders: Callable[[], Path], seed: int):
+    rng, root = np.random.default_rng(seed), folders()
+    rle_tree(rng, root / "valid_u", "meta_expressions_v2.json", types=False)
+    data = build("dataset", f"mevis:root={root}")
+    results = official.written(data, answered(rng, data, root / "out", 0.2), root / "r.jsonl", "mevis")
+    expected = official.mevis(root / "valid_u", "meta_expressions_v2.json", root / "out")
+    zero = score(results, draws=0).overall
+    assert [zero["J"], zero["F"]] == pytest.approx(
+        list(np.sum(list(expected.values()), 0) / len(data)) if expected else [0, 0]
+    )
+    if expected:
+        kept = score(results, missing="skip", draws=0).overall
+        assert [kept["J"], kept["F"]] == pytest.approx(list(np.mean(list(expected.values()), 0)))
+
+
+@seeds
+@few
+def test_revos_is_the_official_figure(folders: Callable[[], Path], seed: int):
+    rng, root = np.random.default_rng(seed), folders()
+    rle_tree(rng, root, "meta_expressions_valid_.json", types=True)
+    data = build("dataset", f"revos:root={root}")
+    results = official.written(data, answered(rng, data, root / "out", 0.2), root / "r.jsonl", "revos")
+    for mode, scale in (("legacy_01", 1), ("legacy_255", 255)):
+        expected = official.revos(root, root / "out", scale)
+        found = score(results, robustness=mode, draws=0).overall
+        assert {name: 100 * found[name] for name in "JFAR"} == pytest.approx(expected, abs=1e-9)
+        assert 100 * score(results, accuracy=mode, draws=0).overall["A"] == pytest.approx(expected["A"], abs=1e-9)
+
+
+@seeds
+@few
+def test_reason_vos_is_the_official_figure(folders: Callable[[], Path], seed: int):
+    """Masks on some frames only, of which the list lacks some; answers that are not there."""
+    rng, root = np.random.default_rng(seed), folders()
+    videos = {}
+    for video in ("v1", "v_2"):
+        frames = pictures(root / "JPEGImages" / video, [f"{i:05d}" for i in range(int(rng.integers(2, 6)))])
+        said = [{"obj_id": o, "exp_id": e, "exp_text": "x", "is_sent": 1} for o in (1, 12) for e in range(2)]
+        for obj in (1, 12):
+            chosen = [frame for frame in frames if rng.random() < 0.6] or frames[:1]
+            for frame, mask in zip(chosen, drawn(rng, len(chosen)), strict=True):
+                write_binary(
+                    root / "Annotations" / f"BURST_{video}_{obj}" / f"{frame}.png", mask, int(rng.choice([1, 255]))
+                )
+        listed = [frame for frame in frames if rng.random() < 0.7] or frames[-1:]
+        videos[video] = {"source": "BURST", "frames": listed, "expressions": said}
+    write_json(root / "meta_expressions.json", {"videos": videos})
+    data = build("dataset", f"reason_vos:root={root}")
+    results = official.written(data, answered(rng, data, root / "out", 0.2), root / "r.jsonl", "reason_vos")
+    expected = official.reason_vos(root, root / "out")
+    total = np.sum(list(expected.values()), 0) if expected else np.zeros(2)
+    zero = score(results, draws=0).overall
+    assert [zero["J"], zero["F"]] == pytest.approx(list(total / len(data)))
+    if expected:
+        kept = score(results, missing="skip", draws=0).overall
+        assert [kept["J"], kept["F"]] == pytest.approx(list(total / len(expected)))
+
+
+@seeds
+@few
+def test_long_rvos_is_the_official_figure(folders: Callable[[], Path], seed: int):
+    """Values of any size in the masks, files that are not there, an answer that is not there."""
+    rng, root = np.random.default_rng(seed), folders()
+    base, videos = root / "valid", {}
+    for video in ("v1", "v2"):
+        frames = pictures(base / "JPEGImages" / video, [f"{i:05d}" for i in range(int(rng.integers(1, 6)))])
+        for obj in ("1", "12"):
+            for frame, mask in zip(frames, drawn(rng, len(frames)), strict=True):
+                if rng.random() < 0.8 or frame == frames[0]:
+                    path = base / "Annotations" / video / obj / f"{frame}.png"
+                    write_binary(path, mask, int(rng.choice([1, 128, 255])))
+        kinds = ("static", "dynamic", "hybrid")
+        said = {str(i): {"exp": "x", "obj_id": ("1", "12")[i % 2], "type": kinds[i % 3]} for i in range(5)}
+        videos[video] = {"frames": frames, "expressions": said}
+    write_json(base / "meta_expressions.json", {"videos": videos})
+    data = build("dataset", f"long_rvos:root={root}")
+    results = official.written(data, answered(rng, data, root / "out", 0.15), root / "r.jsonl", "long_rvos")
+    expected = official.long_rvos(base, root / "out")
+    found = score(results, draws=0)
+    names = ("J", "F", "tIoU", "vIoU")
+    assert [found.overall[n] for n in names] == pytest.approx(list(np.mean(list(expected.values()), 0)))
+    for kind in ("static", "dynamic", "hybrid"):
+        mine = [v for (video, key), v in expected.items() if videos[video]["expressions"][key]["type"] == kind]
+        assert [found.groups[kind][n] for n in names] == pytest.approx(list(np.mean(mine, 0)))
+
+
+# each rule by itself
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def opened(name: str, **options: Any) -> Any:
+        if not any(tmp_path.iterdir()):
+            options = {**TREES[name](tmp_path), **options}
+        return build("dataset", {"name": name, "root": str(tmp_path), **options})
+
+    return opened
+
+
+@pytest.mark.parametrize("file", ["meta_expressions_v2.json", "meta_expressions_v2_release.json"])
+def test_the_names_of_mevis_two(file: str, tmp_path: Path):
+    TREES["mevis"](tmp_path)
+    for split in ("valid", "valid_u"):
+        (tmp_path / split / "meta_expressions.json").rename(tmp_path / split / file)
+    (tmp_path / "valid/mask_dict.json").write_bytes((tmp_path / "valid_u/mask_dict.json").read_bytes())  # as released
+    for version in (None, 2):
+        data = build("dataset", {"name": "mevis", "root": str(tmp_path), "split": "valid", "version": version})
+        assert data.version == 2
+        assert data[0].truth is None  # which masks an expression means is not released
+        assert data[0].meta["no_target"] is None
+        other = build("dataset", {"name": "mevis", "root": str(tmp_path), "split": "valid_u", "version": version})
+        assert other[0].truth is not None
+    (tmp_path / "valid/meta_expressions.json").write_bytes((tmp_path / "valid" / file).read_bytes())
+    with pytest.raises(InputError, match=rf"holds meta_expressions\.json and {file}; choose with version"):
+        build("dataset", {"name": "mevis", "root": str(tmp_path), "split": "valid"})
+
+
+def test_mask_lists_longer_than_the_video_count_from_the_start(make: Make, tmp_path: Path):
+    make("mevis")
+    path = tmp_path / "valid_u/mask_dict.json"
+    masks = json.loads(path.read_text())
+    before = make("mevis")[0].truth
+    write_json(path, {key: [*row, *row] for key, row in masks.items()})
+    assert make("mevis")[0].truth.counts == before.counts
+    write_json(path, {key: row[:-1] for key, row in masks.items()})
+    with pytest.raises(InputError, match="one mask or null for each of the 4 frames, got 3"):
+        make("mevis")[0]
+
+
+def test_reason_vos_masks_of_frames_that_are_not_listed(make: Make, tmp_path: Path):
+    make("reason_vos")
+    annotations = tmp_path / "Annotations/BURST_vid_1"
+    listed = json.loads((tmp_path / "meta_expressions.json").read_text())
+    listed["videos"]["vid"]["frames"] = ["00000", "00015"]
+    write_json(tmp_path / "meta_expressions.json", listed)
+    sample = make("reason_vos")[0]
+    assert sample.meta["frames"] == ["00000", "00010", "00015"]  # 00010 has a mask
+    assert len(sample.video) == 3
+    assert sample.truth.frame_ids.tolist() == [0, 1]
+    assert np.array_equal(sample.truth.dense()[0, 1], square(2))
+    write_binary(annotations / "00099.png", square(0))
+    assert make("reason_vos")[0].meta["frames"] == ["00000", "00010", "00015"]  # no picture, so no prediction
+    found = [problem.what for problem in check("reason_vos", str(tmp_path)).problems]
+    assert any("1 masks of frames without a picture, 00099" in what for what in found)
+
+
+def test_long_rvos_counts_anything_but_zero(make: Make, tmp_path: Path):
+    make("long_rvos")
+    path = tmp_path / "valid/Annotations/v/1/00000.png"
+    for value in (1, 254, 255):
+        write_binary(path, square(0), value)
+        assert np.array_equal(make("long_rvos")[0].truth.dense()[0, 0], square(0))
+
+
+LOSSY: dict[str, Callable[[Path], Path]] = {
+    "ref_youtube_vos": lambda root: root / "train/Annotations/v1/00005",
+    "ref_davis17": lambda root: root / "DAVIS/Annotations_unsupervised/480p/classic-car/00001",
+    "reason_vos": lambda root: root / "Annotations/BURST_vid_1/00010",
+    "long_rvos": lambda root: root / "valid/Annotations/v/1/00005",
+    "folder": lambda root: root / "by_name/00010",
+}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png"])
+@pytest.mark.parametrize("name", LOSSY)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_jpeg_files_are_no_masks(name: str, suffix: str, make: Make, tmp_path: Path):
+    make(name)
+    place = LOSSY[name](tmp_path)
+    picture = Image.open(place.with_suffix(".png")).convert("L")
+    place.with_suffix(".png").unlink()
+    picture.save(place.with_suffix(suffix), "JPEG")  # whatever it is called
+    with pytest.raises(InputError, match=rf"{place.name}\.\w+: expected a PNG mask, got JPEG"):
+        list(make(name, **({"split": "train"} if name == "ref_youtube_vos" else {})))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16", "CMYK", "lossy WebP", "bomb"])
+def test_pictures_that_are_no_masks_are_refused(mode: str, make: Make, tmp_path: Path, monkeypatch: Any):
+    make("folder")
+    path = tmp_path / "by_name/00010.png"
+    mask = Image.fromarray(square(2).astype(np.uint8) * 255)
+    if mode == "lossy WebP":
+        mask.save(path, "WEBP", quality=30)
+    elif mode == "bomb":
+        mask.save(path)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        with pytest.raises(InputError, match=r"00010\.png: expected a"):
+            read_labels(path)
+        return
+    elif mode == "CMYK":
+        mask.convert("CMYK").save(path, "TIFF")
+    else:
+        (mask.convert("I;16") if mode == "I;16" else mask.convert(mode)).save(path)
+    with pytest.raises(InputError, match=r"00010\.png: expected a"):
+        make("folder")[0]
+
+
+def test_smoothed_edges_are_refused(make: Make, tmp_path: Path):
+    """An anti-aliased edge has values between; 255 beside numbers of objects are pixels to ignore."""
+    make("folder")
+    path = tmp_path / "by_name/00010.png"
+    soft = np.where(square(2), 255, 0).astype(np.uint8)
+    soft[8:16, 3] = 97
+    Image.fromarray(soft).save(path)
+    with pytest.raises(InputError, match=r"00010\.png: expected 0 and one other value, got 255 beside 97: smoothed"):
+        make("folder")[0]
+    write_palette(path, np.where(square(2), 1, 255))
+    with pytest.raises(InputError, match="255 beside 1"):
+        make("folder")[0]
+    write_palette(path, np.where(square(2), 1, 2))  # two objects, both meant
+    assert make("folder")[0].truth.areas[1] == 24 * 32
+    Image.fromarray(square(2)).save(path)  # one bit a pixel
+    assert make("folder")[0].truth.areas[1] == 64
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", TREES)
+def test_a_sample_that_cannot_be_read_keeps_what_it_is(name: str, tmp_path: Path):
+    root = tmp_path / "root"
+    root.mkdir()
+    spec = {"name": name, "root": str(root), **TREES[name](root)}
+    whole = {sample.query.id: sample for sample in build("dataset", spec)}
+    for path in root.rglob("*.jpg"):
+        path.write_bytes(b"broken")
+    model = revseg.ReVSeg(policy="oracle", tracker="oracle")
+    results = revseg.evaluate(model, spec, tmp_path / "r.jsonl", progress=False)
+    assert [row.query for row in results] == list(whole)
+    for row in results:
+        sample = whole[row.query or ""]
+        assert row.crashed
+        assert not row.loaded
+        assert row.text == sample.query.text
+        assert row.meta == json.loads(json.dumps(dict(sample.meta)))
+    found = score(results, draws=0)
+    assert found.overall["J&F"] == 0
+    assert found.missing == len(found.queries)
+    groups = {"revos": 3, "long_rvos": 2, "ref_davis17": 4}
+    assert len(found.groups) == groups.get(name, len(found.groups))
+    assert score(results, missing="skip", draws=0).skipped == len(found.queries)
+    revseg.diagnose(results.path)
+
+
+def test_a_row_of_revos_that_cannot_be_read_counts_in_its_type(tmp_path: Path):
+    root = tmp_path / "root"
+    root.mkdir()
+    TREES["revos"](root)
+    for path in (root / "JPEGImages/TAO/a1").iterdir():
+        path.unlink()
+    model = revseg.ReVSeg(policy="oracle", tracker="oracle")
+    found = score(revseg.evaluate(model, f"revos:root={root}", tmp_path / "r.jsonl", progress=False))
+    assert found.groups["referring"]["J&F"] == 0.5
+    assert found.groups["reasoning"]["J&F"] == 1
+    assert found.overall["J&F"] == 0.75
+
+
+def test_a_row_of_mevis_that_cannot_be_read_counts_as_no_target_or_target(tmp_path: Path):
+    root = tmp_path / "root"
+    root.mkdir()
+    TREES["mevis"](root)
+    masks = json.loads((root / "valid_u/mask_dict.json").read_text())
+    write_json(root / "valid_u/mask_dict.json", {**masks, "8": masks["8"][:2]})  # of the second expression
+    model = revseg.ReVSeg(policy="oracle", tracker="oracle")
+    found = score(revseg.evaluate(model, f"mevis:root={root}", tmp_path / "r.jsonl", progress=False))
+    assert (found.overall["T-acc"], found.overall["N-acc"]) == (0.5, 1)
+    assert found.overall["J&F"] == pytest.approx(2 / 3)
+
+
+def rows_of(folder: Path, pairs: list[tuple[np.ndarray, np.ndarray]], dataset: str, **meta: Any) -> Results:
+    """Rows by hand: prediction and truth of each."""
+    from made_rows import made_row, write_results
+
+    rows = [
+        made_row(i, masks=MaskTrack.from_dense(p).to_dict(), truth=MaskTrack.from_dense(t).to_dict(), meta=meta)
+        for i, (p, t) in enumerate(pairs)
+    ]
+    return Results.open(write_results(folder / "r.jsonl", rows, dataset))
+
+
+def test_mevis_two_prints_its_final(tmp_path: Path):
+    thing: np.ndarray = np.stack([square(0)] * 2)
+    none = np.zeros((2, 24, 32), bool)
+    pairs = [(thing, thing), (none, thing), (none, none), (none, none), (thing, none)]
+    found = score(rows_of(tmp_path, pairs, "mevis"))
+    jf, n, t = 3 / 5, 2 / 3, 1 / 2
+    assert [found.overall[k] for k in ("J&F", "N-acc", "T-acc")] == pytest.approx([jf, n, t])
+    assert found.overall["Final"] == pytest.approx((jf + n + t) / 3)
+    assert found.overall["J&F (targets)"] == pytest.approx(1 / 2)
+    assert found.overall["Final (targets)"] == pytest.approx((1 / 2 + n + t) / 3)
+    assert "Final (targets)" in found.text()
+    same = score(rows_of(tmp_path, [(thing, thing), (none, none)], "mevis")).overall
+    assert same["Final"] == 1
+    assert "Final (targets)" not in same  # nothing to tell apart
+    assert "Final" not in score(rows_of(tmp_path, pairs[:2], "mevis")).overall  # version 1
+    assert "Final" not in score(rows_of(tmp_path, pairs, "nothing")).overall
+
+
+def test_a_of_revos_says_how_it_is_made(tmp_path: Path):
+    thing = np.stack([square(0)] * 2)
+    objects = np.stack([thing, np.stack([square(0, 2)] * 2)])  # they overlap
+    results = rows_of(
+        tmp_path, [(np.asarray(objects.any(0)), objects)], "revos", type_id=0, foreground_areas=[100, 100]
+    )
+    plain = score(results)
+    assert plain.overall["A"] == 1
+    assert "R: paper, A: paper" in plain.about
+    legacy = score(results, robustness="legacy_01")
+    assert legacy.overall["A"] < 1  # two objects on a pixel are 2, and 2 is not 1
+    assert "R: legacy_01, A: legacy_01" in legacy.about
+    apart = score(results, robustness="legacy_01", accuracy="paper")
+    assert (apart.overall["A"], apart.overall["R"]) == (1, legacy.overall["R"])
+    assert "R: legacy_01, A: paper" in apart.about
+    assert "R as the official script has it" in " ".join(apart.notes)
+    with pytest.raises(InputError, match="expected accuracy"):
+        check_modes("paper", "exact")
+    told = CliRunner().invoke(app, ["score", str(tmp_path / "r.jsonl"), "--accuracy", "legacy_255"])
+    assert told.exit_code == 0
+    assert "R: paper, A: legacy_255" in told.output
