@@ -511,3 +511,60 @@ def test_advantages_equal_trl(case: dict[str, Any]) -> None:
     found = objective.advantages(rewards, weights=weights)
     assert same(found, T(case["values"]), 1e-6)
     assert found.any()
+
+
+# --- one update a batch: every ratio is 1 ---------------------------------------------------------------------------
+
+NINE = ("grpo", "dr_grpo", "rloo", "reinforce_pp", "gdpo", "dapo", "gspo", "cispo", "gpg")
+
+
+def step_gradient(name: str, lengths: list[int], flat: bool = False, moved: float = 0.0) -> torch.Tensor:
+    """The gradient of a named objective on three groups of four rollouts, as the trainer asks for it: the policy that
+    sampled is the one that is trained, and `moved` from its reference."""
+    objective: Any = revseg.build("objective", name)
+    data = batch(5, spread=0.0, lengths=lengths)
+    data["ref"] = data["new"] + moved * torch.randn(data["new"].shape, generator=torch.Generator().manual_seed(1))
+    parts = torch.rand((3, 4, 2), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    parts[0] = parts[0, :1] if flat else parts[0]
+    rewards = parts if objective.weigh_components else parts.sum(2)
+    if objective.kl_in_reward:
+        rewards = rewards - objective.kl_penalty(data["new"], data["ref"], data["mask"]).reshape(3, 4)
+    data["advantages"] = objective.advantages(rewards, lengths=torch.tensor(lengths).reshape(3, 4)).flatten()
+    data["mask"] = data["mask"] & objective.keep_groups(rewards).repeat_interleave(4)[:, None]
+    return gradient(objective, data)[1]
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a * b).sum() / (a.norm() * b.norm()))
+
+
+def test_which_of_the_nine_are_one_and_the_same_with_one_update_a_batch() -> None:
+    """What docs/how-to/custom_objective.md says, and no more: two pairs, three that differ in length, two others."""
+    lengths = [7, 4, 5, 1, 3, 6, 2, 8, 5, 5, 9, 2]
+    found = {name: step_gradient(name, lengths) for name in NINE}
+    equal = {("grpo", "gspo"), ("dapo", "cispo")}
+    parallel = {*equal, ("dr_grpo", "rloo"), ("dr_grpo", "gpg"), ("rloo", "gpg")}
+    for i, a in enumerate(NINE):
+        for b in NINE[i + 1 :]:
+            assert same(found[a], found[b], 1e-9) == ((a, b) in equal), (a, b)
+            assert (cosine(found[a], found[b]) > 1 - 1e-9) == ((a, b) in parallel), (a, b)
+    assert same(found["rloo"], found["dr_grpo"] * 4 / 3 * 1024, 1e-9)
+    assert same(found["gpg"] * sum(lengths), found["dr_grpo"] * 12 * 1024, 1e-9)
+
+
+def test_what_tells_the_pairs_apart_again() -> None:
+    lengths = [7, 4, 5, 1, 3, 6, 2, 8, 5, 5, 9, 2]
+    # GRPO's KL, once the policy has left its reference; a group without a spread, which DAPO does not count.
+    assert not same(step_gradient("grpo", lengths, moved=0.5), step_gradient("gspo", lengths, moved=0.5), 1e-9)
+    assert same(step_gradient("grpo:beta=0", lengths, moved=0.5), step_gradient("gspo", lengths, moved=0.5), 1e-9)
+    dapo, cispo = (step_gradient(name, lengths, flat=True) for name in ("dapo", "cispo"))
+    assert same(dapo, cispo * sum(lengths) / sum(lengths[4:]), 1e-9)
+    # Replies of one length: then it does not matter either whether tokens or replies weigh the same.
+    for name in ("gspo", "dapo", "cispo"):
+        assert same(step_gradient(name, [5] * 12), step_gradient("grpo", [5] * 12), 1e-9)
+
+
+@pytest.mark.parametrize("options", ["clip_high=0.01", "clip_low=0.01", "delta=1.5", "dual_clip=3"])
+def test_no_clip_does_anything_with_one_update_a_batch(options: str) -> None:
+    lengths = [7, 4, 5, 1, 3, 6, 2, 8, 5, 5, 9, 2]
+    assert same(step_gradient(f"grpo:{options}", lengths), step_gradient("grpo", lengths), 1e-12)
