@@ -5,7 +5,7 @@ frame by frame and remembers a window, with the same masks as the predictor give
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ from jaxtyping import UInt8
 
 from revseg.errors import InputError, MissingExtraError
 from revseg.masks import MaskTrack
+from revseg.model_folder import check_fit, check_whole, pick_device, pick_dtype, read_tensors, short
 from revseg.registry import register
-from revseg.trackers.streaming import Output, TrackPrompt, pick_device, pick_dtype, track
+from revseg.trackers.sam2_config import build, read_config
+from revseg.trackers.streaming import Output, TrackPrompt, track
 from revseg.types import Grounding
 from revseg.video import Video
 
@@ -33,8 +35,11 @@ class Sam2Tracker:
     """SAM 2 by Meta's package (`pip install rf-sam-2`).
 
     `model` is a name on the Hugging Face hub that the package knows (`facebook/sam2.1-hiera-large`), a weights file
-    (.pt or .safetensors), or a folder that holds one weights file and its yaml. `config` is a yaml file, or one of
-    the package's own such as `configs/sam2.1/sam2.1_hiera_l.yaml`; it is found by itself for Meta's file names.
+    (.pt or .safetensors), or a folder that holds weights and their yaml, such as a snapshot from the hub: of several
+    files the one with Meta's names of tensors is read (not transformers' `model.safetensors` beside Meta's .pt), and
+    of the same file in both formats the .safetensors. `config` is a yaml file, or one of the package's own such as
+    `configs/sam2.1/sam2.1_hiera_l.yaml`; it is found by itself for Meta's file names. From a yaml only SAM 2's own
+    classes are built, with plain values; of a .pt only tensors are read.
     `image_size` overrides the configuration's 1024 (a multiple of 32: smaller is faster). `dtype` is auto, float32,
     bfloat16 or float16; auto is bfloat16 on a GPU, float32 elsewhere. `compile` compiles the image encoder.
 
@@ -65,11 +70,11 @@ class _Sam2:
     def __init__(
         self, config: Path, weights: Path, device: str, dtype: str, compile: bool, image_size: int | None
     ) -> None:
+        import torch
+
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device)
-        self.net = _build(config, image_size)
-        _load(self.net, weights)
-        self.net.to(self.device).eval()
+        self.dtype = pick_dtype(dtype, torch.bfloat16 if self.device.type == "cuda" else torch.float32)
+        self.net = _load(config, weights, image_size).to(self.device).eval()
         if compile:
             self.net.image_encoder.compile()
         memories = self.net.num_maskmem * self.net.memory_temporal_stride_for_eval
@@ -158,15 +163,22 @@ def _find(model: str, config: str | None) -> tuple[Path, Path]:
         from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES as known
     except ImportError as error:
         raise MissingExtraError(f"the tracker sam2 needs Meta's package: pip install rf-sam-2 ({error})") from error
+    of_file = {Path(weights).stem: name for name, weights in known.values()}
     path = Path(model).expanduser()
     if path.is_dir():
-        weights = _only(path, _WEIGHTS)
-        return (_config(config) if config else _only(path, (".yaml", ".yml"))), weights
+        weights = _weights(path)
+        yamls = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml"))
+        if config is None and not yamls and weights.stem in of_file:
+            config = of_file[weights.stem]
+        if config is None and len(yamls) != 1:
+            raise InputError(
+                f"expected one .yaml or .yml file in {path}, got {[p.name for p in yamls]}; name it with config=FILE"
+            )
+        return (_config(config) if config else yamls[0]), weights
     if path.is_file():
-        of_file = {weights: name for name, weights in known.values()}
-        if config is None and f"{path.stem}.pt" not in of_file:
+        if config is None and path.stem not in of_file:
             raise InputError(f"expected config=FILE.yaml with weights {model!r}, whose name is none of Meta's")
-        return _config(config or of_file[f"{path.stem}.pt"]), path
+        return _config(config or of_file[path.stem]), path
     if model not in known:
         raise InputError(f"expected a SAM 2 model, a file or a folder, got {model!r}; known: {', '.join(known)}")
     return _config(config or known[model][0]), _download(model, known[model][1])
@@ -182,11 +194,31 @@ def _config(name: str) -> Path:
     return path
 
 
-def _only(folder: Path, suffixes: tuple[str, ...]) -> Path:
-    found = sorted(p for p in folder.iterdir() if p.suffix in suffixes)
-    if len(found) != 1:
-        raise InputError(f"expected one {' or '.join(suffixes)} file in {folder}, got {[p.name for p in found]}")
-    return found[0]
+def _weights(folder: Path) -> Path:
+    """The weights file with Meta's names of tensors; of the same weights in two formats the one that is no pickle.
+
+    A snapshot of Meta's repository on the hub holds the .pt for this package, and for transformers the same network
+    under other names as `model.safetensors`.
+    """
+    found = sorted(p for p in folder.iterdir() if p.suffix in _WEIGHTS)
+    own = [p for p in found if p.suffix != ".safetensors" or not _of_transformers(p)]
+    stems = {p.stem for p in own}
+    if found and not own:
+        raise InputError(f"{folder} holds SAM 2 in transformers' format ({found[0].name}): use sam2_hf:model={folder}")
+    if len(stems) != 1:
+        raise InputError(
+            f"expected one {' or '.join(_WEIGHTS)} file in {folder}, got {[p.name for p in found]}; "
+            "name the file itself: sam2:model=FILE,config=FILE.yaml"
+        )
+    return min(own, key=lambda p: _WEIGHTS.index(p.suffix))
+
+
+def _of_transformers(path: Path) -> bool:
+    from safetensors import safe_open
+
+    check_whole(path)
+    with safe_open(path, "pt") as file:
+        return any(name.startswith("vision_encoder.") for name in file.keys())  # noqa: SIM118  it is no mapping
 
 
 def _download(model: str, file: str) -> Path:
@@ -196,52 +228,46 @@ def _download(model: str, file: str) -> Path:
         return Path(hf_hub_download(model, file))
     except OSError as error:  # the hub's errors are OSErrors, no connection among them
         raise InputError(
-            f"cannot get {file} of {model} from the Hugging Face hub: {error}\n"
+            f"cannot get {file} of {model} from the Hugging Face hub: {short(error)}. "
             "Download it where the hub can be reached, then pass the file or its folder: sam2:model=FOLDER"
         ) from error
 
 
-def _build(config: Path, image_size: int | None) -> Any:
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    loaded = OmegaConf.load(config)
-    if "model" not in loaded:
-        raise InputError(f"expected a SAM 2 configuration with the key model in {config}")
-    _check_targets(OmegaConf.to_container(loaded.model), config)
-    settings = {
+def _settings(config: Path, image_size: int | None) -> dict[str, Any]:
+    """What `build` makes the network of: the file's values and ours."""
+    settings = read_config(config) | {
         "binarize_mask_from_pts_for_mem_enc": True,
+        "compile_image_encoder": False,  # the option `compile` decides
         "sam_mask_decoder_extra_args": {
             "dynamic_multimask_via_stability": True,
             "dynamic_multimask_stability_delta": 0.05,
             "dynamic_multimask_stability_thresh": 0.98,
         },
     }
-    if image_size is not None:
-        settings["image_size"] = image_size
-    return instantiate(OmegaConf.merge(loaded.model, settings))
+    return settings if image_size is None else settings | {"image_size": image_size}
 
 
-def _check_targets(node: Any, config: Path) -> None:
-    """A configuration names classes to call: only SAM 2's own may be among them."""
-    if isinstance(node, dict):
-        target = node.get("_target_", "sam2.")
-        if not str(target).startswith("sam2."):
-            raise InputError(f"{config} would call {target!r}; only classes of the sam2 package are built")
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _check_targets(child, config)
+def _build(config: Path, image_size: int | None, *, empty: bool = False) -> Any:
+    from accelerate import init_empty_weights
 
-
-def _load(net: "torch.nn.Module", weights: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-
-    if weights.suffix == ".safetensors":
-        state = load_file(weights)
-    else:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        state = state.get("model", state)
+    settings = _settings(config, image_size)
     try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"the weights {weights} are not of this configuration: {error}") from error
+        with init_empty_weights(include_buffers=False) if empty else nullcontext():
+            return build(settings)
+    except Exception as error:  # the classes are handed whatever the file says, and raise whatever they like
+        raise InputError(
+            f"{config} does not describe a SAM 2 network: {type(error).__name__} {short(error)}"
+        ) from error
+
+
+def _load(config: Path, weights: Path, image_size: int | None) -> Any:
+    """The network with its weights. Built without values first, so that one of another size takes no memory."""
+    state = read_tensors(weights)
+    wanted = {name: tuple(value.shape) for name, value in _build(config, image_size, empty=True).state_dict().items()}
+    came = {name: tuple(value.shape) for name, value in state.items()}
+    shapes = {n: (came[n], wanted[n]) for n in came.keys() & wanted.keys() if came[n] != wanted[n]}
+    what = f"the weights {weights} are not of this configuration, {config}"
+    check_fit(what, wanted.keys() - came.keys(), came.keys() - wanted.keys(), shapes)
+    net = _build(config, image_size)
+    net.load_state_dict(state)
+    return net

@@ -9,8 +9,10 @@ from jaxtyping import UInt8
 
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
+from revseg.model_folder import check_model_folder, find_folder, pick_device, pick_dtype
+from revseg.pretrained import load_checked, load_processor
 from revseg.registry import register
-from revseg.trackers.streaming import Output, TrackPrompt, pick_device, pick_dtype, track
+from revseg.trackers.streaming import Output, TrackPrompt, track
 from revseg.types import Grounding
 from revseg.video import Video
 
@@ -43,18 +45,21 @@ class _Sam2Hf:
     """transformers' network and processor as a `VideoModel`."""
 
     def __init__(self, model: str, device: str, dtype: str, compile: bool, attention: str) -> None:
-        from transformers import Sam2VideoModel, Sam2VideoProcessor
+        import torch
+        from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor
 
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device)
+        self.dtype = pick_dtype(dtype, torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         try:
-            folder = _folder(model)
-            self.processor: Any = Sam2VideoProcessor.from_pretrained(folder)
-            net: Any = Sam2VideoModel.from_pretrained(folder, dtype=self.dtype, attn_implementation=attention)
-        except (OSError, ValueError) as error:  # a hub not reached, a folder without the files, what is not a name
+            folder = _checked_folder(model)
+            net: Any = load_checked(
+                Sam2VideoModel, Sam2VideoConfig, folder, dtype=self.dtype, attn_implementation=attention
+            )
+            self.processor: Any = load_processor(Sam2VideoProcessor, folder)
+        except InputError as error:
             raise InputError(
-                f"cannot load the SAM 2 model {model!r}: {error}\n"
-                "Download it where the hub can be reached, then pass its folder: sam2_hf:model=FOLDER"
+                f"cannot load the SAM 2 model {model!r}: {error}. "
+                "A whole model is had where the hub can be reached; then pass its folder: sam2_hf:model=FOLDER"
             ) from error
         self.net = net.to(self.device).eval()
         if compile:
@@ -74,13 +79,14 @@ class _Sam2Hf:
         return _Instance(self, video)
 
 
-def _folder(model: str) -> str:
-    """The folder of a model. A hub name is fetched in one call: file by file, a hub that is down costs minutes."""
-    from huggingface_hub import snapshot_download
-
-    if Path(model).expanduser().is_dir():
-        return str(Path(model).expanduser())
-    return snapshot_download(model, allow_patterns=["*.json", "*.safetensors"])
+def _checked_folder(model: str) -> Path:
+    folder = find_folder(model)
+    if not (folder / "config.json").exists() and any(p.suffix in (".yaml", ".yml") for p in folder.iterdir()):
+        raise InputError(f"{folder} holds SAM 2 in the format of Meta's package: use sam2:model={folder}")
+    kind = check_model_folder(folder).get("model_type")
+    if kind != "sam2_video":
+        raise InputError(f"expected model_type sam2_video in {folder / 'config.json'}, got {kind!r}")
+    return folder
 
 
 class _Instance:

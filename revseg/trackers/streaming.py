@@ -120,30 +120,6 @@ def read(video: Video, frame_ids: Sequence[int]) -> Iterator[tuple[int, UInt8[np
         yield from ((frame_id, frames[where[frame_id]]) for frame_id in asked)
 
 
-def pick_device(name: str) -> "torch.device":
-    """`auto` is the GPU where there is one, else the CPU; anything else is torch's own name."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"expected a device such as auto, cpu or cuda:0, got {name!r}") from error
-
-
-def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
-    """`auto` is bfloat16 on a GPU and float32 elsewhere."""
-    import torch
-
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in dtypes:
-        raise InputError(f"expected the dtype auto, {', '.join(dtypes)}, got {name!r}")
-    return dtypes[name]
-
-
 class _Run:
     """One instance under way: its memory in the model and its masks so far."""
 

@@ -1,0 +1,210 @@
+"""A model's folder from elsewhere: found, whole, and plain data, before any other package reads it.
+
+Policies and trackers share these checks. Whatever is wrong is an `InputError` of one line that says what to do.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from revseg.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
+_CONFIGS = tuple(
+    f"{name}.json"
+    for name in (
+        *("config", "generation_config", "preprocessor_config", "video_preprocessor_config", "processor_config"),
+        *("tokenizer", "tokenizer_config", "special_tokens_map", "added_tokens", "vocab", "chat_template"),
+    )
+)
+
+
+def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensors", "*.txt", "*.jinja")) -> Path:
+    """The folder `model`, or what the Hugging Face hub has under that name, fetched in one call.
+
+    InputError for a file, and for what is neither a folder nor to be had from the hub.
+    """
+    from huggingface_hub import snapshot_download
+
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise InputError(f"expected a folder or a hub name, got the file {model!r}; name the folder that holds it")
+    if not re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", model):
+        raise InputError(f"there is no folder {model!r}; expected a hub name (OWNER/NAME) or a folder with a model")
+    try:
+        # in one call: file by file, a hub that is down costs minutes
+        return Path(snapshot_download(model, allow_patterns=list(patterns), ignore_patterns=["*/*"]))
+    except (OSError, ValueError) as error:  # the hub's errors are OSErrors, no connection among them
+        raise InputError(
+            f"there is no folder {model!r} here, and the hub does not give a model of that name ({short(error)}); "
+            "expected a hub name that can be reached or is cached: mend the path, "
+            "or download the model where the hub can be reached and pass its folder"
+        ) from error
+
+
+def check_model_folder(folder: Path) -> dict[str, Any]:
+    """The folder's config.json, after checking that all files of a transformers model in it can be read.
+
+    InputError names the file that is missing, cut, a Git LFS pointer, a pickle, no JSON, or outside the folder.
+    """
+    if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "BASE"
+        raise InputError(f"{folder} holds a LoRA adapter, not a model: write qwen:model={base},adapter={folder}")
+    if not (folder / "config.json").exists():
+        names = sorted(path.name for path in folder.iterdir())[:5]
+        raise InputError(f"expected a model's config.json and its safetensors in {folder}, got {names or 'no files'}")
+    if (folder / "adapter_config.json").exists():
+        raise InputError(f"{folder} holds a model and an adapter: move adapter_* to a folder of its own, for adapter=")
+    for name in _CONFIGS:
+        if (folder / name).exists():
+            read_json(folder / name)
+    for path in weight_files(folder):
+        check_whole(path)
+    return read_json(folder / "config.json")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that transformers would read; InputError when there are none or one is not there."""
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).exists():
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+        if pickles:
+            raise InputError(
+                f"the weights in {folder} are pickles ({pickles[0]}), which can run code when they are read: expected "
+                f"{WEIGHTS}; where you trust them, load them with transformers and save them with save_pretrained"
+            )
+        raise InputError(f"expected weights in {folder}: {WEIGHTS}, or {INDEX} and its parts; copy them there")
+    shards = read_json(folder / INDEX).get("weight_map")
+    names = set(shards.values()) if isinstance(shards, dict) and all(map(_is_text, shards.values())) else {""}
+    for name in sorted(names):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise InputError(f"{folder / INDEX} names {name!r}: expected .safetensors files of this folder")
+        if not (folder / name).exists():
+            raise InputError(f"{folder / INDEX} names {name}, which is not there; download the missing file")
+    return [folder / name for name in sorted(names)]
+
+
+def check_file(path: Path) -> None:
+    """InputError when `path` is not a plain file, or a Git LFS pointer in its place."""
+    if not path.is_file():
+        raise InputError(f"expected a file {path}, got {'a folder' if path.is_dir() else 'none that can be read'}")
+    try:
+        with path.open("rb") as file:
+            start = file.read(40)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {short(error)}") from error
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path} is a Git LFS pointer, not the file: run `git lfs pull` there, or download it anew")
+
+
+def check_whole(path: Path) -> None:
+    """InputError when a safetensors file is cut short, damaged or something else."""
+    from safetensors import SafetensorError, safe_open
+
+    check_file(path)
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is cut short or damaged ({short(error)}); download it anew") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object; InputError otherwise."""
+    check_file(path)
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({short(error)}); download it anew") from error
+    if not isinstance(data, dict):
+        raise InputError(f"expected a JSON object in {path}, got {type(data).__name__}; download it anew")
+    return data
+
+
+def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
+    """The tensors of a .safetensors file or a pickle, of which nothing but tensors is read; InputError otherwise."""
+    import torch
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        check_whole(path)
+        return load_file(path)
+    check_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle or archive raises anything
+        raise InputError(
+            f"{path} is cut short, damaged, or holds more than tensors ({type(error).__name__}), which is not read; "
+            "expected a .safetensors file, or the .pt as its authors published it"
+        ) from error
+    state = state.get("model", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(_is_text(k) and isinstance(v, torch.Tensor) for k, v in state.items()):
+        raise InputError(f"expected named tensors in {path}, or such under the key model; got {type(state).__name__}")
+    return state
+
+
+def check_fit(
+    what: str, missing: Iterable[str], unexpected: Iterable[str], shapes: Mapping[str, tuple[Any, Any]]
+) -> None:
+    """InputError when weights do not fit a network: `shapes` has, per tensor of another shape, (came, expected)."""
+    others = [f"{name} {list(came)} for {list(wanted)}" for name, (came, wanted) in sorted(shapes.items())]
+    parts = [("missing", sorted(missing)), ("unexpected", sorted(unexpected)), ("of another shape", others)]
+    found = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in parts
+        if names
+    ]
+    if found:
+        raise InputError(f"{what}: tensors {'; '.join(found)}; use the weights and the configuration of one model")
+
+
+def pick_device(name: str) -> "torch.device":
+    """`auto` is the GPU where there is one, else the CPU; else torch's own name. InputError for what cannot be used."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("meta holds no values")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
+        there = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["no CUDA GPU is here"]
+        raise InputError(
+            f"expected a device such as auto, cpu or cuda:0 ({', '.join(there)}), got {name!r}: {short(error)}"
+        ) from error
+    return device
+
+
+def pick_dtype(name: str, auto: "torch.dtype") -> "torch.dtype":
+    """`auto` or one of three names; InputError with the right name for the usual short ones."""
+    import torch
+
+    dtypes = {"auto": auto, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in dtypes:
+        meant = _DTYPES.get(name, name.removeprefix("torch."))
+        hint = f"; write dtype={meant}" if meant in dtypes else ""
+        raise InputError(f"expected the dtype {', '.join(dtypes)}, got {name!r}{hint}")
+    return dtypes[name]
+
+
+def short(error: BaseException) -> str:
+    """The first line of an error, without the advice that follows in other packages' messages."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
