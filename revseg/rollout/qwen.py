@@ -2,16 +2,14 @@
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revseg.errors import InputError
 from revseg.registry import register
-from revseg.rollout.bundled import ASSETS, bundled
+from revseg.rollout.bundled import bundled
 from revseg.rollout.seeding import row_seeds
 from revseg.types import Message, Reply, Rollout, Sampling
 
@@ -24,11 +22,14 @@ class QwenPolicy:
     """Qwen2.5-VL through transformers; without `model`, the small checkpoint bundled with revseg.
 
     Options: `model` a hub name, a folder, or the name of a checkpoint that comes with revseg (`small_grpo`, which is
-    the default, `small_sft`, `small_mixed`); `dtype` "auto" (bfloat16 on a GPU, float32 on a CPU) or torch's name;
-    `device` "auto", "cpu", "cuda:1"; `device_map` as in transformers, instead of `device`; `attention` transformers'
-    implementation ("sdpa", "flash_attention_2", "eager"); `adapter` a LoRA folder written by peft; `fps` the
-    nominal frame rate of clips (the paper's 2); `batch_size` rows a forward; `reuse` round 1's cache in round 2
-    (memory against time).
+    the default, `small_sft`, `small_mixed`); `dtype` "auto" (bfloat16 on a GPU, float32 on a CPU), "float32",
+    "bfloat16" or "float16"; `device` "auto", "cpu", "cuda:1"; `device_map` as in transformers, instead of `device`;
+    `attention` transformers' implementation ("sdpa", "flash_attention_2", "eager"); `adapter` a LoRA folder written by
+    peft; `fps` the nominal frame rate of clips (the paper's 2); `batch_size` rows a forward; `reuse` round 1's cache
+    in round 2 (memory against time).
+
+    Weights are safetensors and fill the whole model: InputError names what is missing, unexpected or of another shape,
+    and whatever else in the folder is damaged or of another model. No code of the folder's is run.
 
     A `revseg.json` beside the weights, as training writes it, gives `defaults`: the rounds, sampler and number of
     frames that the checkpoint was taught.
@@ -48,6 +49,7 @@ class QwenPolicy:
         reuse: bool = True,
     ) -> None:
         from revseg.rollout.encoding import Encoder
+        from revseg.rollout.qwen_model import load
         from revseg.rollout.session import Sessions
 
         folder = str(bundled(model) or model)
@@ -113,55 +115,6 @@ class QwenPolicy:
         model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
         Path(folder, "revseg.json").write_text(json.dumps(self.defaults, indent=2) + "\n", "utf-8")
-
-
-def load(
-    folder: str, dtype: str, device: str, device_map: str | None, attention: str | None, adapter: str | None
-) -> tuple[Any, Any]:
-    """Model (eval mode) and processor. InputError, naming what was looked for, when either cannot be loaded."""
-    import torch
-    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
-
-    from revseg.rollout.attention import use_own_attention
-
-    where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    kind = dtype if dtype != "auto" else "float32" if device_map is None and where == "cpu" else "bfloat16"
-    options: dict[str, Any] = {"dtype": getattr(torch, kind)}
-    if device_map is not None:
-        options["device_map"] = device_map
-    if attention is not None:
-        options["attn_implementation"] = attention
-    try:
-        with _no_bar() if Path(folder).parent == ASSETS else nullcontext():  # small: a bar would flash by
-            model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, **options)
-        processor = AutoProcessor.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot load Qwen2.5-VL from {folder!r}: {error}. Expected a hub name that can be reached or is cached, "
-            "or a folder with config.json, safetensors and the processor's files"
-        ) from error
-    if attention in (None, "sdpa"):
-        use_own_attention(model)
-    if device_map is None:
-        model = model.to(where)
-    if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
-    return model.eval(), processor
-
-
-@contextmanager
-def _no_bar() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def suppressed_tokens(tokenizer: Any) -> list[int]:
