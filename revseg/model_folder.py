@@ -35,7 +35,7 @@ def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensor
     from huggingface_hub import snapshot_download
 
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         return path
     if path.is_file():
         raise InputError(f"expected a folder or a hub name, got the file {model!r}; name the folder that holds it")
@@ -86,7 +86,8 @@ def weight_files(folder: Path) -> list[Path]:
             )
         raise InputError(f"expected weights in {folder}: {WEIGHTS}, or {INDEX} and its parts; copy them there")
     shards = read_json(folder / INDEX).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) and all(map(_is_text, shards.values())) else {""}
+    named = isinstance(shards, dict) and len(shards) > 0 and all(map(_is_text, shards.values()))
+    names = set(shards.values()) if named else {""}
     for name in sorted(names):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise InputError(f"{folder / INDEX} names {name!r}: expected .safetensors files of this folder")

@@ -25,6 +25,7 @@ RENAMED = (  # by transformers 4.52
     ("visual.", "model.visual."),
 )
 LORA = re.compile(r"(.+)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.weight)?")
+LONGEST = 10_000  # letters of a pattern
 SECONDS = 3.0  # for all comparisons with the patterns of one adapter
 FOLLOWED = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "bias", "modules_to_save")
 TOLD = (  # where the adapter was put and how it began: the tensors tell
@@ -64,10 +65,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
     path = folder / "adapter_config.json"
     if not path.exists():
-        wrong = ": it holds a whole model, write qwen:model=" + str(folder) if (folder / "config.json").exists() else ""
-        raise InputError(
-            f"expected a LoRA folder written by peft, with adapter_config.json, got {str(folder)!r}{wrong}"
-        )
+        whole = (folder / "config.json").exists()
+        hint = f"; that is a whole model: write qwen:model={folder}" if whole else ""
+        raise InputError(f"expected a LoRA folder written by peft, with adapter_config.json, got {str(folder)!r}{hint}")
     config = read_json(path)
     if config.get("peft_type") != "LORA":
         raise InputError(f"expected peft_type LORA in {path}, got {config.get('peft_type')!r}; merge it into the model")
@@ -122,7 +122,9 @@ def _placed(model: Any, config: Mapping[str, Any], state: "dict[str, torch.Tenso
     check_fit(what, (), [name for name in layers if name not in modules], {})
     patterns = _Patterns(folder / "adapter_config.json", {n: _yesterday(n) if old else n for n in modules})
     aimed = patterns.aimed(config, model)
-    check_fit(what, [f"{name}.lora_A" for name in aimed - layers], (), {})
+    if aimed is not None:
+        check_fit(what, [f"{name}.lora_A" for name in aimed - layers], (), {})
+        check_fit(f"{what}: target_modules does not name layers that have tensors", (), layers - aimed, {})
     ranks = patterns.values(config.get("rank_pattern") or {}, layers, config.get("r", 8))
     alphas = patterns.values(config.get("alpha_pattern") or {}, layers, config.get("lora_alpha", 8))
     _check_ranks(what, state, ranks)
@@ -160,23 +162,25 @@ class _Patterns:
         self.names = names  # today's name: the one that the adapter knew
         self.end = time.monotonic() + SECONDS
 
-    def aimed(self, config: Mapping[str, Any], model: Any) -> set[str]:
-        """The layers that target_modules and its companions name."""
+    def aimed(self, config: Mapping[str, Any], model: Any) -> set[str] | None:
+        """The layers that target_modules and its companions name; None where they are not named one by one."""
         import torch
 
         kinds = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv3d)
         target, saved = config.get("target_modules"), config.get("modules_to_save")
         if target is None or target == "all-linear":
-            return set()  # nothing to compare with
+            return None
         layers = {name for name, module in model.named_modules() if isinstance(module, kinds)}
         found = self._among(target, layers) - self._among(config.get("exclude_modules") or [], layers)
         if saved:
             found -= {n for n in found if any(f".{part}." in f".{self.names[n]}." for part in saved)}
         chosen = config.get("layers_to_transform")
-        if chosen is None or chosen == []:
+        if chosen is None or chosen == [] or isinstance(target, str):  # a pattern says it all
             return found
-        chosen = {chosen} if isinstance(chosen, int) else set(chosen)
-        numbers = {name: re.search(r"\.(\d+)\.", self.names[name]) for name in found}
+        chosen = [chosen] if isinstance(chosen, int) else list(chosen)
+        parts = config.get("layers_pattern") or []
+        part = "|".join(map(re.escape, [parts] if isinstance(parts, str) else parts)) or r"[^.]*"
+        numbers = {name: re.search(rf"(?:^|\.)(?:{part})\.(\d+)\.", self.names[name]) for name in found}
         return {name for name, number in numbers.items() if number and int(number[1]) in chosen}
 
     def values(self, patterns: Any, layers: Collection[str], default: Any) -> dict[str, Any]:
@@ -204,14 +208,14 @@ class _Patterns:
     def _matching(self, pattern: str, layers: Collection[str]) -> set[str]:
         import regex
 
+        if len(pattern) > LONGEST:
+            raise InputError(f"expected patterns of at most {LONGEST} letters in {self.path}, got {len(pattern)}")
         try:
             compiled = regex.compile(pattern)
             left = {name: self.names[name] for name in sorted(layers)}
             return {n for n, known in left.items() if compiled.fullmatch(known, timeout=self._left()) is not None}
         except (regex.error, TimeoutError, RecursionError, OverflowError) as error:
-            raise InputError(
-                f"{self.path} holds a pattern that cannot be used ({short(error)}): {pattern[:80]}"
-            ) from error
+            raise InputError(f"{self.path} holds an unusable pattern, {pattern[:80]!r} ({short(error)})") from error
 
     def _left(self) -> float:
         return max(self.end - time.monotonic(), 1e-3)
