@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from revseg.errors import InputError, OutputError
+from revseg.masks import binary
 from revseg.output import fresh_file
 
 COLOURS = ("#ff3b6b", "#12b5cb", "#f9ab00", "#7cb342", "#9c6ade", "#ff7043", "#5c8df6", "#c0ca33")
@@ -29,17 +30,18 @@ def colour(index: int) -> tuple[int, int, int]:
 
 def overlay(
     frame: UInt8[np.ndarray, "*t h w 3"],
-    masks: Bool[np.ndarray, "o ..."],
+    masks: np.ndarray,
     boxes: Float[np.ndarray, "k 4"] | None = None,
     labels: Sequence[str] | None = None,
 ) -> UInt8[np.ndarray, "*t h w 3"]:
     """A copy of the frame with each object tinted, outlined in its colour and, to stand out anywhere, in black around.
 
-    Several frames [t h w 3] take masks [o t h w]. `boxes[i]` (unit xyxy) and `labels[i]` belong to object i; a label
-    stands on its box, or on the mask where there is no box.
+    Masks are bool[o h w] (or 0/1, 0/255); several frames [t h w 3] take masks [o t h w]. `boxes[i]` (unit xyxy) and
+    `labels[i]` belong to object i; a label stands on its box, or on the mask where there is no box.
     """
     if masks.shape[1:] != frame.shape[:-1]:
         raise InputError(f"expected masks [o, *{list(frame.shape[:-1])}] for these frames, got {list(masks.shape)}")
+    masks = binary(masks)
     if frame.ndim == 4:
         done = [overlay(f, masks[:, i], boxes, labels) for i, f in enumerate(frame)]
         return np.stack(done) if done else frame.copy()

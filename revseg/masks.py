@@ -21,6 +21,24 @@ def encode(mask: Bool[np.ndarray, "h w"]) -> bytes:
     return coco.encode(np.asfortranarray(mask, np.uint8))["counts"]
 
 
+def binary(masks: np.ndarray, what: str = "masks") -> Bool[np.ndarray, "..."]:
+    """Masks as bool, of bool or of integers 0/1 or 0/255; InputError for logits, probabilities and labels."""
+    if masks.dtype == bool:
+        return masks
+    if masks.dtype.kind not in "iu":
+        raise InputError(
+            f"expected {what} of bool (or integers 0/1 or 0/255), got {masks.dtype}: threshold first, logits > 0 or "
+            "probabilities > 0.5"
+        )
+    highest = int(masks.max(initial=0))
+    if highest not in (0, 1, 255) or not ((masks == 0) | (masks == highest)).all():
+        raise InputError(
+            f"expected {what} of bool (or integers 0/1 or 0/255), got other values up to {highest}: threshold first, "
+            "logits > 0, or choose an object, labels == 3"
+        )
+    return masks != 0
+
+
 @dataclass(frozen=True, eq=False)
 class MaskTrack:
     """The masks of `o` objects on `t` frames: prediction and truth alike.
@@ -49,13 +67,16 @@ class MaskTrack:
     def from_dense(
         masks: np.ndarray, frame_ids: Sequence[int] | np.ndarray | None = None, names: Sequence[str] = ()
     ) -> "MaskTrack":
-        """From bool (or 0/1, 0/255) masks [t h w] of one object or [o t h w] of several; ids default to 0..t-1."""
+        """From bool (or 0/1, 0/255) masks [t h w] of one object or [o t h w] of several; ids default to 0..t-1.
+
+        InputError for other values, such as logits, and for another shape.
+        """
         masks = np.asarray(masks)
         if masks.ndim == 3:
             masks = masks[None]
         if masks.ndim != 4:
             raise InputError(f"expected masks of shape [t h w] or [o t h w], got {masks.shape}")
-        masks = masks != 0
+        masks = binary(masks)
         ids = np.arange(masks.shape[1]) if frame_ids is None else frame_ids
         counts = tuple(tuple(encode(mask) for mask in track) for track in masks)
         return MaskTrack(counts, masks.shape[2:], np.asarray(ids, np.int64), names=tuple(names))

@@ -16,7 +16,7 @@ from pycocotools import mask as _coco
 from revseg import bitmaps
 from revseg.bitmaps import Bitmap
 from revseg.errors import InputError
-from revseg.masks import MaskTrack
+from revseg.masks import MaskTrack, binary
 
 coco: Any = _coco
 Masks = MaskTrack | np.ndarray
@@ -162,9 +162,9 @@ def _checked(masks: Masks, name: str) -> Masks:
     if isinstance(masks, MaskTrack):
         return masks.union()
     array = np.asarray(masks)
-    if array.ndim != 3 or array.dtype.kind not in "bui":
+    if array.ndim != 3:
         raise InputError(f"expected the {name} as a MaskTrack or bool[t h w], got {array.dtype}{list(array.shape)}")
-    return array if array.dtype == bool else array != 0
+    return binary(array, f"the {name}")
 
 
 def _track(masks: Masks) -> MaskTrack:

@@ -86,8 +86,8 @@ def weight_files(folder: Path) -> list[Path]:
             )
         raise InputError(f"expected weights in {folder}: {WEIGHTS}, or {INDEX} and its parts; copy them there")
     shards = read_json(folder / INDEX).get("weight_map")
-    named = isinstance(shards, dict) and len(shards) > 0 and all(map(_is_text, shards.values()))
-    names = set(shards.values()) if named else {""}
+    values = list(shards.values()) if isinstance(shards, dict) else []
+    names = set(values) if values and all(map(_is_text, values)) else {""}
     for name in sorted(names):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise InputError(f"{folder / INDEX} names {name!r}: expected .safetensors files of this folder")

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from revseg.draw import overlay
 from revseg.errors import InputError
+from revseg.grounding import box_of
 from revseg.masks import MaskTrack, encode
+from revseg.metrics import contour, j_and_f, region
 
 stacks = st.tuples(*(st.integers(1, n) for n in (3, 4, 9, 9))).flatmap(lambda shape: arrays(bool, shape))
 
@@ -93,3 +96,53 @@ def test_bad_input() -> None:
     for bad in ({}, {"size": [1], "frame_ids": [], "counts": []}, {"size": [2, 2], "frame_ids": [0], "counts": [[3]]}):
         with pytest.raises(InputError, match="not a mask track"):
             MaskTrack.from_dict(bad)
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        (np.array([-3.0, 2.5]), "logits > 0 or probabilities > 0.5"),
+        (np.array([0.0, 1.0]), "logits > 0 or probabilities > 0.5"),
+        (np.array([0.2, 0.9], np.float16), "got float16"),
+        (np.array([np.nan, 1.0]), "got float64"),
+        (np.array([-4, 7]), "other values up to 7"),
+        (np.array([-1, 0]), "other values up to 0"),
+        (np.array([0, 1, 255], np.uint8), "other values up to 255"),
+        (np.array([0, 3], np.uint8), "labels == 3"),
+        (np.array([True, None]), "got object"),
+        (np.array(["0", "1"]), "got <U1"),
+        (np.array([0j, 1j]), "got complex128"),
+    ],
+)
+def test_what_is_no_mask_is_refused_everywhere(values: np.ndarray, hint: str) -> None:
+    """Logits are not 0 almost everywhere: they would be masks of the whole frame."""
+    masks = np.broadcast_to(values, (2, 3, len(values)))
+    good = np.zeros(masks.shape, bool)
+    with pytest.raises(InputError, match=hint) as error:
+        MaskTrack.from_dense(masks)
+    assert "\n" not in str(error.value)
+    for scored in (region, contour, j_and_f):
+        for pair in ((masks, good), (good, masks)):
+            with pytest.raises(InputError, match="expected the"):
+                scored(*pair)
+        with pytest.raises(InputError, match="expected the void"):
+            scored(good, good, void=masks)
+    with pytest.raises(InputError, match=hint):
+        overlay(np.zeros((3, len(values), 3), np.uint8), masks)
+    with pytest.raises(InputError, match=hint):
+        box_of(masks[0])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.int8])
+@pytest.mark.parametrize("high", [1, 255])
+def test_masks_of_integers(dtype: type, high: int) -> None:
+    want = np.random.default_rng(0).random((2, 3, 5)) > 0.5
+    masks = (want * high).astype(dtype)
+    if dtype == np.int8 and high == 255:
+        with pytest.raises(InputError, match="threshold first"):
+            MaskTrack.from_dense(masks)
+        return
+    np.testing.assert_array_equal(MaskTrack.from_dense(masks).dense()[0], want)
+    assert region(masks, want).tolist() == [1.0, 1.0]
+    frame = np.zeros((3, 5, 3), np.uint8)
+    np.testing.assert_array_equal(overlay(frame, masks), overlay(frame, want))

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Num
+from jaxtyping import Float32, Float64, Num
 
 from revseg.errors import InputError
+from revseg.masks import binary
 
 
 def iou(a: Num[np.ndarray, "k 4"], b: Num[np.ndarray, "m 4"]) -> Float64[np.ndarray, "k m"]:
@@ -42,8 +43,9 @@ def clamp(boxes: Num[np.ndarray, "k 4"]) -> Float32[np.ndarray, "k 4"]:
     return np.asarray(boxes, np.float32).clip(0, 1)
 
 
-def box_of(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "4"]:
-    """The tight unit box of a mask; zeros when the mask is empty, as in `MaskTrack.boxes`."""
+def box_of(mask: np.ndarray) -> Float32[np.ndarray, "4"]:
+    """The tight unit box of a mask bool[h w] (or 0/1, 0/255); zeros when it is empty, as in `MaskTrack.boxes`."""
+    mask = binary(mask, "a mask")
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return np.zeros(4, np.float32)
