@@ -3,6 +3,7 @@
 Policies and trackers share these checks. Whatever is wrong is an `InputError` of one line that says what to do.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -40,15 +41,14 @@ def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensor
     if path.is_file():
         raise InputError(f"expected a folder or a hub name, got the file {model!r}; name the folder that holds it")
     if not re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", model):
-        raise InputError(f"there is no folder {model!r}; expected a hub name (OWNER/NAME) or a folder with a model")
+        raise InputError(f"there is no folder {model!r}{_near(path)}; expected a hub name (OWNER/NAME) or a folder")
     try:
         # in one call: file by file, a hub that is down costs minutes
         return Path(snapshot_download(model, allow_patterns=list(patterns), ignore_patterns=["*/*"]))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors, no connection among them
         raise InputError(
-            f"there is no folder {model!r} here, and the hub does not give a model of that name ({short(error)}); "
-            "expected a hub name that can be reached or is cached: mend the path, "
-            "or download the model where the hub can be reached and pass its folder"
+            f"there is no folder {model!r} here{_near(path)}, and the hub gives no model of that name "
+            f"({short(error)}): mend the path, or download the model where the hub can be reached and pass its folder"
         ) from error
 
 
@@ -62,7 +62,10 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} holds a LoRA adapter, not a model: write qwen:model={base},adapter={folder}")
     if not (folder / "config.json").exists():
         names = sorted(path.name for path in folder.iterdir())[:5]
-        raise InputError(f"expected a model's config.json and its safetensors in {folder}, got {names or 'no files'}")
+        raise InputError(
+            f"expected a model's config.json and its safetensors in {folder}, got {names or 'no files'}; "
+            "download the whole model and pass its folder"
+        )
     if (folder / "adapter_config.json").exists():
         raise InputError(f"{folder} holds a model and an adapter: move adapter_* to a folder of its own, for adapter=")
     for name in _CONFIGS:
@@ -205,6 +208,13 @@ def short(error: BaseException) -> str:
     """The first line of an error, without the advice that follows in other packages' messages."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
+
+
+def _near(path: Path) -> str:
+    """The folder beside a mistyped one that is spelt nearly like it."""
+    beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    return f" (did you mean {str(path.with_name(near[0]))!r}?)" if near else ""
 
 
 def _is_text(value: Any) -> bool:

@@ -203,12 +203,12 @@ def test_what_is_no_folder(name: str, folders, tmp_path: Path, monkeypatch) -> N
     shutil.copytree(folders[name], "runs/mine")
     cases = {
         str(folders[name] / WEIGHTS): "got the file",
-        "runs/mien": "no folder 'runs/mien'",
+        "runs/mien": r"no folder 'runs/mien' here \(did you mean 'runs/mine'\?\)",
         "./runs/mien": "no folder './runs/mien'",
         "/nowhere/at/all": "no folder '/nowhere/at/all'",
         "a/b/c": "no folder",
         "": "no folder ''",
-        "Qwen/Qwen2.5-VL-7B-Instruct": "no folder 'Qwen/.* the hub does not give",
+        "Qwen/Qwen2.5-VL-7B-Instruct": "no folder 'Qwen/.* the hub gives no model",
     }
     for model, match in cases.items():
         with pytest.raises(InputError, match=match) as error:

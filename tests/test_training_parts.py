@@ -296,6 +296,39 @@ def test_checkpoints_hold_weights_optimizers_and_randomness(tmp_path: Path, monk
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    "case", ["cut", "empty", "a pointer", "a pickle", "a list", "missing", "other", "shape", "parts"]
+)
+def test_a_damaged_checkpoint_is_one_sentence(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Canary:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (Path("CANARY"),)
+
+    monkeypatch.chdir(tmp_path)
+    model, path = torch.nn.Linear(2, 1), tmp_path / "checkpoint.pt"
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=0.1)]
+    save_checkpoint(path, model, optimizers, 1)
+    whole, state = path.read_bytes(), torch.load(path, weights_only=True)
+    edits: dict[str, Any] = {
+        "pickle": Canary(),
+        "list": [1],
+        "missing": {**state, "model": {"weight": model.weight}},
+        "other": {**state, "model": {**state["model"], "head": model.bias}},
+        "shape": {**state, "model": {**state["model"], "weight": torch.zeros(3, 3)}},
+        "parts": {**state, "optimizers": []},
+    }
+    if case in edits:
+        torch.save(edits[case], path)
+    else:
+        path.write_bytes({"cut": whole[:900], "empty": b""}.get(case, b"version https://git-lfs.github.com/spec/v1\n"))
+    before = model.weight.clone()
+    with pytest.raises(InputError, match=r"checkpoint\.pt") as error:
+        load_checkpoint(path, model, optimizers)
+    assert "\n" not in str(error.value)
+    assert torch.equal(model.weight, before)
+    assert not Path("CANARY").exists()
+
+
 def test_a_log_goes_on_where_the_checkpoint_stands(tmp_path: Path):
     """The line that was being written when the run was stopped is dropped, and so are the steps that were lost."""
     row = '{"step": %d, "loss": %s}\n'

@@ -32,6 +32,7 @@ def load(
     folder = _folder(model)
     with _no_bar() if folder.parent == ASSETS else nullcontext():  # small: a bar would flash by
         net = load_checked(Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig, folder, **options)
+    net.name_or_path = net.config._name_or_path = model  # what is written beside adapters: not a folder of the cache
     processor = load_processor(Qwen2_5_VLProcessor, folder)
     _check_pair(net.config, processor, folder)
     if attention in (None, "sdpa"):
@@ -48,10 +49,7 @@ def _folder(model: str) -> Path:
         folder = find_folder(model)
         kind = check_model_folder(folder).get("model_type")
     except InputError as error:
-        raise InputError(
-            f"cannot load Qwen2.5-VL from {model!r}: {error}. Expected a hub name that can be reached or is cached, "
-            "or a folder with config.json, safetensors and the processor's files"
-        ) from error
+        raise InputError(f"cannot load Qwen2.5-VL from {model!r}: {error}") from error
     if kind != KIND:
         raise InputError(
             f"expected model_type {KIND} in {folder / 'config.json'}, got {kind!r}: the policy qwen runs Qwen2.5-VL "

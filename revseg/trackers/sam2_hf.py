@@ -57,10 +57,7 @@ class _Sam2Hf:
             )
             self.processor: Any = load_processor(Sam2VideoProcessor, folder)
         except InputError as error:
-            raise InputError(
-                f"cannot load the SAM 2 model {model!r}: {error}. "
-                "A whole model is had where the hub can be reached; then pass its folder: sam2_hf:model=FOLDER"
-            ) from error
+            raise InputError(f"cannot load the SAM 2 model {model!r}: {error}") from error
         self.net = net.to(self.device).eval()
         if compile:
             self.net.vision_encoder.compile()

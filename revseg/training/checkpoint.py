@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from revseg.errors import OutputError
+from revseg.errors import InputError, OutputError
+from revseg.model_folder import check_file, check_fit, short
 
 
 def save_checkpoint(path: Path, model: Any, optimizers: Sequence[Any], step: int) -> None:
@@ -34,17 +35,37 @@ def save_checkpoint(path: Path, model: Any, optimizers: Sequence[Any], step: int
 
 
 def load_checkpoint(path: Path, model: Any, optimizers: Sequence[Any]) -> int:
-    """Put a checkpoint's state back in place; the step to go on with, 0 when there is no checkpoint."""
+    """Put a checkpoint's state back in place; the step to go on with, 0 when there is no checkpoint.
+
+    InputError for a file that is damaged or of another model; of a pickle only tensors and plain values are read.
+    """
     import torch
 
-    if not path.is_file():
+    if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    named = dict(model.named_parameters())
+    check_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        weights, step, parts = state["model"], int(state["step"]), list(state["optimizers"])
+        came = {name: tuple(value.shape) for name, value in weights.items()}
+    except Exception as error:  # a damaged archive raises anything
+        raise InputError(f"cannot go on from {path} ({type(error).__name__} {short(error)}): {_ANEW}") from error
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    shapes = {n: (came[n], tuple(p.shape)) for n, p in named.items() if n in came and came[n] != tuple(p.shape)}
+    what = f"cannot go on from {path}, which is of another model; {_ANEW}"
+    check_fit(what, named.keys() - came.keys(), came.keys() - named.keys(), shapes)
+    if len(parts) != len(optimizers):
+        raise InputError(f"cannot go on from {path}: {len(parts)} optimizers for {len(optimizers)}; {_ANEW}")
     with torch.no_grad():
-        for name, value in state["model"].items():
+        for name, value in weights.items():
             named[name].copy_(value)
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    torch.set_rng_state(state["rng"])
-    return int(state["step"])
+    try:
+        for optimizer, saved in zip(optimizers, parts, strict=True):
+            optimizer.load_state_dict(saved)
+        torch.set_rng_state(state["rng"])
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"cannot go on from {path} ({type(error).__name__} {short(error)}): {_ANEW}") from error
+    return step
+
+
+_ANEW = "remove it to start the run anew, or put back a whole one"
