@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt64
 
 from revseg.errors import InputError
+from revseg.rle import decoded, running_sums
 
 Bitmap = UInt64[np.ndarray, "_ _ _"]
 _WORD = np.dtype("<u8")  # the byte order in which packed bytes are words
@@ -177,27 +178,9 @@ _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def _runs(counts: Sequence[bytes], pixels: int) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"]]:
-    """(mask, first pixel) of every run but each mask's first and those that start at its end.
-
-    COCO's text: six bits a character, five of them a number's, lowest first, one says that it goes on; the number
-    is signed, and from a mask's fourth on it is the difference from the one two before.
-    """
-    text = np.frombuffer(b"".join(counts), np.uint8).astype(np.int64) - 48
-    lengths = np.array([len(code) for code in counts], np.int64)
-    last = (text & 32) == 0
-    ends = np.flatnonzero(last)
-    begins = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
-    digit = np.arange(len(text)) - np.repeat(begins, ends - begins + 1)
-    numbers = np.add.reduceat((text & 31) << 5 * digit, begins) if len(ends) else np.zeros(0, np.int64)
-    numbers -= np.where(text[ends] & 16, np.int64(1) << 5 * (digit[ends] + 1), 0)
-    per_mask = np.diff(np.concatenate([[0], np.cumsum(last)])[np.concatenate([[0], np.cumsum(lengths)])])
-    owner = np.repeat(np.arange(len(counts)), per_mask)
-    start = np.cumsum(per_mask) - per_mask
-    order = np.arange(len(numbers)) - start[owner]
-    for odd in (0, 1):  # numbers 1, 3, 5, ... are one chain of differences, 2, 4, 6, ... the other
-        chain = np.flatnonzero((order > 0) & (order % 2 == odd))
-        numbers[chain] = _sums(numbers[chain], owner[chain])
-    stops = _sums(numbers, owner)
+    """(mask, first pixel) of every run but each mask's first and those that start at its end."""
+    owner, numbers = decoded(counts)
+    stops = running_sums(numbers, owner)
     whole = np.zeros(len(counts), np.int64)
     whole[owner] = stops  # the last one of each mask stays
     wrong = np.flatnonzero(whole != pixels)
@@ -207,11 +190,3 @@ def _runs(counts: Sequence[bytes], pixels: int) -> tuple[Int64[np.ndarray, " r"]
         )
     keep = stops < pixels
     return owner[keep], stops[keep]
-
-
-def _sums(values: Int64[np.ndarray, " r"], owner: Int64[np.ndarray, " r"]) -> Int64[np.ndarray, " r"]:
-    """Running sums that start anew with each owner; owners are sorted."""
-    total = np.cumsum(values)
-    first = np.flatnonzero(np.diff(owner, prepend=-1))
-    before = total[first] - values[first]
-    return total - np.repeat(before, np.diff(np.append(first, len(owner))))

@@ -12,7 +12,9 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from pycocotools import mask as _coco
 
 from revseg.errors import InputError
+from revseg.rle import MAX_FRAMES, brief, checked_codes, checked_size
 
+MAX_OBJECTS = 1 << 16  # of one track
 coco: Any = _coco  # its type stubs describe neither counts as bytes nor lists of codes
 
 
@@ -168,13 +170,52 @@ class MaskTrack:
         }
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "MaskTrack":
-        """The inverse of `to_dict`; InputError when a key is missing or of another shape."""
-        try:
-            counts = tuple(tuple(c.encode("ascii") for c in track) for track in data["counts"])
-            h, w = data["size"]
-            ids = np.asarray(data["frame_ids"], np.int64)
-            scores = np.asarray(data.get("scores", []), np.float32).reshape(len(counts), -1)
-            return MaskTrack(counts, (int(h), int(w)), ids, scores, tuple(data.get("names", ())))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"not a mask track: {error!r}; expected the keys size, frame_ids, counts") from error
+    def from_dict(data: Any, where: str = "masks") -> "MaskTrack":
+        """The inverse of `to_dict`, for data from outside: everything in it is checked, the run-length codes too.
+
+        `where` is the file and the place in it, for errors. InputError naming the key that is missing or damaged.
+        """
+        lead = f"{where}: not a mask track: "
+        if not isinstance(data, Mapping) or not all(key in data for key in ("size", "frame_ids", "counts")):
+            raise InputError(f"{lead}expected the keys size, frame_ids, counts; got {brief(data)}")
+        size = checked_size(data["size"], f"{lead}size")
+        ids = _checked_ids(data["frame_ids"], f"{lead}frame_ids")
+        rows = data["counts"]
+        if not isinstance(rows, list | tuple) or len(rows) > MAX_OBJECTS:
+            raise InputError(f"{lead}counts: expected a list of codes for each object, got {brief(rows)}")
+        for obj, row in enumerate(rows):
+            if not isinstance(row, list | tuple) or len(row) != len(ids):
+                raise InputError(
+                    f"{lead}counts[{obj}]: expected a code for each of {len(ids)} frames, got {brief(row)}"
+                )
+        counts = tuple(tuple(checked_codes(row, size, f"{lead}counts[{obj}]")) for obj, row in enumerate(rows))
+        scores = _checked_scores(data.get("scores", []), (len(counts), len(ids)), f"{lead}scores")
+        names = data.get("names", ())
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{lead}names: expected a list of texts, got {brief(names)}")
+        return MaskTrack(counts, size, ids, scores, tuple(names))
+
+
+def _checked_ids(ids: Any, where: str) -> Int64[np.ndarray, " t"]:
+    """Indices of frames from outside: whole, increasing, and of a video that there can be."""
+    listed = ids if isinstance(ids, list | tuple) else None
+    if listed is None or not all(type(i) is int and 0 <= i < MAX_FRAMES for i in listed):
+        raise InputError(f"{where}: expected indices of frames from 0 on, got {brief(ids)}")
+    found = np.asarray(listed, np.int64)
+    if (np.diff(found) <= 0).any():
+        raise InputError(f"{where}: expected increasing indices of frames, got {brief(ids)}")
+    return found
+
+
+def _checked_scores(scores: Any, shape: tuple[int, int], where: str) -> Float32[np.ndarray, "o t"]:
+    """Confidences from outside; none stand for 1 everywhere."""
+    expected = f"{where}: expected {shape[0]} lists of {shape[1]} numbers"
+    if scores == [] or scores == ():
+        return np.zeros((0, 0), np.float32)
+    if not isinstance(scores, list | tuple) or not all(isinstance(row, list | tuple) for row in scores):
+        raise InputError(f"{expected}, got {brief(scores)}")
+    if not all(type(v) in (int, float) and -1e9 <= v <= 1e9 for row in scores for v in row):  # NaN is not
+        raise InputError(f"{expected}, got {brief(scores)}")
+    if len(scores) != shape[0] or any(len(row) != shape[1] for row in scores):
+        raise InputError(f"{expected}, got lists of {[len(row) for row in scores][:5]}")
+    return np.asarray(scores, np.float32).reshape(shape)

@@ -14,6 +14,7 @@ import numpy as np
 from revseg.datasets.layout import frame_files, inside
 from revseg.errors import InputError
 from revseg.masks import MaskTrack, coco, encode
+from revseg.rle import brief, checked_code, checked_size
 
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 
@@ -173,7 +174,8 @@ def rle_track(rows: Sequence[tuple[str, Any]], length: int, size: tuple[int, int
             got = f"{len(row)} entries" if isinstance(row, list) else type(row).__name__
             raise InputError(f"{where}: expected one mask or null for each of the {length} frames, got {got}")
     read = [
-        [rle_counts(one, f"{where}, frame {i}") if one else None for i, one in enumerate(row)] for where, row in rows
+        [rle_counts(one, f"{where}, frame {i}") if one not in (None, []) else None for i, one in enumerate(row)]
+        for where, row in rows
     ]
     sizes = {found[0] for row in read for found in row if found}
     if len(sizes) > 1:
@@ -190,43 +192,19 @@ def rle_counts(code: Any, where: str) -> tuple[tuple[int, int], bytes]:
     InputError for what is no code, and for counts that do not fill the picture, which pycocotools would not notice.
     """
     if isinstance(code, list) and code:
-        found = [rle_counts(one, where) for one in code]
+        found = [_one_code(one, where) for one in code]
+        if any(size != found[0][0] for size, _ in found):
+            raise InputError(f"{where}: expected codes of one size, got {sorted({size for size, _ in found})}")
         merged = coco.merge([{"size": list(size), "counts": counts} for size, counts in found])
         return found[0][0], merged["counts"]
-    if not isinstance(code, Mapping):
-        raise InputError(f'{where}: expected {{"size": [h, w], "counts": ...}} or null, got {str(code)[:60]}')
-    try:
-        h, w = (int(side) for side in code["size"])
-        counts = code["counts"]
-        if isinstance(counts, Sequence) and not isinstance(counts, str):
-            runs = [int(run) for run in counts]
-            counts = coco.frPyObjects({"size": [h, w], "counts": runs}, h, w)["counts"] if min(runs) >= 0 else b""
-        else:
-            counts = counts.encode("ascii")
-            runs = run_lengths(counts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f'{where}: expected {{"size": [h, w], "counts": ...}} or null, got {str(code)[:60]}'
-        ) from error
-    if min(runs, default=-1) < 0 or sum(runs) != h * w or h * w == 0:
-        raise InputError(f"{where}: expected runs of {h * w} pixels in all, for {w}x{h}; got {sum(runs)}")
-    return (h, w), counts
+    return _one_code(code, where)
 
 
-def run_lengths(counts: bytes) -> list[int]:
-    """The runs of compressed counts (5 bits a character; from the fourth on, the difference to the last but one)."""
-    runs: list[int] = []
-    value = shift = 0
-    for char in counts:
-        char -= 48
-        value |= (char & 31) << shift
-        shift += 5
-        if not char & 32:
-            if char & 16:
-                value -= 1 << shift
-            runs.append(value + runs[-2] if len(runs) > 2 else value)
-            value = shift = 0
-    return runs
+def _one_code(code: Any, where: str) -> tuple[tuple[int, int], bytes]:
+    if not isinstance(code, Mapping) or not {"size", "counts"} <= set(code):
+        raise InputError(f'{where}: expected {{"size": [h, w], "counts": ...}} or null, got {brief(code)}')
+    size = checked_size(code["size"], f"{where}, size")
+    return size, checked_code(code["counts"], size, where)
 
 
 def masks_folder(root: Path, *names: Any) -> Path:
