@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt64
 
 from revseg.errors import InputError
-from revseg.rle import decoded, running_sums
+from revseg.rle import decoded
 
 Bitmap = UInt64[np.ndarray, "_ _ _"]
 _WORD = np.dtype("<u8")  # the byte order in which packed bytes are words
@@ -179,14 +179,16 @@ _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 def _runs(counts: Sequence[bytes], pixels: int) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"]]:
     """(mask, first pixel) of every run but each mask's first and those that start at its end."""
-    owner, numbers = decoded(counts)
-    stops = running_sums(numbers, owner)
-    whole = np.zeros(len(counts), np.int64)
-    whole[owner] = stops  # the last one of each mask stays
-    wrong = np.flatnonzero(whole != pixels)
+    numbers, per_mask = decoded(counts)
+    ends = np.cumsum(per_mask)
+    total = np.concatenate([[0], np.cumsum(numbers)])
+    before = total[ends - per_mask]
+    wrong = np.flatnonzero(total[ends] - before != pixels)
     if len(wrong) or (numbers < 0).any():
         raise InputError(
             f"expected run-length counts of {pixels} pixels, got {counts[int(wrong[0]) if len(wrong) else 0][:40]!r}"
         )
+    owner = np.repeat(np.arange(len(counts)), per_mask)
+    stops = total[1:] - before[owner]
     keep = stops < pixels
     return owner[keep], stops[keep]

@@ -23,7 +23,7 @@ MAX_PIXELS = 1 << 28  # of one picture; 16K video, the largest that codecs know,
 MAX_CODE = 1 << 26  # characters of one code
 MAX_FRAMES = 1 << 24  # of one video: more than a week at 24 a second
 _DIGITS = 7  # of one number: 35 bits, enough for differences of MAX_PIXELS, and their sums stay within 64
-_BATCH = 1 << 20  # characters decoded at a time
+_BATCH = 1 << 15  # characters decoded at a time: what stays in the processor's cache
 _coco_any: Any = _coco  # its type stubs know neither bytes nor lists
 
 
@@ -58,55 +58,64 @@ def _checked(codes: Sequence[Any], size: tuple[int, int], where: Callable[[int],
     first = {code: i for i, code in reversed(list(enumerate(given)))}
     mended: dict[bytes, bytes] = {}
     for batch in _batches(list(first)):
-        owner, runs = decoded(batch)
-        wrong = _wrong(owner, runs, len(batch), size[0] * size[1])
+        runs, counts = decoded(batch)
+        wrong = _wrong(runs, counts, size[0] * size[1])
         if len(wrong):
             place, code = min((first[batch[i]], batch[i]) for i in wrong.tolist())
             raise _refused(code.decode("latin-1"), size, where(place))
-        inner = np.flatnonzero((runs == 0) & (np.diff(owner, prepend=-1) == 0))
-        for i in np.unique(owner[inner]).tolist():
-            mended[batch[i]] = _joined(runs[owner == i], size)
+        stops = np.cumsum(counts)
+        inner = np.setdiff1d(np.flatnonzero(runs == 0), stops - counts)
+        for i in np.unique(np.searchsorted(stops, inner, "right")).tolist():
+            mended[batch[i]] = _joined(runs[stops[i] - counts[i] : stops[i]], size)
     return [mended.get(code, code) for code in given]
 
 
-def decoded(codes: Sequence[bytes]) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"]]:
-    """(code, pixels) of every run of compressed codes. Unchecked, but for what is no code at all: -1 pixels there."""
-    text = np.frombuffer(b"".join(codes), np.uint8).astype(np.int64) - 48
-    lengths = np.array([len(code) for code in codes], np.int64)
-    last = (text & 32) == 0
-    final = np.cumsum(lengths)[lengths > 0] - 1
-    unended = final[~last[final]]
+def decoded(codes: Sequence[bytes]) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " c"]]:
+    """The runs of compressed codes, and how many each has. Unchecked, but for what is no code at all: -1 pixels there.
+
+    Nothing but whole arrays one after the other: a results file holds tens of millions of these characters.
+    """
+    text = np.frombuffer(b"".join(codes), np.uint8) - np.uint8(48)
+    stops = np.cumsum([len(code) for code in codes], dtype=np.int64)
+    last = text < 32
+    unended = np.array([stop - 1 for stop in stops.tolist() if stop and not last[stop - 1]], np.int64)
     last[unended] = True
     ends = np.flatnonzero(last)
-    begins = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
-    digit = np.arange(len(text)) - np.repeat(begins, ends - begins + 1)
-    bad = np.zeros(len(text), bool)
-    bad[unended] = True
-    bad |= (text < 0) | (text > 63) | (digit >= _DIGITS)
-    values = np.add.reduceat((text & 31) << 5 * np.minimum(digit, _DIGITS), begins) if len(ends) else text[:0]
-    values -= np.where(text[ends] & 16, np.int64(1) << 5 * np.minimum(digit[ends] + 1, _DIGITS), 0)
-    per_code = np.diff(np.concatenate([[0], np.cumsum(last)])[np.concatenate([[0], np.cumsum(lengths)])])
-    owner = np.repeat(np.arange(len(codes)), per_code)
-    order = np.arange(len(values)) - (np.cumsum(per_code) - per_code)[owner]
-    for odd in (0, 1):  # numbers 1, 3, 5, ... are one chain of differences, 2, 4, 6, ... the other
-        chain = np.flatnonzero((order > 0) & (order % 2 == odd))
-        values[chain] = running_sums(values[chain], owner[chain])
-    if bad.any():
-        values[np.logical_or.reduceat(bad, begins)] = -1
-    return owner, values
+    digits = np.diff(ends, prepend=-1)
+    begins, most = ends - digits + 1, int(digits.max(initial=0))
+    values = (text[begins] & 31).astype(np.int64)
+    for digit in range(1, min(most, _DIGITS)):
+        more = np.flatnonzero(digits > digit)
+        values[more] |= (text[begins[more] + digit] & 31).astype(np.int64) << 5 * digit
+    values -= (text[ends] >> 4 & 1).astype(np.int64) << 5 * np.minimum(digits, _DIGITS)
+    counts = np.diff(np.searchsorted(ends, stops), prepend=0)
+    runs = _with_differences(values, counts)
+    if most > _DIGITS or len(unended) or text.max(initial=0) > 63:
+        bad = (text > 63) | np.isin(np.arange(len(text)), unended)
+        runs[np.logical_or.reduceat(bad, begins) | (digits > _DIGITS)] = -1
+    return runs, counts
+
+
+def _with_differences(values: Int64[np.ndarray, " r"], counts: Int64[np.ndarray, " c"]) -> Int64[np.ndarray, " r"]:
+    """From a code's fourth number on, each is added to the one two before: two sums that start anew with each code."""
+    stops = np.cumsum(counts)
+    starts = stops - counts
+    found = np.empty_like(values)
+    for side in (0, 1):  # every other number of all codes
+        sums = np.cumsum(np.concatenate([[0], values[side::2]]))  # sums[k]: before the k-th of this side
+        before = sums[
+            np.minimum((starts - side) // 2 + 1, len(sums) - 1)
+        ]  # up to the code's first number, which takes no part
+        held = (stops - side + 1) // 2 - (starts - side + 1) // 2
+        found[side::2] = sums[1:] - np.repeat(before, held)
+    firsts = starts[counts > 0]
+    found[firsts] = values[firsts]
+    return found
 
 
 def run_lengths(code: bytes) -> list[int]:
     """The runs of one compressed code, unchecked."""
-    return decoded([code])[1].tolist()
-
-
-def running_sums(values: Int64[np.ndarray, " r"], owner: Int64[np.ndarray, " r"]) -> Int64[np.ndarray, " r"]:
-    """Sums that start anew with each owner; owners are sorted."""
-    total = np.cumsum(values)
-    first = np.flatnonzero(np.diff(owner, prepend=-1))
-    before = total[first] - values[first]
-    return total - np.repeat(before, np.diff(np.append(first, len(owner))))
+    return decoded([code])[0].tolist()
 
 
 def brief(value: Any, most: int = 60) -> str:
@@ -156,13 +165,13 @@ def _joined(runs: Int64[np.ndarray, " r"], size: tuple[int, int]) -> bytes:
     return _coco_any.frPyObjects({"size": list(size), "counts": kept}, *size)["counts"]
 
 
-def _wrong(
-    owner: Int64[np.ndarray, " r"], runs: Int64[np.ndarray, " r"], count: int, pixels: int
-) -> Int64[np.ndarray, " w"]:
+def _wrong(runs: Int64[np.ndarray, " r"], counts: Int64[np.ndarray, " c"], pixels: int) -> Int64[np.ndarray, " w"]:
     """The codes whose runs are not those of a picture."""
-    whole = np.zeros(count, np.int64)
-    np.add.at(whole, owner, np.where((runs < 0) | (runs > pixels), np.int64(-1) << 40, runs))
-    return np.flatnonzero(whole != pixels)
+    stops = np.cumsum(counts)
+    total = np.concatenate([[0], np.cumsum(runs)])
+    wrong = total[stops] - total[stops - counts] != pixels
+    wrong[np.searchsorted(stops, np.flatnonzero((runs < 0) | (runs > pixels)), "right")] = True
+    return np.flatnonzero(wrong)
 
 
 def _batches(codes: Sequence[bytes]) -> Iterable[list[bytes]]:

@@ -93,8 +93,10 @@ def test_right_codes_are_left_as_they_are(rows: list[list[bool]]) -> None:
     codes = [encode(mask) for mask in masks]
     assert checked_codes(codes, (3, 4)) == codes
     assert checked_codes([code.decode() for code in codes], (3, 4)) == codes
-    owner, runs = decoded(codes)
-    assert [runs[owner == i].tolist() for i in range(len(codes))] == [run_lengths(code) for code in codes]
+    runs, counts = decoded(codes)
+    assert [part.tolist() for part in np.split(runs, np.cumsum(counts)[:-1])] == [run_lengths(code) for code in codes]
+    for mask, code in zip(masks, codes, strict=True):
+        assert (np.repeat(np.arange(len(run_lengths(code))) % 2, run_lengths(code)) == mask.T.ravel()).all()
 
 
 def test_codes_of_several_sizes_are_not_joined() -> None:
