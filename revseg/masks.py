@@ -211,7 +211,7 @@ def _checked_scores(scores: Any, shape: tuple[int, int], where: str) -> Float32[
     """Confidences from outside; none stand for 1 everywhere."""
     expected = f"{where}: expected {shape[0]} lists of {shape[1]} numbers"
     if scores == [] or scores == ():
-        return np.zeros((0, 0), np.float32)
+        return np.ones(shape, np.float32)
     if not isinstance(scores, list | tuple) or not all(isinstance(row, list | tuple) for row in scores):
         raise InputError(f"{expected}, got {brief(scores)}")
     if not all(type(v) in (int, float) and -1e9 <= v <= 1e9 for row in scores for v in row):  # NaN is not

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from revseg.datasets.layout import existing, expressions_of, inside, open_frames, read_videos
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
+from revseg.reading import read_text
 from revseg.types import Query, Sample
 from revseg.video import Video
 
@@ -149,7 +150,9 @@ def read_patterns(exclude: str | Sequence[str]) -> tuple[str, ...]:
     if not isinstance(exclude, str):
         return tuple(str(pattern) for pattern in exclude)
     if exclude.endswith(".txt"):
-        lines = existing(Path(exclude), "a list of ids to leave out").read_text("utf-8").splitlines()
+        lines = read_text(
+            existing(Path(exclude), "a list of ids to leave out"), "a list of ids to leave out"
+        ).splitlines()
         return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
     return (exclude,) if exclude else ()
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from revseg.datasets.annotations import object_number, png_track, rle_track
 from revseg.datasets.benchmark import check_root
-from revseg.datasets.layout import frame_files, inside, read_json
+from revseg.datasets.layout import frame_files, inside
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
+from revseg.reading import read_json
 from revseg.registry import register
 from revseg.types import Query, Sample
 from revseg.video import FolderReader, Video

@@ -1,12 +1,12 @@
 """Files of a benchmark: paths that stay below its root, JSON with clear errors, frame folders as videos."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError, VideoError
+from revseg.reading import read_json
 from revseg.video import FOLDER_FPS, FolderReader, Video, picture_files, read_picture, same_name
 
 
@@ -29,16 +29,6 @@ def existing(path: Path, what: str) -> Path:
     if not path.exists():
         raise InputError(f"{path}: expected {what}; there is no such file or folder")
     return path
-
-
-def read_json(path: Path, what: str) -> Any:
-    """The file's content; InputError naming the file when it is missing or no JSON."""
-    try:
-        return json.loads(existing(path, what).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: expected {what} as JSON: {error}") from error
 
 
 def read_videos(path: Path) -> dict[str, dict[str, Any]]:

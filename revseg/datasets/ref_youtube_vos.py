@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 from revseg.datasets.annotations import masks_folder, palette_track, png_track
 from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
-from revseg.datasets.layout import inside, read_json, read_videos
+from revseg.datasets.layout import inside, read_videos
 from revseg.errors import RevsegWarning
 from revseg.masks import MaskTrack
+from revseg.reading import read_json
 from revseg.registry import register
 from revseg.types import Sample
 from revseg.video import Video

@@ -105,6 +105,9 @@ def _train(plan: Plan, folder: Path, report: Callable[[str], None]) -> dict[str,
         output.write_text(mark, json.dumps(record, indent=2, default=str) + "\n", overwrite=True)
         report(f"trained in {time.perf_counter() - began:.0f} s")
     rows = read_log(place / "log.jsonl")
+    columns = ("seconds/rollout", "seconds/update", "reward")
+    if not rows or not all(column in row for row in rows for column in columns):
+        raise InputError(f"{place}: expected the log of a training run with {', '.join(columns)}; remove it and {mark}")
     seconds = [row["seconds/rollout"] + row["seconds/update"] for row in rows]
     tenth = max(1, len(rows) // 10)
     reward = [sum(row["reward"] for row in part) / tenth for part in (rows[:tenth], rows[-tenth:])]

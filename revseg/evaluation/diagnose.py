@@ -1,6 +1,5 @@
 """`diagnose`: names what goes wrong in an evaluation or a training run, with the evidence and where to look."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from revseg.evaluation.log_signatures import find_in_log
 from revseg.evaluation.results import FORMAT, Results, shards
 from revseg.evaluation.signatures import EXAMPLES, Signature, find_signatures
 from revseg.evaluation.stages import stages_of
+from revseg.reading import parse_json
+from revseg.rle import brief
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,9 @@ def _first(path: Path) -> dict[str, Any] | None:
         raise InputError(f"{path}: no such file; expected a results file or a run's log.jsonl")
     with path.open("rb") as file:
         line = file.readline()
-    try:
-        data = json.loads(line)
-    except ValueError:
-        data = None
+    data = parse_json(line, str(path), "JSON lines")
     if not isinstance(data, dict):
-        raise InputError(f"{path}: expected JSON lines, got {line[:60]!r}")
+        raise InputError(f"{path}: expected JSON lines, got {brief(line)}")
     return data
 
 

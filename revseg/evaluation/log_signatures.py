@@ -1,12 +1,12 @@
 """The failure signatures of a training log: what `revseg.training.health` warns of, over the whole run."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from revseg.evaluation.signatures import EXAMPLES, Example, Signature
+from revseg.reading import checked
 
 # What a warning starts with, the name it has here, and the columns of the log that tell.
 _KNOWN = (
@@ -91,12 +91,10 @@ def _look(said: str) -> str:
 
 
 def _samples(path: Path) -> dict[int, list[Mapping[str, Any]]]:
+    from revseg.evaluation.fields import SampleFields
+    from revseg.training.log import json_lines
+
     found: dict[int, list[Mapping[str, Any]]] = {}
-    if path.is_file():
-        for line in path.read_text("utf-8", "replace").splitlines():
-            try:
-                row = json.loads(line)
-                found.setdefault(int(row["step"]), []).append(row)
-            except (ValueError, TypeError, KeyError):  # a line that was being written when the run was stopped
-                continue
+    for number, (_, row) in enumerate(json_lines(path) if path.is_file() else [], 1):
+        found.setdefault(row["step"], []).append(checked(row, SampleFields, f"{path}: line {number}"))
     return found

@@ -12,15 +12,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from revseg import output
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
+from revseg.reading import checked, parse_json
+from revseg.rle import brief
 
 FORMAT, VERSION = "revseg-results", 1
-_HEAD = re.compile(rb'\{"index": (\d+), "failure": (null|")(crash:)?')
+_HEAD = re.compile(rb'\{"index": (\d{1,9}), "failure": (null|")(crash:)?')
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class Row:
     """
 
     data: Mapping[str, Any]
+    where: str = ""  # the file and the row, for errors
 
     def __repr__(self) -> str:
         return f"Row({self.index}, {self.video!r}, {self.query!r}, {self.failure or self.data.get('status')})"
@@ -85,14 +89,18 @@ class Row:
     def _query(self) -> Mapping[str, Any]:
         return self.data.get("query") or self._listed.get("query") or {}
 
-    @property
+    @cached_property
     def masks(self) -> MaskTrack | None:
-        """The prediction on every frame; None after a crash that prevented it."""
-        return _track(self.data.get("masks"))
+        """The prediction on every frame; None after a crash that prevented it. InputError when it is damaged."""
+        return self._track("masks")
 
-    @property
+    @cached_property
     def truth(self) -> MaskTrack | None:
-        return _track(self.data.get("truth"))
+        return self._track("truth")
+
+    def _track(self, key: str) -> MaskTrack | None:
+        data = self.data.get(key)
+        return None if data is None else MaskTrack.from_dict(data, f"{self.where}: {key}" if self.where else key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,15 +139,15 @@ class Results:
         return f"Results({str(self.path)!r}, {len(self)} of {self.samples} rows)"
 
     def __iter__(self) -> Iterator[Row]:
-        for line in self.lines():
-            yield Row(json.loads(line))
+        for (index, (file, _)), line in zip(self.places.items(), self.lines(), strict=True):
+            yield _row(line, file, index)
 
     def row(self, index: int) -> Row:
         """The row of one sample of the dataset, without reading the others. KeyError when it is not there yet."""
         place, start = self.places[index]
         with place.open("rb") as file:
             file.seek(start)
-            return Row(json.loads(file.readline()))
+            return _row(file.readline(), place, index)
 
     def lines(self) -> Iterator[bytes]:
         """The rows as they are on disk, each with its newline."""
@@ -219,11 +227,12 @@ def _open(path: Path) -> Results:
             else:
                 data = _parsed(line, file)
                 if data.get("format") == FORMAT:
-                    headers.append(data)
+                    headers.append(_checked(data, file))
                     continue
-                if not headers or not isinstance(data.get("index"), int):
+                if not headers or "index" not in data:
                     raise InputError(f"{file}: expected a results file of revseg: a header, then rows with an index")
-                index, crashed = data["index"], Row(data).crashed
+                row = _row(data, file, data["index"])
+                index, crashed = row.index, row.crashed
             if index not in found or (found[index][0] and not crashed):  # a sample that was tried again
                 found[index] = (crashed, file, start)
     if not headers:
@@ -232,8 +241,8 @@ def _open(path: Path) -> Results:
                 f"{path}: expected a results file of revseg, got {path.stat().st_size} bytes without a header"
             )
         raise FileNotFoundError(path)
-    largest = max(headers, key=lambda header: header.get("samples", 0))
-    return Results(path, _checked(largest, path), {i: found[i][1:] for i in sorted(found)})
+    largest = max(headers, key=lambda header: header["samples"])
+    return Results(path, largest, {i: found[i][1:] for i in sorted(found)})
 
 
 def _complete_lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -245,21 +254,26 @@ def _complete_lines(file: Path) -> Iterator[tuple[int, bytes]]:
             start += len(line)
 
 
+def _row(line: bytes | Mapping[str, Any], file: Path, index: Any) -> Row:
+    """A line, or what was read of it, as a row all of whose fields are what they should be, but for the masks."""
+    from revseg.evaluation.fields import RowFields
+
+    where = f"{file}: row {brief(index)}"
+    data = _parsed(line, file) if isinstance(line, bytes) else line
+    return Row(checked(data, RowFields, where), where)
+
+
 def _parsed(line: bytes, file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{file}: expected one JSON object a line, got {line[:60]!r}") from error
+    data = parse_json(line, str(file), "one JSON object a line")
     if not isinstance(data, dict):
-        raise InputError(f"{file}: expected one JSON object a line, got {line[:60]!r}")
+        raise InputError(f"{file}: expected one JSON object a line, got {brief(line)}")
     return data
 
 
-def _checked(header: dict[str, Any], path: Path) -> dict[str, Any]:
-    if header.get("version") != VERSION or not isinstance(header.get("samples"), int):
-        raise InputError(f"{path}: expected version {VERSION} of the format, got {header.get('version')!r}")
+def _checked(header: dict[str, Any], file: Path) -> dict[str, Any]:
+    from revseg.evaluation.fields import HeaderFields
+
+    if header.get("version") != VERSION:
+        raise InputError(f"{file}: expected version {VERSION} of the format, got {brief(header.get('version'))}")
+    checked(header, HeaderFields, f"{file}: header")
     return header
-
-
-def _track(data: Mapping[str, Any] | None) -> MaskTrack | None:
-    return None if data is None else MaskTrack.from_dict(data)

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 from revseg.errors import InputError, OutputError
 from revseg.evaluation.results import Results, to_line
+from revseg.rle import brief
 
 
 @contextlib.contextmanager
@@ -58,9 +59,9 @@ def check_same_run(results: Results, header: Mapping[str, Any]) -> None:
 
 def _brief(held: Any, asked: Any) -> str:
     if isinstance(held, Mapping) and isinstance(asked, Mapping):
-        keys = [k for k in {**held, **asked} if held.get(k) != asked.get(k)]
-        return f"{ ({k: held.get(k) for k in keys}) }, now { ({k: asked.get(k) for k in keys}) }"
-    return f"{held!r}, now {asked!r}"
+        keys = [k for k in {**held, **asked} if held.get(k) != asked.get(k)][:8]
+        held, asked = ({k: side.get(k) for k in keys} for side in (held, asked))
+    return f"{brief(held, 300)}, now {brief(asked, 300)}"
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

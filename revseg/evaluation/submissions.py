@@ -23,10 +23,12 @@ from revseg import output
 from revseg.errors import InputError, SpecError
 from revseg.evaluation.results import Results, Row
 from revseg.masks import MaskTrack
+from revseg.rle import brief
 
 ROOTS = {"ref_youtube_vos": "Annotations", "mevis": ""}
 _BAD = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # separators of other systems, drives, what some cannot store
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(10))}
+LONGEST = 255  # bytes in a file's name, on the systems of today
 _STAMP = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal results give equal archives
 
 
@@ -87,8 +89,10 @@ def safe_member(*parts: str) -> str:
     for part in parts:
         for step in part.split("/"):
             reserved = step.split(".")[0].casefold() in _DEVICES
+            if len(step.encode("utf-8", "replace")) > LONGEST:
+                raise InputError(f"{brief(part)} cannot be the name of a file: it has more than {LONGEST} bytes")
             if step in ("", ".", "..") or _BAD.search(step) or step != step.strip() or step.endswith(".") or reserved:
-                raise InputError(f"{part!r} cannot be the name of a file in an archive: it could land elsewhere")
+                raise InputError(f"{brief(part)} cannot be the name of a file in an archive: it could land elsewhere")
     return "/".join(parts)
 
 
@@ -102,7 +106,11 @@ def _names(row: Row, root: str) -> list[str]:
     video, meta = row.data.get("video"), row.meta
     if not video:
         raise InputError(f"row {row.index} could not be loaded ({row.failure}): evaluate again with retry")
-    frames = meta.get("frames", [f"{i:05d}" for i in range(video["frames"])])
+    frames = meta.get("frames")
+    if frames is None:
+        frames = [f"{i:05d}" for i in range(video["frames"])]
+    if not isinstance(frames, list) or not all(isinstance(frame, str | int) for frame in frames):
+        raise InputError(f"query {row.query!r}: expected meta['frames'] to be names of frames, got {brief(frames)}")
     if len(frames) != video["frames"]:
         raise InputError(f"query {row.query!r}: expected {video['frames']} names of frames, got {len(frames)}")
     folder = [root] if root else []

@@ -98,9 +98,11 @@ def find_data(results: Results, dataset: Any, root: str | Path | None) -> tuple[
         spec = {**options, "name": name, "root": str(root)}
     try:
         return build("dataset", spec), ""
-    except (RevsegError, OSError) as error:
-        if asked:
+    except Exception as error:  # options of a damaged file may be of any kind
+        if asked and isinstance(error, RevsegError | OSError):
             raise
+        if asked:
+            raise InputError(f"the dataset {str(spec)[:80]!r} cannot be opened: {error!r}"[:400]) from error
         return None, f"the dataset cannot be opened ({str(error)[:200]}): say where it lies with --root"
 
 

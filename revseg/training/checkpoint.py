@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent: everything a run needs to go on as if it had not been stopped."""
 
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def load_checkpoint(path: Path, model: Any, optimizers: Sequence[Any]) -> int:
     check_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        weights, step, parts = state["model"], int(state["step"]), list(state["optimizers"])
+        weights, step, parts = state["model"], operator.index(state["step"]), list(state["optimizers"])
         came = {name: tuple(value.shape) for name, value in weights.items()}
     except Exception as error:  # a damaged archive raises anything
         raise InputError(f"cannot go on from {path} ({type(error).__name__} {short(error)}): {_ANEW}") from error

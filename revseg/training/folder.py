@@ -9,7 +9,9 @@ from typing import Any
 
 from revseg.errors import InputError, OutputError
 from revseg.pipeline import ReVSeg
+from revseg.reading import read_json
 from revseg.registry import spec_of
+from revseg.rle import brief
 from revseg.spec import format_spec, parse_spec
 from revseg.training.config import TrainConfig
 
@@ -41,7 +43,7 @@ def claim(out: Path, settings: Mapping[str, Any], accelerator: Any) -> None:
     """Write train.json; InputError when `out` holds a run with other settings, or a model that is no run's."""
     record = out / "train.json"
     if record.is_file():
-        changes = changed(json.loads(record.read_text("utf-8")), settings)
+        changes = changed(_settings(record), settings)
         if changes:
             raise InputError(
                 f"{out} holds a run with other settings ({'; '.join(changes)}): choose another folder or remove it"
@@ -63,7 +65,19 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs, as "train.lr: 1e-06, now 1e-05", among the settings that a run may not change when it goes on."""
     before, now = _fixed(old), _fixed(new)
     names = sorted({*before, *now})
-    return [f"{n}: {before.get(n)}, now {now.get(n)}" for n in names if before.get(n) != now.get(n)]
+    return [f"{n}: {_told(before.get(n))}, now {_told(now.get(n))}" for n in names if before.get(n) != now.get(n)]
+
+
+def _settings(record: Path) -> dict[str, Any]:
+    held = read_json(record, "the settings of a training run")
+    tables = held if isinstance(held, dict) else {}
+    if not all(isinstance(tables.get(table), dict) for table in ("model", "train")):
+        raise InputError(f"{record}: expected the settings of a training run, got {brief(held)}")
+    return tables
+
+
+def _told(value: Any) -> str:
+    return str(value) if isinstance(value, int | float | None) else brief(value, 200).strip("'")
 
 
 def keep(model: ReVSeg, out: Path) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revseg.errors import MissingExtraError, OutputError
+from revseg.errors import InputError, MissingExtraError, OutputError
+from revseg.reading import parse_json
+from revseg.rle import brief
 from revseg.training.health import warnings_of
 from revseg.training.rollouts import Judged
 
@@ -72,8 +74,48 @@ def check_tracker(name: str | None) -> None:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a `log.jsonl`, up to a line that was being written when the run was stopped; null reads as NaN."""
-    return [{k: math.nan if v is None else v for k, v in row.items()} for _, row in _lines(Path(path))]
+    """The rows of a `log.jsonl`, up to a line that was being written when the run was stopped; null reads as NaN.
+
+    InputError, naming the line, for what is no log: each row has its "step", "warnings" are texts, all else is numbers.
+    """
+    rows = []
+    for number, (_, row) in enumerate(json_lines(Path(path)), 1):
+        for name, value in row.items():
+            if not _fits(name, value):
+                raise InputError(f"{path}: line {number}: {brief(name)}: expected a number or null, got {brief(value)}")
+        rows.append({k: math.nan if v is None else v for k, v in row.items()})
+    return rows
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name == "warnings":
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**15)
+
+
+def json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Each line of a run's log or samples, as it is and as its row, which has a "step"; a torn last line is left out.
+
+    InputError, naming the line, for a file that is missing or something else.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: expected the log of a training run: {error.strerror or error}") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        where = f"{path}: line {number}"
+        try:
+            row = parse_json(line, where, "a row of a training run's log")
+        except InputError:
+            if number == len(lines):  # it was being written
+                break
+            raise
+        step = row.get("step") if isinstance(row, dict) else None
+        if type(step) is not int or not 0 <= step < 10**9:
+            raise InputError(f"{where}: expected a row of a training run's log with its step, got {brief(row)}")
+        found.append((line.decode("utf-8-sig") + "\n", row))
+    return found
 
 
 def readable(judged: Judged, step: int, count: int = 4) -> list[dict[str, Any]]:
@@ -109,21 +151,17 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         raise OutputError(f"cannot write {path}: {error}; the run stops, its last checkpoint is whole") from error
 
 
-def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            found.append((line + "\n", json.loads(line)))
-        except ValueError:
-            break
-    return found
-
-
 def cut_rows(path: Path, start: int) -> list[dict[str, Any]]:
     """Drop what a stopped try wrote after its last checkpoint; the last rows that stay, without their warnings."""
     if not path.is_file():
         return []
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line for line, row in _lines(path) if row["step"] < start), "utf-8")
-    partial.replace(path)
+    text = "".join(line for line, row in json_lines(path) if row["step"] < start)
+    try:
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text, "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; make room and start again") from error
+    if path.name != "log.jsonl":
+        return []
     return [{name: value for name, value in row.items() if name != "warnings"} for row in read_log(path)[-RECENT:]]

@@ -1,7 +1,7 @@
 """ReVOS: referring, reasoning, and the mean of the two; pixel accuracy A and the three things called robustness R."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from revseg.evaluation.results import Row
 from revseg.evaluation.scores.expressions import j_f
 from revseg.evaluation.scores.pairs import Missing, Pair, pairs
 from revseg.evaluation.scores.table import QueryScore
+from revseg.rle import MAX_PIXELS, brief
 
 Robustness = Literal["paper", "legacy_01", "legacy_255"]
 TYPES = ("referring", "reasoning", "no target")
@@ -114,13 +115,17 @@ def _foreground(pair: Pair) -> np.ndarray:
     row = pair.row
     areas = row.meta.get("foreground_areas")
     truth = row.truth
-    if truth is None or not isinstance(areas, list) or len(areas) != len(truth):
+    if truth is None or not isinstance(areas, list) or len(areas) != len(truth) or not all(map(_is_area, areas)):
         raise InputError(
             f"query {row.query!r}: the legacy R needs meta['foreground_areas'], the pixels of all annotated objects on "
             "each frame of the truth; use robustness='paper'"
         )
     held = dict(zip(truth.frame_ids.tolist(), areas, strict=True))
     return np.array([held[frame] for frame in pair.truth.frame_ids.tolist()], np.float64)
+
+
+def _is_area(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= MAX_PIXELS
 
 
 def _type(row: Row) -> str:
@@ -130,5 +135,7 @@ def _type(row: Row) -> str:
     if isinstance(kind, int) and 0 <= kind < len(TYPES):
         return TYPES[kind]
     if kind not in TYPES:
-        raise InputError(f"query {row.query!r}: expected meta['type'] to be one of {', '.join(TYPES)}, got {kind!r}")
+        raise InputError(
+            f"query {row.query!r}: expected meta['type'] to be one of {', '.join(TYPES)}, got {brief(kind)}"
+        )
     return kind
