@@ -53,6 +53,18 @@ def read_text(path: Path, what: str) -> str:
         raise InputError(f"{path}: expected {what}: {error.strerror or error}") from error
 
 
+def well_formed(text: str) -> str:
+    """The text as Unicode can be written: halves of a surrogate pair that meet are joined, lone ones become U+FFFD.
+
+    Python reads such halves from JSON ("\\ud83d"), and from file names and arguments that are not UTF-8.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def checked(value: Any, kind: type[T], where: str) -> T:
     """The value, when it is of that type all through; InputError naming the first key that is not."""
     from pydantic import ValidationError

@@ -1,7 +1,10 @@
 """Whole or not at all, and nothing replaced unasked."""
 
 import errno
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,3 +150,104 @@ def test_files(tmp_path: Path) -> None:
         write_text(tmp_path / "deep", "x", overwrite=True)
     with pytest.raises(OutputError, match="not a folder"):
         write_text(place / "below.txt", "x")
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from revseg.output import fresh_file, fresh_folder
+make = {"folder": fresh_folder, "file": fresh_file}[sys.argv[1]]
+with make(sys.argv[2], overwrite=True) as part:
+    (part / "half.txt" if sys.argv[1] == "folder" else part).write_text("half")
+    print(part, flush=True)
+    time.sleep(60)
+"""
+
+
+def started(kind: str, path: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that is writing `path`, and its part."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDS, kind, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_a_killed_process_left_goes_at_the_next_run(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "result.txt"
+    first, part = started(kind, path)
+    second, other = started(kind, path)
+    assert part != other
+    killed(second)
+    assert part.exists()
+    assert other.exists()
+    write_text(tmp_path / "another.txt", "x")  # another output: nothing of it is touched
+    assert other.exists()
+    with fresh_file(path) as mine:
+        assert part.exists()  # of a living process
+        assert not other.exists()
+        mine.write_text("whole")
+    path.unlink()
+    killed(first)
+    make(path, "a.txt")
+    assert names(tmp_path) == ["another.txt", "result.txt"]
+
+
+def test_an_old_result_that_a_killed_process_set_aside_is_back(tmp_path: Path) -> None:
+    place = tmp_path / "result"
+    make(place, "old.txt")
+    process, part = started("folder", place)
+    killed(process)
+    place.rename(part.with_name(part.name + ".old"))  # what `_move_folder` does before it moves the new one
+    with pytest.raises(OutputError, match="exists"):
+        make(place, "new.txt")
+    assert names(place) == [MARK, "old.txt"]
+    assert names(tmp_path) == ["result"]
+
+
+def test_two_writers_of_one_process(tmp_path: Path) -> None:
+    with (
+        fresh_folder(tmp_path / "result", overwrite=True) as one,
+        fresh_folder(tmp_path / "result", overwrite=True) as two,
+    ):
+        write_text(one / "one.txt", "1")
+        write_text(two / "two.txt", "2")
+    assert names(tmp_path) == ["result"]
+    assert names(tmp_path / "result") == [MARK, "one.txt"]
+
+
+def test_hidden_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    theirs = [".result.part", ".result.abcd.part", ".result.revseg.part", ".result.revseg-x.part", ".result.lock"]
+    for name in theirs:
+        (tmp_path / name).write_text("precious")
+    make(tmp_path / "result", "a.txt")
+    assert names(tmp_path) == sorted([*theirs, "result"])
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "ü" * 200])
+def test_names_that_no_disk_takes(tmp_path: Path, name: str) -> None:
+    for refused in (lambda: check_folder(tmp_path / name), lambda: write_text(tmp_path / name, "x")):
+        with pytest.raises(OutputError, match="cannot write"):
+            refused()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 250, "ü" * 120, "a\nb", "caf\udce9", ".hidden", "a" * 100 + "." + "b" * 100, "a.part"]
+)
+def test_odd_names_that_a_disk_takes(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "x")
+    make(tmp_path / "below" / name, "a.txt")
+    assert names(tmp_path) == sorted([name, "below"])
+    assert names(tmp_path / "below") == [name]
+
+
+def test_text_that_is_no_unicode_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "half \ud83d, a pair \ud83d\ude00, a byte \udce9, é")
+    assert (tmp_path / "a.txt").read_bytes().decode("utf-8") == "half \ufffd, a pair \U0001f600, a byte \ufffd, é"
+    write_text(tmp_path / "a.json", json.dumps({"a": "\udce9"}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {"a": "\ufffd"}

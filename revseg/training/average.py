@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError
+from revseg.output import check_writable
 from revseg.registry import build
-from revseg.training.folder import check_no_model, check_writable, save_policy
+from revseg.training.folder import check_no_model, save_policy
 
 
 def average(policies: Mapping[str, float], out: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,6 @@ from revseg.registry import spec_of
 from revseg.rle import brief
 from revseg.spec import format_spec, parse_spec
 from revseg.training.config import TrainConfig
-
-
-def check_writable(out: Path) -> None:
-    """Make the folder; OutputError when it cannot be written into."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise OutputError(f"cannot write into {out}: {error}; choose a folder that can be written") from error
 
 
 def check_no_model(out: Path, what: str) -> None:

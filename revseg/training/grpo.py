@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revseg.errors import InputError
+from revseg.output import check_writable
 from revseg.pipeline import ReVSeg
 from revseg.registry import build
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
-from revseg.training.folder import check_writable, claim, keep, settings_of, spec_after
+from revseg.training.folder import claim, keep, settings_of, spec_after
 from revseg.training.log import Log, check_tracker
 from revseg.training.optim import descend, make_optimizers, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.training.prepare import autocast, check_objective, prepare, reference_of, trained
