@@ -5,6 +5,7 @@ usage, an unknown part among it; 3 an input that cannot be read or an output tha
 model could not be read (the results are written all the same, with empty masks).
 """
 
+import io
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from revseg.cli_prompts import given
 from revseg.cli_report import register_commands as register_reports
 from revseg.cli_train import register_command as register_training
 from revseg.errors import PartError, RevsegError, SpecError
+from revseg.output import is_full
 
 BUG, USAGE, BAD_INPUT, UNREADABLE_REPLY = 1, 2, 3, 4
 
@@ -138,8 +140,21 @@ def list_parts(
 
 
 def main() -> None:
-    """The entry point of the `revseg` command."""
-    app()
+    """The entry point of the `revseg` command. No terminal's encoding, and no full disk behind it, loses a result."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if not is_full(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has nowhere to go
+        typer.echo(f"revseg: cannot write the output: {error.strerror or error}", err=True)
+        sys.exit(BAD_INPUT)
 
 
 def _verdict(result: Any) -> str:

@@ -16,6 +16,7 @@ from revseg.output import fresh_file
 COLOURS = ("#ff3b6b", "#12b5cb", "#f9ab00", "#7cb342", "#9c6ade", "#ff7043", "#5c8df6", "#c0ca33")
 TINT = 0.5  # share of the colour inside a mask
 KEYFRAME = "#f9ab00"
+RATES = (0.01, 1000.0)  # frames a second that an MP4 is written at
 
 
 def colour(index: int) -> tuple[int, int, int]:
@@ -118,8 +119,8 @@ def write_video(
     import av
     from av.error import FFmpegError
 
-    if not 0.01 <= fps <= 1000:
-        raise InputError(f"expected fps in 0.01..1000, got {fps}")
+    if not RATES[0] <= fps <= RATES[1]:
+        raise InputError(f"expected fps in {RATES[0]:g}..{RATES[1]:g}, got {fps}")
     codec = next((name for name in ("libx264", "libopenh264") if name in av.codecs_available), None)
     if codec is None:
         raise OutputError(f"cannot write {path}: this build of PyAV has no H.264 encoder; pip install av")

@@ -235,15 +235,18 @@ def _move_folder(part: Path, path: Path) -> None:
     shutil.rmtree(aside)
 
 
+def is_full(error: OSError) -> bool:
+    """True for what the disk is to blame for: no room, a quota, a limit on a file's size, a fault."""
+    return error.errno in _FULL
+
+
 @contextlib.contextmanager
 def _disk(path: Path) -> Iterator[None]:
     """What the disk refuses becomes an OutputError that names the output; other errors pass."""
     try:
         yield
     except OSError as error:
-        refused = error.errno in _FULL or (
-            error.filename is not None and Path(str(error.filename)).parent == path.parent
-        )
+        refused = is_full(error) or (error.filename is not None and Path(str(error.filename)).parent == path.parent)
         if isinstance(error, OutputError) or not refused:
             raise
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

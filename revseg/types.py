@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from revseg.masks import MaskTrack
+from revseg.reading import well_formed
 from revseg.video import Video
 
 if TYPE_CHECKING:
@@ -62,10 +63,13 @@ class Clip:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked; nothing else."""
+    """What is asked; nothing else. A text that is no Unicode is made so: `well_formed`."""
 
     id: str
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", well_formed(self.text))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +127,17 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """What a policy answers: text, and for policies that can be trained the sampled tokens and their log-probs."""
+    """What a policy answers: text, and for policies that can be trained the sampled tokens and their log-probs.
+
+    A text that is no Unicode, such as half a surrogate pair out of a server's JSON, is made so: `well_formed`.
+    """
 
     text: str
     token_ids: Int64[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, np.int64))
     logprobs: Float32[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", well_formed(self.text))
 
 
 @dataclass(frozen=True, eq=False)

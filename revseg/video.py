@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from revseg.errors import InputError, VideoError
+from revseg.reading import well_formed
 
 FOLDER_FPS = 24.0  # frames a second of folders and arrays that come without a rate: DAVIS's and the cinema's
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -104,7 +105,7 @@ class Video:
         if not path.is_file():
             raise VideoError(f"{path}: no such file or folder; expected a video file or a folder of JPEG or PNG frames")
         reader = _file_reader(str(path), backend)
-        return Video(path.stem, reader.size, fps or reader.fps, len(reader), reader)
+        return Video(well_formed(path.stem), reader.size, fps or reader.fps, len(reader), reader)
 
 
 def _file_reader(path: str, backend: str) -> Any:
@@ -176,7 +177,9 @@ def _open_array(frames: np.ndarray, fps: float) -> Video:
 def _open_folder(folder: Path, fps: float) -> Video:
     paths = frame_paths(folder)
     height, width, _ = read_picture(paths[0]).shape
-    return Video(folder.resolve().name, (height, width), fps, len(paths), FolderReader(paths, (height, width)))
+    return Video(
+        well_formed(folder.resolve().name), (height, width), fps, len(paths), FolderReader(paths, (height, width))
+    )
 
 
 def picture_files(folder: Path) -> list[Path]:

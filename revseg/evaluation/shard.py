@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 from revseg.errors import InputError, OutputError
 from revseg.evaluation.results import Results, to_line
+from revseg.locks import give_back, hold
 from revseg.rle import brief
 
 
@@ -17,26 +18,37 @@ def shard(path: Path, rank: int, header: Mapping[str, Any]) -> Iterator[BinaryIO
     Raises OutputError when another process is writing it, or when the place cannot be written.
     """
     place = path.with_name(f"{path.name}.shard-{rank:04d}")
+    lock = hold(place.with_name(f"{place.name}.lock"), str(path))
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file = place.open("a+b")
-    except OSError as error:
-        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
-    with file:
-        _lock(file, path)
+        with _opened(place) as file:
+            first = file.readline()
+            if first != to_line(header):  # new, or a larger limit than before: the header of more samples counts
+                append(file, header)
+            yield file
+    finally:
+        give_back(lock)
+
+
+def _opened(place: Path) -> BinaryIO:
+    """Open at its start for reading and at its end for writing, without a torn last line.
+
+    Unbuffered, so that what could not be written is not tried again when the file is closed.
+    """
+    try:
+        file: Any = place.open("a+b", buffering=0)
         _cut_torn_line(file)
         file.seek(0)
-        first = file.readline()
-        if first != to_line(header):  # new, or a larger limit than before: the header of more samples counts
-            append(file, header)
-        yield file
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+    return file
 
 
 def append(file: BinaryIO, data: Mapping[str, Any]) -> None:
     """One line, handed to the operating system at once."""
+    left = memoryview(to_line(data))
     try:
-        file.write(to_line(data))
-        file.flush()
+        while left:
+            left = left[file.write(left) :]
     except OSError as error:
         raise OutputError(f"cannot write {file.name}: {error.strerror or error}; run again to continue") from error
 
@@ -78,14 +90,3 @@ def _cut_torn_line(file: BinaryIO) -> None:
     if position < end:
         file.truncate(position)
     file.seek(0, 2)
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs at once are then the user's to avoid
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise OutputError(f"another process is writing {path}: wait for it, or choose another file") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from revseg import output
-from revseg.draw import overlay, write_png, write_video
+from revseg.draw import RATES, overlay, write_png, write_video
 from revseg.masks import MaskTrack
 from revseg.progress import tracked
 from revseg.record import reasoning_record
@@ -37,7 +37,7 @@ def save(
 
     - `masks/00000.png` on: one 0/255 PNG per frame of the source; `masks/0/`, `masks/1/` ... with several objects;
     - `masks.json`: `MaskTrack.to_dict`, whose counts are COCO RLE as text;
-    - `overlay.mp4`: H.264 that a browser plays;
+    - `overlay.mp4`: H.264 that a browser plays, at the source's rate or the nearest that can be written;
     - `reasoning.json`: the conversation, the groundings, the rewards, and the specs that made it;
     - `reasoning.html`: the same to read.
 
@@ -49,7 +49,7 @@ def save(
         write_masks(result.masks, out / "masks", progress=progress)
         output.write_text(out / "masks.json", json.dumps(result.masks.to_dict()))
         frames = tracked(_painted(result, video), "writing the overlay", len(video), show=progress)
-        write_video(out / "overlay.mp4", frames, fps=video.fps)
+        write_video(out / "overlay.mp4", frames, fps=min(max(video.fps, RATES[0]), RATES[1]))
         record = reasoning_record(result, video, scores)
         output.write_text(out / "reasoning.json", json.dumps(record, indent=2, ensure_ascii=False, default=str))
         output.write_text(out / "reasoning.html", reasoning_page(result, video, truth=truth, scores=scores))

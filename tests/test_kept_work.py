@@ -1,0 +1,98 @@
+"""No finished work is thrown away: odd text, odd rates, narrow terminals, full disks, killed parents, second runs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import revseg
+from revseg.types import Query, Reply
+from revseg.video import Video
+
+BOX = ["--keyframe", "1", "--box", "3,3,20,20", "--tracker", "fill_box"]
+
+
+def command(*arguments: str | bytes, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """`revseg` in a process of its own, where the terminal's encoding and the file names' are real."""
+    code = "from revseg.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("fps", [0.005, 2000.0])
+def test_a_source_of_any_rate_has_its_overlay(tmp_path: Path, fps: float) -> None:
+    video = Video.open(np.zeros((4, 32, 32, 3), np.uint8), fps=fps)
+    model = revseg.ReVSeg(policy="random", tracker="fill_box", num_frames=2)
+    model.segment(video, "it").save(tmp_path / "out", video)
+    assert 0.01 <= Video.open(tmp_path / "out" / "overlay.mp4").fps <= 1000
+    assert json.loads((tmp_path / "out" / "reasoning.json").read_text())["video"]["fps"] == fps
+
+
+class Halves:
+    """A policy whose reply holds half a surrogate pair, as a server's JSON may."""
+
+    def reply(self, rollouts: Any, prompts: Any, *, sampling: Any) -> list[Reply]:
+        return [Reply('half \ud83d <answer>{"keyframe": 0, "description": "x \ud83d"}</answer>') for _ in prompts]
+
+
+def test_half_a_surrogate_pair_is_replaced(tmp_path: Path) -> None:
+    assert Query("a", "le caf\udce9").text == "le caf\ufffd"
+    assert Reply("\ud83d\ude00 \ud83d").text == "\U0001f600 \ufffd"
+    video = Video.open(np.zeros((4, 32, 32, 3), np.uint8))
+    result = revseg.ReVSeg(policy=Halves(), tracker="fill_box", num_frames=2).segment(video, "caf\udce9")
+    result.save(tmp_path / "out", video)
+    record = json.loads((tmp_path / "out" / "reasoning.json").read_text("utf-8"))
+    assert record["query"]["text"] == "caf\ufffd"
+    assert record["rounds"][0]["reply"].startswith("half \ufffd")
+    assert "half \ufffd" in (tmp_path / "out" / "reasoning.html").read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes there")
+def test_names_that_are_not_utf8(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    name = b"caf\xe9 \xff\n.mp4"
+    (tmp_path / os.fsdecode(name)).write_bytes(make_video("kept.mp4", 4).read_bytes())
+    done = command("segment", name, b"le caf\xe9", "--out", "out", *BOX, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "masks.json").exists()
+    done = command("segment", name, b"le caf\xe9", "--out", "more", "--json", *BOX, folder=tmp_path)
+    assert json.loads(done.stdout)["query"]["text"] == "le caf\ufffd"
+    done = command("segment", b"none\xe9.mp4", "it", "--out", b"out\xe9", *BOX, folder=tmp_path)
+    assert (done.returncode, b"Traceback" in done.stderr) == (3, False)
+
+
+def test_a_terminal_of_ascii_only(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    video, narrow = str(make_video("kept.mp4", 4)), {"PYTHONIOENCODING": "ascii", "LANG": "C", "LC_ALL": "C"}
+    out = tmp_path / "r\u00e9sultat \U0001f600"
+    for arguments in (
+        ("segment", video, "le café \U0001f600", "--out", str(out), *BOX),
+        ("segment", video, "le café", "--out", str(tmp_path / "other"), "--policy", "scripted:replies=['é']"),
+        ("list",),
+        ("report", str(tmp_path / "é.jsonl"), "--out", str(out)),
+    ):
+        done = command(*arguments, folder=tmp_path, **narrow)
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+    assert (out / "masks.json").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", [["list"], ["--version"], ["list", "--json"]])
+def test_a_full_disk_behind_stdout(arguments: list[str], tmp_path: Path) -> None:
+    code = "from revseg.cli import main; main()"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 3
+    assert done.stderr == "revseg: cannot write the output: No space left on device\n"
