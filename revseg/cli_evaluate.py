@@ -83,6 +83,8 @@ def score(
     if not rounding:
         options["rounding"] = False
     kind: Any = missing
+    if queries is not None:
+        output.check_file(queries, overwrite=overwrite)
     scores = run(Results.open(file), protocol, missing=kind, **options)
     if queries is not None:
         output.write_text(queries, scores.query_csv(), overwrite=overwrite)

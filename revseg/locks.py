@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file, which the system lets go when its holder ends, however it ends."""
+"""Processes beside each other: one at a time by a lock on a file, and no worker without the process it works for."""
 
 import contextlib
 from pathlib import Path
@@ -7,10 +7,34 @@ from typing import Any
 from revseg.errors import OutputError
 
 
+def end_with_parent() -> None:
+    """Let this process, a worker of `multiprocessing`, end at once when the one that started it does, even if killed.
+
+    A worker that goes on holds its GPU, its locks and its files, and nobody is left to ask for what it makes. What
+    the operating system closes for a process that dies is watched, so this works wherever `multiprocessing` does.
+    """
+    import multiprocessing
+    import multiprocessing.connection
+    import os
+    import threading
+
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        multiprocessing.connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
 def take(path: Path) -> Any:
     """The lock on the file `path`, which is made; None when another process holds it.
 
-    OSError when the file cannot be made, NotImplementedError on a disk that has no locks.
+    The system lets it go when its holder ends, however it ends. OSError when the file cannot be made,
+    NotImplementedError on a disk that has no locks.
     """
     from filelock import FileLock, Timeout
 

@@ -35,12 +35,13 @@ def check_folder(path: str | Path, *, overwrite: bool = False) -> None:
     path = _place(path)
     if path == Path.cwd():
         raise OutputError(f"{path} is the current folder: name a new one inside it")
+    _check_parent(path)
     if not path.is_dir():
-        _check_parent(path)
         if path.exists():
             raise OutputError(f"{path} exists and is not a folder: choose another place")
+        _probe(path)
         return
-    _check_parent(path)
+    _probe(path)
     held = {item.name for item in path.iterdir()}
     if not held:
         return
@@ -94,6 +95,14 @@ def fresh_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def check_file(path: str | Path, *, overwrite: bool = False) -> Path:
+    """The absolute path; OutputError when `fresh_file` would refuse it: call it before long work."""
+    path = _place(path)
+    _check_file(path, overwrite)
+    _probe(path)
+    return path
+
+
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
     """A UTF-8 text file, complete on the disk before it appears; what is no text is replaced, as `well_formed` does.
 
@@ -115,6 +124,16 @@ def check_writable(folder: Path) -> None:
         raise OutputError(f"cannot write into {folder}: {error}; choose a folder that can be written") from error
 
 
+def _probe(path: Path) -> None:
+    """Write a byte where `path` is to be, or its folder: what a disk allows is known only once it was asked."""
+    parent = _standing(path)
+    try:
+        with tempfile.TemporaryFile(dir=parent) as file:
+            file.write(b"1")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: nothing can be written in {parent}: {error.strerror}") from error
+
+
 def _place(path: str | Path) -> Path:
     """The absolute path; OutputError for a name that no disk takes."""
     try:
@@ -129,13 +148,19 @@ def _place(path: str | Path) -> Path:
 
 def _check_parent(path: Path) -> None:
     """The nearest folder that exists above `path` has to be one that can be written."""
-    parent = path.parent
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
+    parent = _standing(path)
     if not parent.is_dir():
         raise OutputError(f"cannot write {path}: {parent} is not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}: no permission to write in {parent}")
+
+
+def _standing(path: Path) -> Path:
+    """The nearest thing that exists above `path`."""
+    parent = path.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    return parent
 
 
 def _check_file(path: Path, overwrite: bool) -> None:

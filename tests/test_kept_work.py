@@ -1,9 +1,12 @@
 """No finished work is thrown away: odd text, odd rates, narrow terminals, full disks, killed parents, second runs."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,9 @@ import numpy as np
 import pytest
 
 import revseg
+from revseg.errors import OutputError
+from revseg.evaluation import evaluate
+from revseg.output import check_folder
 from revseg.types import Query, Reply
 from revseg.video import Video
 
@@ -96,3 +102,73 @@ def test_a_full_disk_behind_stdout(arguments: list[str], tmp_path: Path) -> None
         )
     assert done.returncode == 3
     assert done.stderr == "revseg: cannot write the output: No space left on device\n"
+
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+import revseg
+from revseg.evaluation import evaluate
+
+def slow(video, groundings):
+    Path(os.environ["SEEN"], str(os.getpid())).touch()
+    time.sleep(300)
+
+if __name__ == "__main__":
+    model = revseg.ReVSeg(policy="oracle", tracker=f"{__file__}:slow", num_frames=2)
+    evaluate(model, "shapes:size=9,frames=4,height=32,width=32", sys.argv[1], workers=2, progress=False)
+"""
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_workers_end_with_a_killed_parent_and_leave_no_lock(tmp_path: Path) -> None:
+    script, seen, out = tmp_path / "slow.py", tmp_path / "seen", tmp_path / "r.jsonl"
+    script.write_text(SLOW)
+    seen.mkdir()
+    parent = subprocess.Popen([sys.executable, str(script), str(out)], env={**os.environ, "SEEN": str(seen)})
+    try:
+        until(lambda: len(list(seen.iterdir())) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    workers = [item.name for item in seen.iterdir()]
+    until(lambda: not any(alive(pid) for pid in workers), 20)
+    model = revseg.ReVSeg(policy="oracle", tracker="fill_box", num_frames=2)
+    (tmp_path / "r.jsonl.shard-0000").unlink()
+    (tmp_path / "r.jsonl.shard-0001").unlink()
+    done = evaluate(model, "shapes:size=2,frames=4,height=32,width=32", out, progress=False)
+    assert done.finished
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, monkeypatch: Any) -> None:
+    def never(*arguments: Any) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(revseg.ReVSeg, "resolved", never)
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file" / "r.jsonl", tmp_path, tmp_path / ("x" * 300), tmp_path / "a\0b"):
+        with pytest.raises(OutputError):
+            evaluate(revseg.ReVSeg(), "shapes:size=1", out)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(OutputError, match="No space left"):
+        evaluate(revseg.ReVSeg(), "shapes:size=1", tmp_path / "r.jsonl")
+    with pytest.raises(OutputError, match="No space left"):
+        check_folder(tmp_path / "new")
+
+
+def full(*arguments: Any, **options: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")

@@ -9,11 +9,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from revseg.errors import InputError, OutputError, RevsegError
+from revseg import output
+from revseg.errors import InputError, RevsegError
 from revseg.evaluation.header import make_header
 from revseg.evaluation.results import Results, merge, shards
 from revseg.evaluation.rows import build_parts, make_rows
 from revseg.evaluation.shard import append, check_same_run, shard
+from revseg.locks import end_with_parent
 from revseg.pipeline import ReVSeg
 from revseg.progress import tracked
 from revseg.registry import build
@@ -64,9 +66,7 @@ def evaluate(
         raise InputError(
             f"expected workers and batch of 1 or more and no negative limit; got {workers}, {batch}, {limit}"
         )
-    path = Path(out).resolve()
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; expected the name of a file")
+    path = output.check_file(out, overwrite=True)
     rank, world = _place_in_job() if workers == 1 else (0, workers)
     if retry and workers == 1 and world > 1:
         raise InputError("with several ranks crashed samples cannot be tried again safely: use one, or workers=N")
@@ -131,7 +131,8 @@ def _spawn(job: _Job, workers: int) -> None:
     """One process a worker, each in a pool of its own, so that one that is killed takes no other with it."""
     specs = {field.name: getattr(job.model, field.name) for field in fields(ReVSeg)}
     plain = _Job(ReVSeg(**specs), job.dataset, job.out, job.limit, job.batch, job.retry, False)  # without built parts
-    pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(workers)]
+    context = get_context("spawn")
+    pools = [ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) for _ in range(workers)]
     try:
         pending = {pool.submit(_child, plain, rank, workers): rank for rank, pool in enumerate(pools)}
         _join(pending, job)

@@ -1,18 +1,30 @@
 """A run's folder: checked before any work, with the settings inside; at the end, the trained weights."""
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError, OutputError
+from revseg.locks import give_back, hold
 from revseg.pipeline import ReVSeg
 from revseg.reading import read_json
 from revseg.registry import spec_of
 from revseg.rle import brief
 from revseg.spec import format_spec, parse_spec
 from revseg.training.config import TrainConfig
+
+
+@contextlib.contextmanager
+def alone(out: Path, accelerator: Any) -> Iterator[None]:
+    """The run's folder is this run's while the block lasts; OutputError when another process trains there."""
+    lock = hold(out / ".lock", f"the training run in {out}") if accelerator.is_main_process else None
+    try:
+        yield
+    finally:
+        give_back(lock)
 
 
 def check_no_model(out: Path, what: str) -> None:

@@ -16,7 +16,7 @@ from revseg.pipeline import ReVSeg
 from revseg.registry import build
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
-from revseg.training.folder import claim, keep, settings_of, spec_after
+from revseg.training.folder import alone, claim, keep, settings_of, spec_after
 from revseg.training.log import Log, check_tracker
 from revseg.training.optim import descend, make_optimizers, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.training.prepare import autocast, check_objective, prepare, reference_of, trained
@@ -47,38 +47,39 @@ def train(
     KL is the policy as it is handed over.
 
     InputError when `out` holds a run with other settings, or the policy, the dataset or the objective cannot be used;
-    OutputError when `out` cannot be written.
+    OutputError when `out` cannot be written, or another process trains there.
     """
     import torch
 
     config, out, asked = config or TrainConfig(), Path(out), model
     objective, samples, accelerator = begin(dataset, out, config)
-    torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
-    model = model.replace(policy=model.policy, sampling=config.sampling).resolved()
-    policy: Any = model.built_policy
-    prepare(policy, config)
-    claim(out, settings_of(model, dataset, config), accelerator)
-    reference = reference_of(policy, config) if objective.beta > 0 else None
-    optimizers = make_optimizers(policy.model, config.optimizer, config.lr, config.weight_decay)
-    start = load_checkpoint(out / "checkpoint.pt", policy.model, optimizers)
-    with Log(out, accelerator, start) as log:
-        for step in range(start, config.steps):
-            began = time.perf_counter()
-            judged = judge(model, samples, config, step, accelerator)
-            held = time.perf_counter()
-            scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup, decay=config.decay))
-            losses = update(policy, objective, reference, judged, config, accelerator)
-            norm = descend(optimizers, trained(policy), config.grad_clip)
-            row = {"step": step, **figures(judged, policy), **losses, "grad_norm": norm}
-            row |= {"seconds/rollout": held - began, "seconds/update": time.perf_counter() - held}
-            row["seconds/token"] = (held - began) / max(1, judged.tokens)
-            row = log.add(row, judged if step % config.samples_every == 0 else None)
-            if accelerator.is_main_process:
-                report(row)
-                if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-                    save_checkpoint(out / "checkpoint.pt", policy.model, optimizers, step + 1)
-    if accelerator.is_main_process:
-        keep(model, out)
+    with alone(out, accelerator):
+        torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
+        model = model.replace(policy=model.policy, sampling=config.sampling).resolved()
+        policy: Any = model.built_policy
+        prepare(policy, config)
+        claim(out, settings_of(model, dataset, config), accelerator)
+        reference = reference_of(policy, config) if objective.beta > 0 else None
+        optimizers = make_optimizers(policy.model, config.optimizer, config.lr, config.weight_decay)
+        start = load_checkpoint(out / "checkpoint.pt", policy.model, optimizers)
+        with Log(out, accelerator, start) as log:
+            for step in range(start, config.steps):
+                began = time.perf_counter()
+                judged = judge(model, samples, config, step, accelerator)
+                held = time.perf_counter()
+                scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup, decay=config.decay))
+                losses = update(policy, objective, reference, judged, config, accelerator)
+                norm = descend(optimizers, trained(policy), config.grad_clip)
+                row = {"step": step, **figures(judged, policy), **losses, "grad_norm": norm}
+                row |= {"seconds/rollout": held - began, "seconds/update": time.perf_counter() - held}
+                row["seconds/token"] = (held - began) / max(1, judged.tokens)
+                row = log.add(row, judged if step % config.samples_every == 0 else None)
+                if accelerator.is_main_process:
+                    report(row)
+                    if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                        save_checkpoint(out / "checkpoint.pt", policy.model, optimizers, step + 1)
+        if accelerator.is_main_process:
+            keep(model, out)
     accelerator.wait_for_everyone()
     return asked.replace(policy=spec_after(asked.policy, out))
 

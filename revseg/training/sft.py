@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from revseg import output
 from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.rollout.inputs import base_model
 from revseg.training.expert import Expert
+from revseg.training.folder import save_policy
 from revseg.training.optim import muon_and_adamw
 from revseg.training.supervised import Report, run_steps
 from revseg.types import Dataset, Rollout, Sample
@@ -112,8 +114,8 @@ def sft(
     policy.model.eval()
     policy.defaults = {**policy.defaults, "rounds": config.rounds, "sampler": config.sampler}
     policy.defaults |= {"num_frames": config.num_frames}
-    policy.save(str(folder))
-    (folder / "config.sft.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    save_policy(policy, folder, "the run goes on from its last checkpoint")
+    output.write_text(folder / "config.sft.json", json.dumps(asdict(config), indent=2) + "\n", overwrite=True)
 
 
 def batch(

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from revseg.output import check_writable
 from revseg.training.ahead import prepared
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
+from revseg.training.folder import alone
 from revseg.training.log import append_rows, cut_rows
 from revseg.training.optim import descend, scale_rates, sum_over_processes, warmup_then_root
 
@@ -47,24 +49,25 @@ def run_steps(
 
     # unless told, torchrun's processes stay alone
     accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
-    folder.mkdir(parents=True, exist_ok=True)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    start = load_checkpoint(folder / "checkpoint.pt", model, optimizers)
-    if accelerator.is_main_process:
-        cut_rows(folder / "log.jsonl", start)
-    mine, steps = slice(accelerator.process_index, None, accelerator.num_processes), range(start, pace.steps)
-    began = time.perf_counter()
-    for step, batch in zip(steps, prepared(lambda step: make(step, mine), steps, pace.workers), strict=True):
-        scale_rates(optimizers, warmup_then_root(step, pace.steps, pace.warmup))
-        row = {"step": step, **learn(batch, accelerator)}
-        if accelerator.num_processes > 1:
-            sum_over_processes(parameters, accelerator)
-        row["grad_norm"] = descend(optimizers, parameters, 1.0)
-        row["seconds"] = time.perf_counter() - began
+    check_writable(folder)
+    with alone(folder, accelerator):
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        start = load_checkpoint(folder / "checkpoint.pt", model, optimizers)
         if accelerator.is_main_process:
-            append_rows(folder / "log.jsonl", [row])
-            report(row)
-            if (step + 1) % pace.save_every == 0 or step + 1 == pace.steps:
-                save_checkpoint(folder / "checkpoint.pt", model, optimizers, step + 1)
+            cut_rows(folder / "log.jsonl", start)
+        mine, steps = slice(accelerator.process_index, None, accelerator.num_processes), range(start, pace.steps)
         began = time.perf_counter()
+        for step, batch in zip(steps, prepared(lambda step: make(step, mine), steps, pace.workers), strict=True):
+            scale_rates(optimizers, warmup_then_root(step, pace.steps, pace.warmup))
+            row = {"step": step, **learn(batch, accelerator)}
+            if accelerator.num_processes > 1:
+                sum_over_processes(parameters, accelerator)
+            row["grad_norm"] = descend(optimizers, parameters, 1.0)
+            row["seconds"] = time.perf_counter() - began
+            if accelerator.is_main_process:
+                append_rows(folder / "log.jsonl", [row])
+                report(row)
+                if (step + 1) % pace.save_every == 0 or step + 1 == pace.steps:
+                    save_checkpoint(folder / "checkpoint.pt", model, optimizers, step + 1)
+            began = time.perf_counter()
     return accelerator.is_main_process
