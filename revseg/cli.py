@@ -22,6 +22,7 @@ from revseg.cli_evaluate import register_commands as register_evaluation
 from revseg.cli_list import describe, listing
 from revseg.cli_prompts import given
 from revseg.cli_report import register_commands as register_reports
+from revseg.cli_train import Trust
 from revseg.cli_train import register_command as register_training
 from revseg.errors import PartError, RevsegError, SpecError
 from revseg.output import is_full
@@ -97,6 +98,7 @@ def segment(
         bool, typer.Option("--same-object", help="All boxes show one object, and correct one another.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Segments what the query asks for, through the whole video, and writes masks, an overlay and the reasoning."""
@@ -118,7 +120,7 @@ def segment(
             )
         else:
             settings = {"policy": policy or "qwen", "sampler": sampler, "num_frames": frames}
-        model = ReVSeg(tracker=tracker, **settings)
+        model = ReVSeg(tracker=tracker, trust=trust, **settings)
         result = model.segment(opened, query, progress=_at_terminal())
         result.save(out, opened, overwrite=overwrite, progress=_at_terminal())
         if as_json:

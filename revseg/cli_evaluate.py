@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from revseg.cli_train import Trust
 from revseg.errors import SpecError
 from revseg.spec import parse_spec
 
@@ -41,6 +42,7 @@ def evaluate(
     allow_crashes: Annotated[
         bool, typer.Option("--allow-crashes", help="End with 0 even when samples crashed.")
     ] = False,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Runs a model on a dataset and writes one row per query. Interrupted and run again, it continues.
@@ -50,7 +52,7 @@ def evaluate(
     from revseg.evaluation import evaluate as run
     from revseg.pipeline import ReVSeg
 
-    model = ReVSeg(policy=policy, tracker=tracker, sampler=sampler, num_frames=frames)
+    model = ReVSeg(policy=policy, tracker=tracker, sampler=sampler, num_frames=frames, trust=trust)
     results = run(
         model, _dataset(dataset, root), out, limit=limit, resume=resume, workers=workers, batch=batch, retry=retry
     )

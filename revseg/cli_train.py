@@ -15,7 +15,7 @@ from revseg.errors import InputError, SpecError
 from revseg.spec import parse_spec
 
 TABLES = ("model", "data", "train")
-
+Trust = Annotated[bool, typer.Option("--trust", help="Let what the policy's checkpoint was taught name code.")]
 
 Errors = Callable[[], AbstractContextManager[None]]
 
@@ -32,23 +32,26 @@ def register_command(app: typer.Typer, clean_errors: Errors) -> None:
         changes: Annotated[
             list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as train.lr=1e-5. Repeatable.")
         ] = None,
+        trust: Trust = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
     ) -> None:
         """Trains a policy by GRPO on a dataset with truth; leaves its weights, log and settings in a folder."""
         with clean_errors():
-            done = run(read_settings(config, changes or []), out)
+            done = run(read_settings(config, changes or []), out, trust=trust)
             told = f"trained: the policy is {done['policy']}; {out}/log.jsonl tells how it went"
             if int(os.environ.get("RANK", "0")) == 0:
                 typer.echo(json.dumps(done) if as_json else told)
 
 
-def run(settings: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
+def run(settings: Mapping[str, Mapping[str, Any]], out: Path, *, trust: bool = False) -> dict[str, Any]:
     """Train as the tables say; {"out", "policy", "steps", "reward" of the last step if one was taken}."""
     from revseg.pipeline import ReVSeg
     from revseg.training.config import TrainConfig
     from revseg.training.grpo import train
 
-    model, plan = ReVSeg.from_dict(settings["model"]), TrainConfig.from_dict(settings["train"])
+    # a configuration is the user's own hand; the checkpoint that it starts from is not
+    model = ReVSeg.from_dict({**settings["model"], **({"trust": True} if trust else {})}, trust=True)
+    plan = TrainConfig.from_dict(settings["train"], trust=True)
     rewards: list[float] = []
     with reporting(plan.steps, show=sys.stderr.isatty()) as show:
 

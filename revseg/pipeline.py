@@ -12,6 +12,7 @@ from revseg.progress import reading, waiting
 from revseg.registry import build, spec_of
 from revseg.rewards import resolve_weights, reward_name, score
 from revseg.rollout.rounds import run
+from revseg.trust import check_foreign_settings, taught_settings
 from revseg.types import Clip, Parser, Policy, Prompt, Query, RewardBreakdown, Rollout, Sample, Sampling, Tracker
 from revseg.video import Video
 
@@ -25,7 +26,8 @@ class ReVSeg:
 
     `rounds`, `sampler` and `num_frames` left at None mean what the policy was taught (its `defaults`), else what the
     paper does: keyframe then box, 16 frames drawn uniformly. `rewards` maps reward specs to weights (Eq. 8: all 1),
-    or names a preset such as "fig4".
+    or names a preset such as "fig4". What a policy was taught came with its weights: it may name registered parts with
+    plain options, and code only with `trust` (see `revseg.trust`), which no record holds.
     """
 
     policy: Any = "qwen"
@@ -35,15 +37,12 @@ class ReVSeg:
     num_frames: int | None = None
     rewards: Mapping[Any, float] | str = field(default_factory=lambda: dict(EQ8))
     sampling: Sampling = field(default_factory=Sampling)
+    trust: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
+        _check({f.name: getattr(self, f.name) for f in fields(self)})
         if self.rounds is not None:
-            if not self.rounds or any(isinstance(pair, str) or len(pair) != 2 for pair in self.rounds):
-                raise InputError(f"expected rounds as (prompt, parser) pairs, at least one; got {self.rounds!r}")
             object.__setattr__(self, "rounds", tuple((prompt, parser) for prompt, parser in self.rounds))
-        if self.num_frames is not None and self.num_frames < 1:
-            raise InputError(f"expected num_frames of 1 or more, got {self.num_frames}")
-        resolve_weights(self.rewards)
 
     @staticmethod
     def paper() -> "ReVSeg":
@@ -77,8 +76,12 @@ class ReVSeg:
         missing = [name for name in PAPER if getattr(self, name) is None]
         if not missing:
             return self
-        taught = {**PAPER, **(getattr(self.built_policy, "defaults", None) or {})}
-        return self.replace(**{name: taught[name] for name in missing})
+        taught = taught_settings(self.built_policy, missing, self.trust)
+        try:
+            _check(taught)
+        except InputError as error:
+            raise InputError(f"what the policy was taught: {error}") from error
+        return self.replace(**{name: taught.get(name, PAPER[name]) for name in missing})
 
     def replace(self, **changes: Any) -> "ReVSeg":
         """A copy with other specs. A policy or tracker that stays the same is shared, not built again."""
@@ -106,15 +109,21 @@ class ReVSeg:
         }
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "ReVSeg":
-        """The inverse of `to_dict`. InputError for a key that does not exist."""
+    def from_dict(data: Mapping[str, Any], *, trust: bool = False) -> "ReVSeg":
+        """The inverse of `to_dict`. InputError for a key that does not exist or a value of another kind.
+
+        SpecError when a part is more than a registered one with plain options, unless `trust` says that the data is
+        yours; `revseg.trust` has the rule.
+        """
+        if not isinstance(data, Mapping):
+            raise InputError(f"expected the settings of a ReVSeg by name, got {type(data).__name__}")
         _known(data)
         settings = dict(data)
-        if isinstance(settings.get("sampling"), Mapping):
-            try:
-                settings["sampling"] = Sampling(**settings["sampling"])
-            except TypeError as error:
-                raise InputError(f"sampling: {error}; expected {[f.name for f in fields(Sampling)]}") from error
+        if not trust:
+            check_foreign_settings(settings, "the record", "pass trust=True to ReVSeg.from_dict")
+        if "sampling" in settings:
+            settings["sampling"] = _sampling(settings["sampling"])
+        _check(settings)
         return ReVSeg(**settings)
 
     def rollout(self, video: Any, query: Query | str, truth: MaskTrack | None = None) -> Rollout:
@@ -214,6 +223,35 @@ def as_query(query: Query | str) -> Query:
 def _tell(part: Any, query: Query, truth: MaskTrack | None) -> None:
     if truth is not None and hasattr(part, "tell"):
         part.tell(query, truth)
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    """InputError or SpecError for a setting of another kind or range. Specs are checked when they are built."""
+    rounds, frames, trust = (settings.get(name) for name in ("rounds", "num_frames", "trust"))
+    if rounds is not None:
+        listed = isinstance(rounds, list | tuple) and bool(rounds)
+        if not listed or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in rounds):
+            raise InputError(f"expected rounds as (prompt, parser) pairs, at least one; got {rounds!r:.200}")
+    if frames is not None and not (isinstance(frames, int) and not isinstance(frames, bool) and frames >= 1):
+        raise InputError(f"expected num_frames of 1 or more, got {frames!r:.80}")
+    if not isinstance(trust, bool | None):
+        raise InputError(f"expected trust to be true or false, got {trust!r:.80}")
+    if "rewards" in settings:
+        resolve_weights(settings["rewards"])
+
+
+def _sampling(given: Any) -> Sampling:
+    """From a record: numbers by name."""
+    if isinstance(given, Sampling):
+        return given
+    kinds = {f.name: float if f.type in (float, "float") else int for f in fields(Sampling)}
+    wanted = f"expected sampling as numbers by name, of {', '.join(kinds)}"
+    if not isinstance(given, Mapping):
+        raise InputError(f"{wanted}; got {given!r:.80}")
+    for name, value in given.items():
+        if name not in kinds or type(value) not in (int, kinds[name]):
+            raise InputError(f"{wanted}; got {name}={value!r:.80}")
+    return Sampling(**given)
 
 
 def _known(settings: Mapping[str, Any]) -> None:

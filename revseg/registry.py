@@ -8,6 +8,10 @@ A *spec* is one of
 - the part itself.
 
 A class is constructed with the options; a function gets its keyword-only options bound.
+
+Building a spec of the second form runs code, so that it has to be the user's own: what comes from a file that travels
+with weights or results passes `revseg.trust.check_foreign` first, which lets registered parts with plain options
+through.
 """
 
 import difflib
@@ -23,7 +27,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from revseg.errors import SpecError
-from revseg.spec import parse_spec
+from revseg.spec import is_import_path, parse_spec
+
+_CALLED = ("__call__",)
+_METHODS = {  # what a part of each kind has to have
+    "policy": ("reply",),
+    "objective": ("advantages", "loss"),
+    "dataset": ("__len__", "__getitem__"),
+    **dict.fromkeys(("prompt", "parser", "reward", "tracker", "sampler"), _CALLED),
+}
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -71,7 +83,10 @@ class Registry(Generic[T]):
         return self._parts[name]
 
     def build(self, spec: Any) -> T:
-        """The part that a spec names, ready to use. Raises SpecError for an unknown name or option."""
+        """The part that a spec names, ready to use.
+
+        Raises SpecError for an unknown name or option, and for what is no part of this kind.
+        """
         if isinstance(spec, str):
             name, options = parse_spec(spec)
         elif isinstance(spec, Mapping):
@@ -80,12 +95,12 @@ class Registry(Generic[T]):
             if not isinstance(name, str):
                 raise SpecError(f'{self.kind} spec {dict(spec)!r}: expected a "name"')
         else:
-            return spec
+            return _fitting(self.kind, spec, spec)
         source, colon, rest = name.partition(":")
         if colon and source in self.names():
             raise SpecError(f"cannot read the {self.kind} spec {name!r}: expected {source}:option=value, got {rest!r}")
         part = _load(name) if colon else self.get(name)
-        return _construct(self.kind, name, part, options)
+        return _fitting(self.kind, spec, _construct(self.kind, name, part, options))
 
     def _entry_points(self) -> importlib.metadata.EntryPoints:
         return importlib.metadata.entry_points(group=f"revseg.{self.kind}")
@@ -164,6 +179,19 @@ def names(kind: str) -> list[str]:
     return registry(kind).names()
 
 
+def _fitting(kind: str, spec: Any, part: P) -> P:
+    """The part, after a look at whether it can be used as one at all."""
+    methods = _METHODS.get(kind, ())
+    unbuilt = inspect.isclass(part) and methods and methods != _CALLED
+    missing = [method for method in methods if unbuilt or not callable(getattr(part, method, None))]
+    if missing:
+        what = "a class, not an object of it" if unbuilt else f"{type(part).__name__} without {', '.join(missing)}"
+        raise SpecError(
+            f"expected a {kind}, as its spec or an object that has {', '.join(methods)}; got {what}: {spec!r:.200}"
+        )
+    return part
+
+
 def _construct(kind: str, name: str, part: Any, options: Mapping[str, Any]) -> Any:
     known = options_of(part)
     for option in options:
@@ -179,6 +207,8 @@ def _construct(kind: str, name: str, part: Any, options: Mapping[str, Any]) -> A
 
 def _load(path: str) -> Any:
     source, _, attribute = path.partition(":")
+    if not is_import_path(path):  # before anything is run
+        raise SpecError(f"cannot load {path!r}: expected file.py:name or package.module:name")
     if source.endswith(".py"):
         module_name = "revseg_user_" + re.sub(r"\W", "_", str(Path(source).resolve()))
         spec = importlib.util.spec_from_file_location(module_name, source)

@@ -41,6 +41,13 @@ def format_spec(name: str, options: Mapping[str, Any]) -> str:
     return f"{name}:{','.join(f'{key}={_text(value)}' for key, value in options.items())}"
 
 
+def is_import_path(name: str) -> bool:
+    """True for what the registry imports: "file.py:name" and "package.module:name"."""
+    source, _, attribute = name.partition(":")
+    parts = source.split(".")
+    return attribute.isidentifier() and (source.endswith(".py") or all(part.isidentifier() for part in parts))
+
+
 def _is_option(text: str) -> bool:
     return re.match(r"\s*[A-Za-z_]\w*\s*=", text) is not None
 
@@ -72,7 +79,7 @@ def _value(text: str) -> Any:
     if len(text) >= 2 and text[0] == text[-1] == "'":
         return text[1:-1]
     for read in (json.loads, ast.literal_eval) if text.startswith(("[", "{", "(")) else (json.loads,):
-        with contextlib.suppress(ValueError, SyntaxError):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             return read(text)
     return text
 

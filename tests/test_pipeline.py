@@ -159,7 +159,7 @@ def test_a_function_is_a_reward_and_its_record_finds_it_again():
     model = ReVSeg(policy="oracle", rewards={"format": 1, half: 0.5})
     breakdown = model.score(model.rollout(video, "the square", truth), truth)
     assert breakdown.total == 1.25
-    again = ReVSeg.from_dict(json.loads(json.dumps(model.to_dict())))
+    again = ReVSeg.from_dict(json.loads(json.dumps(model.to_dict())), trust=True)  # code of ours
     assert again.score(model.rollout(video, "the square", truth), truth).total == 1.25
 
 

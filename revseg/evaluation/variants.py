@@ -157,7 +157,7 @@ def _config(asked: Any, train: TrainConfig | None, seed: int) -> TrainConfig | N
     changes = {} if asked is True else dict(asked)
     if "seed" in changes:
         raise InputError("training seeds are those of the ablation: give seeds=, not a seed in the settings")
-    return TrainConfig.from_dict({**_settings(train or TrainConfig()), **changes, "seed": seed})
+    return TrainConfig.from_dict({**_settings(train or TrainConfig()), **changes, "seed": seed}, trust=True)
 
 
 def _settings(config: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from revseg.registry import build
 from revseg.report.album import Album
 from revseg.report.entries import FIGURES, line, page
 from revseg.spec import parse_spec
+from revseg.trust import check_foreign
 from revseg.types import Dataset
 
 CHUNK = 1000  # lines of the list in a file, and samples in a folder
@@ -90,10 +91,17 @@ def find_data(results: Results, dataset: Any, root: str | Path | None) -> tuple[
         if asked:
             raise
         return None, f"the results name the dataset {str(spec)[:80]!r}, which is no spec: name it with --dataset"
-    if dataset is None and (not name or ":" in name or "/" in name or name.endswith(".py")):
+    if not name:
         if asked:
-            raise InputError(f"the results name the dataset {spec!r}: name the one at {root} with --dataset")
-        return None, f"the results name the dataset {str(spec)[:80]!r}, which is code: name it with --dataset"
+            raise InputError(f"the results name the dataset {spec!r:.80}: name the one at {root} with --dataset")
+        return None, f"the results name the dataset {str(spec)[:80]!r}, which is no spec: name it with --dataset"
+    if dataset is None:
+        try:
+            check_foreign("dataset", spec, "the results", "name the dataset with --dataset")
+        except SpecError as error:
+            if asked:
+                raise
+            return None, str(error)
     if root is not None:
         spec = {**options, "name": name, "root": str(root)}
     try:

@@ -25,14 +25,19 @@ PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 """Named weights. `eq8` is the paper's Eq. 8. `fig4` is not stated there: its published training curves imply it."""
 
 
-def resolve_weights(weights: str | Weights) -> Weights:
-    """The weights that a preset's name stands for, or the mapping itself after a check that its weights are numbers."""
+def resolve_weights(weights: Any) -> Weights:
+    """The weights that a preset's name stands for, or the mapping itself after a check that its weights are numbers.
+
+    SpecError for anything else: records hold them too.
+    """
     if isinstance(weights, str):
         if weights not in PRESETS:
             raise SpecError(
                 f"unknown reward preset {weights!r}: expected a mapping of rewards, or {', '.join(PRESETS)}"
             )
         return dict(PRESETS[weights])
+    if not isinstance(weights, Mapping):
+        raise SpecError(f"expected rewards as a mapping to their weights or a preset's name, got {weights!r:.80}")
     for reward, weight in weights.items():
         number = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
         if not number or not math.isfinite(weight):

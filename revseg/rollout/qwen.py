@@ -139,5 +139,14 @@ def uniforms(rollouts: Sequence[Rollout], prompts: Sequence[Message], sampling: 
 
 
 def _defaults(folder: str) -> Mapping[str, Any]:
+    """What the checkpoint says that it was taught; data from elsewhere, which `ReVSeg` checks before it is used."""
     path = Path(folder, "revseg.json")
-    return json.loads(path.read_text("utf-8")) if folder and path.is_file() else {}
+    if not folder or not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected JSON, as training writes it: {error}; mend or remove it") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected an object with rounds, sampler and num_frames, got {data!r:.80}")
+    return data

@@ -7,6 +7,7 @@ from typing import Any
 
 from revseg.errors import InputError
 from revseg.registry import spec_of
+from revseg.trust import check_foreign
 from revseg.types import Sampling
 
 _LEAST = {"warmup": 0, "lora": 0, "seed": 0}  # of whole numbers; 1 for the others
@@ -62,9 +63,14 @@ class TrainConfig:
         return Sampling(self.temperature, self.top_p, 0, self.max_new_tokens)
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "TrainConfig":
-        """The inverse of `to_dict`; InputError for a setting that does not exist."""
+    def from_dict(data: Mapping[str, Any], *, trust: bool = False) -> "TrainConfig":
+        """The inverse of `to_dict`; InputError for a setting that does not exist.
+
+        SpecError when the objective is more than a registered one, unless `trust` says that the data is yours.
+        """
         known = {f.name: f.type for f in fields(TrainConfig)}
+        if not trust and "objective" in data:
+            check_foreign("objective", data["objective"], "the record", "pass trust=True to TrainConfig.from_dict")
         for name, value in data.items():
             if name not in known:
                 raise InputError(f"training has no setting {name!r}; it has {', '.join(known)}")

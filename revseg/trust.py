@@ -1,0 +1,90 @@
+"""Whose specs they are: what data from elsewhere may name.
+
+A spec that you typed or wrote into your program is yours and may name anything that can be imported. One that came
+with weights or results (what a checkpoint was taught, a record, the header of a results file) may name **registered
+parts with plain options**: no file or module to import, no address of a server, no file to read beside weights and
+data. Importing for such data takes your own hand: `trust=True` in Python, `--trust` on the command line.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from revseg.errors import InputError, SpecError
+from revseg.spec import is_import_path, parse_spec
+
+_LIGHT = ("prompt", "parser", "reward", "sampler", "objective")  # parts that have no weights or data to find
+_OWN = ("api_key", "base_url", "path")  # options that send what you have, or read it
+_DEEPEST = 20
+
+
+def check_foreign(kind: str, spec: Any, source: str, trust: str) -> None:
+    """SpecError when a spec of that kind, from `source`, names more than a registered part with plain options.
+
+    `trust` says how to allow it: "pass trust=True". Parts that are objects pass: a program made them, not a file.
+    """
+    if isinstance(spec, str):
+        name, options = parse_spec(spec)
+    elif isinstance(spec, Mapping):
+        name, options = spec.get("name"), {key: value for key, value in spec.items() if key != "name"}
+    else:
+        return
+    found = f"{name!r}, which is code" if isinstance(name, str) and ":" in name else _reach(kind, "", options)
+    if found:
+        raise SpecError(
+            f"{source} names as {kind} {found}: data from elsewhere may name registered parts with plain options "
+            f"only; if you trust it, {trust}"
+        )
+
+
+def check_foreign_settings(settings: Mapping[str, Any], source: str, trust: str) -> None:
+    """`check_foreign` for every part in settings of a `ReVSeg`."""
+    if "trust" in settings:
+        raise SpecError(f"{source} asks for trust, which is yours to give: {trust}")
+    for kind in ("policy", "tracker", "sampler"):
+        check_foreign(kind, settings.get(kind), source, trust)
+    rounds, rewards = settings.get("rounds"), settings.get("rewards")
+    for pair in rounds if isinstance(rounds, list | tuple) else ():
+        for kind, part in zip(("prompt", "parser"), pair if isinstance(pair, list | tuple) else (), strict=False):
+            check_foreign(kind, part, source, trust)
+    for reward in rewards if isinstance(rewards, Mapping) else ():
+        check_foreign("reward", reward, source, trust)
+
+
+def taught_settings(policy: Any, names: Sequence[str], trust: bool) -> dict[str, Any]:
+    """Of these settings of a `ReVSeg` the ones that the policy has `defaults` for, checked unless there is `trust`."""
+    defaults = getattr(policy, "defaults", None) or {}
+    if not isinstance(defaults, Mapping):
+        raise InputError(f"expected what {policy!r} was taught as settings by name, got {defaults!r:.80}")
+    taught = {name: defaults[name] for name in names if defaults.get(name) is not None}
+    if not trust:
+        how = "set trust=True in ReVSeg (--trust on the command line), or give rounds and sampler yourself"
+        check_foreign_settings(taught, "what the policy was taught", how)
+    return taught
+
+
+def _reach(kind: str, option: str, value: Any, depth: int = 0) -> str:
+    """What an option's value reaches beyond the part itself, in words; "" for nothing."""
+    if depth > _DEEPEST:
+        return f"{option} nested deeper than any part takes"
+    if option in _OWN or option.startswith("trust"):
+        return f"{option}={value!r:.80}, which is yours to choose"
+    if isinstance(value, Mapping):
+        pairs = [(option, key) for key in value] + [(str(key), item) for key, item in value.items()]
+        return next((found for pair in pairs if (found := _reach(kind, *pair, depth + 1))), "")
+    if isinstance(value, list | tuple):
+        return next((found for item in value if (found := _reach(kind, option, item, depth + 1))), "")
+    return _reach_of_text(kind, option, value, depth) if isinstance(value, str) else ""
+
+
+def _reach_of_text(kind: str, option: str, text: str, depth: int) -> str:
+    try:
+        name, options = parse_spec(text)
+    except SpecError:  # plain words
+        name, options = "", {}
+    if is_import_path(name):
+        return f"{option}={text!r:.80}, which is code"
+    if "://" in text:
+        return f"{option}={text!r:.80}, which is an address"
+    if (kind in _LIGHT or option == "attention") and ("/" in text or "\\" in text):  # attention: a kernel of the hub
+        return f"{option}={text!r:.80}, which lies elsewhere"
+    return _reach(kind, option, options, depth + 1)
