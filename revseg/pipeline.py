@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from revseg import checked
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.progress import reading, waiting
@@ -134,9 +135,13 @@ class ReVSeg:
         return self.rollouts([Sample(as_video(video), as_query(query), truth)])[0][0]
 
     def rollouts(self, samples: Sequence[Sample], n: int = 1) -> list[list[Rollout]]:
-        """`n` conversations about each sample, all in one batch: a group per sample, in order."""
+        """`n` conversations about each sample, all in one batch: a group per sample, in order.
+
+        InputError for a truth that is not of its video, PartError for a part that gives something else than it should.
+        """
         starts = []
         for sample in samples:
+            checked.truth(sample.truth, sample.video, sample.query)
             _tell(self.built_policy, sample.query, sample.truth)
             start = Rollout(self.clip(sample.video, sample.query), sample.query, planned=len(self.built_rounds))
             starts += [start] * n
@@ -147,7 +152,8 @@ class ReVSeg:
         """The frames that the policy will see."""
         model = self.resolved()
         assert model.num_frames is not None
-        return build("sampler", model.sampler)(video, query, model.num_frames)
+        sampler = build("sampler", model.sampler)
+        return checked.clip(sampler, sampler(video, query, model.num_frames), video, model.num_frames)
 
     def segment(
         self, video: Any, query: Query | str, truth: MaskTrack | None = None, progress: bool = False
@@ -171,7 +177,7 @@ class ReVSeg:
         """Masks on every frame of the source; empty ones, without running the tracker, where nothing was grounded."""
         if not rollout.groundings:
             return MaskTrack.empty(video.size, range(len(video)))
-        return self.built_tracker(video, rollout.groundings)
+        return checked.masks(self.built_tracker, self.built_tracker(video, rollout.groundings), video)
 
     def score(self, rollout: Rollout, truth: MaskTrack) -> RewardBreakdown:
         """The rewards of a rollout against the truth of its video, under this model's weights."""

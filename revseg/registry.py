@@ -58,7 +58,7 @@ class Registry(Generic[T]):
         def add(part: P) -> P:
             held = self._parts.get(name)
             if held is not None and held is not part and not _same_source(held, part):
-                raise SpecError(f"{self.kind} {name!r} is taken by {_origin(held)}; choose another name")
+                raise SpecError(f"{self.kind} {name!r} is taken by {origin(held)}; choose another name")
             self._parts[name] = part
             return part
 
@@ -135,7 +135,7 @@ def spec_of(part: Any) -> Any:
         return dict(part)
     if isinstance(part, functools.partial) and not part.args:
         return {"name": spec_of(part.func), **part.keywords}
-    path = _origin(part)
+    path = origin(part)
     found = sys.modules.get(path.partition(":")[0])
     if getattr(found, path.partition(":")[2], None) is part:
         return path
@@ -227,7 +227,9 @@ def _load(path: str) -> Any:
     return getattr(module, attribute)
 
 
-def _origin(part: Any) -> str:
+def origin(part: Any) -> str:
+    """Where a built part, or what a spec names, is defined: "module:name", of an object that of its class."""
+    part = part.func if isinstance(part, functools.partial) else part
     named = part if hasattr(part, "__qualname__") else type(part)
     return f"{named.__module__}:{named.__qualname__}"
 
@@ -235,7 +237,7 @@ def _origin(part: Any) -> str:
 def _same_source(one: Any, other: Any) -> bool:
     """True for one definition run twice, as in a notebook; two lambdas or two objects of a class are never the same."""
     named = all(hasattr(part, "__qualname__") and "<lambda>" not in part.__qualname__ for part in (one, other))
-    return named and _origin(one) == _origin(other)
+    return named and origin(one) == origin(other)
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:

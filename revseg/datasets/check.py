@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from revseg import registry
+from revseg import checked, registry
 from revseg.datasets.layout import frame_files
 from revseg.errors import RevsegError, SpecError
 from revseg.progress import tracked
@@ -164,11 +164,8 @@ def _of_masks(sample: Sample) -> Iterator[Problem]:
     truth, video, where = sample.truth, sample.video, sample.query.id
     if truth is None:
         return
-    if truth.size != video.size:
-        (h, w), (height, width) = truth.size, video.size
-        yield Problem("size", where, f"expected masks of {width}x{height} as the frames, got {w}x{h}")
-    if len(truth) and int(truth.frame_ids.max()) >= len(video):
-        yield Problem("length", where, f"a mask for frame {int(truth.frame_ids.max())} of {len(video)}")
+    for kind, what in checked.mismatches(truth, video):
+        yield Problem(kind, where, what)
     absent = sample.meta.get("no_target") or sample.meta.get("kind") == "absent"
     for number in range(truth.objects):
         if not absent and not truth.select([number]).visible.any():

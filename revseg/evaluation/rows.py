@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from revseg.errors import InputError, PartError
+from revseg import checked
+from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.record import reasoning_record
@@ -41,7 +42,8 @@ def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[st
     for index in indices:
         began = time.perf_counter()
         try:
-            sample = data[index]
+            sample = checked.sample(data, data[index], index)
+            checked.truth(sample.truth, sample.video, sample.query)
             sample = replace(sample, meta={**sample.meta, **_for_scoring(data, sample)})
             loaded[index] = (sample, {"load": time.perf_counter() - began})
         except Exception as error:
@@ -134,13 +136,7 @@ def _masks(model: ReVSeg, sample: Sample, rollout: Rollout) -> MaskTrack:
     tracker: Any = model.built_tracker
     if sample.truth is not None and hasattr(tracker, "tell"):
         tracker.tell(sample.query, sample.truth)
-    masks = model.track(sample.video, rollout)
-    wanted = (sample.video.size, list(range(len(sample.video))))
-    if (masks.size, masks.frame_ids.tolist()) != wanted:
-        raise PartError(
-            f"the tracker gave {masks!r} for {sample.video!r}: expected a mask of that size for every frame, in order"
-        )
-    return masks
+    return model.track(sample.video, rollout)
 
 
 def _row(

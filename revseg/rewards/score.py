@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from revseg import checked
 from revseg.errors import PartError, SpecError
 from revseg.masks import MaskTrack
 from revseg.registry import registry, spec_of
@@ -75,11 +76,7 @@ def _judge(reward: str | Callable[..., float], rollout: Rollout, truth: MaskTrac
         value: Any = part(rollout, truth)
     except Exception as error:
         raise PartError(f"{where} raised {error!r}") from error
-    if not isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
-        raise PartError(f"{where}: expected a number in [0, 1], got {type(value).__name__} {value!r}")
-    if not 0 <= value <= 1:  # False for NaN too
-        raise PartError(f"{where}: expected a number in [0, 1], got {value!r}")
-    return float(value)
+    return checked.number(where, value)
 
 
 def _part(reward: str | Callable[..., float]) -> Reward:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from revseg.errors import InputError, PartError
+from revseg import checked
+from revseg.errors import InputError
 from revseg.types import Clip, Message, Parser, Policy, Prompt, Rollout, Sampling, Turn
 
 
@@ -19,8 +20,8 @@ def run(
     """Holds all rounds with every start and returns the rollouts in order.
 
     A rollout stops at its first reply that does not parse, or that says "not in the video"; the others go on. A start
-    given n times (a group) is asked with one and the same Message. Raises PartError when the policy does not give one
-    reply a rollout; errors of the parts themselves pass through.
+    given n times (a group) is asked with one and the same Message. Raises PartError, naming the part, for what
+    is no Message, no list of one Reply a rollout or no Answer; errors of the parts themselves pass through.
     """
     if not rounds:
         raise InputError("expected at least one round, a pair (prompt, parser); got none")
@@ -31,14 +32,13 @@ def run(
         if not rows:
             continue
         asked = {id(rollouts[i]): rollouts[i] for i in rows}
-        messages = {key: prompt(rollout) for key, rollout in asked.items()}
+        messages = {key: checked.message(prompt, prompt(rollout), rollout.query) for key, rollout in asked.items()}
         pictures = {key: shown(message, asked[key].clip) for key, message in messages.items()}
         keys = [id(rollouts[i]) for i in rows]
-        replies = policy.reply([rollouts[i] for i in rows], [messages[key] for key in keys], sampling=sampling)
-        if len(replies) != len(rows):
-            raise PartError(f"expected {len(rows)} replies from {policy!r}, one a rollout; got {len(replies)}")
-        for i, key, reply in zip(rows, keys, replies, strict=True):
-            turn = Turn(messages[key], reply, parser(reply.text, pictures[key]))
+        told = policy.reply([rollouts[i] for i in rows], [messages[key] for key in keys], sampling=sampling)
+        for i, key, reply in zip(rows, keys, checked.replies(policy, told, len(rows)), strict=True):
+            answer = parser(reply.text, pictures[key])
+            turn = Turn(messages[key], reply, checked.answer(parser, answer, len(rollouts[i].clip)))
             rollouts[i] = replace(rollouts[i], turns=(*rollouts[i].turns, turn))
     return rollouts
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from revseg import checked
 from revseg.registry import build
-from revseg.testing.running import expect, for_all
+from revseg.testing.running import expect, for_all, kept
 from revseg.testing.strategies import clips
 from revseg.testing.texts import replies
 from revseg.types import Answer, Clip, Parser, Target
@@ -30,13 +31,11 @@ def check_parser(parser: Any, *, thinking: bool = True, examples: int = 300) -> 
         except Exception as error:
             raise AssertionError(f"{parser!r} raised {error!r} for {text[:200]!r}; expected an Answer") from error
         what = f"{parser!r} made {answer!r} of {text[:200]!r}"
-        expect(isinstance(answer, Answer), f"{what}; expected an Answer")
-        expect(0 <= answer.form <= 1, f"{what}; expected form in [0, 1]")
+        with kept():
+            checked.answer(built, answer, len(shown))
         expect(answer.error is None or not answer.targets, f"{what}; expected an error or targets, not both")
         plain = answer.error is None or re.fullmatch(r"[a-z][a-z0-9_]*", answer.error)
         expect(bool(plain), f"{what}; expected an error of one plain word")
-        for target in answer.targets:
-            expect(_in_range(target, len(shown)), f"{what}; {target!r} is out of range")
         expect(same_answer(answer, built(text, shown)), f"{what}, then something else")
 
     def prove_thinking(case: tuple[tuple[Clip, str], str]) -> None:
@@ -65,11 +64,3 @@ def same_target(one: Target, other: Target) -> bool:
         and np.array_equal(one.points, other.points)
         and np.array_equal(one.point_labels, other.point_labels)
     )
-
-
-def _in_range(target: Target, frames: int) -> bool:
-    boxes, points = target.boxes, target.points
-    good = target.keyframe is None or (type(target.keyframe) is int and 0 <= target.keyframe < frames)
-    good = good and boxes.dtype == np.float32 and points.dtype == np.float32 and len(points) == len(target.point_labels)
-    ordered = ((boxes >= 0) & (boxes <= 1)).all() and (boxes[:, :2] < boxes[:, 2:]).all()
-    return bool(good and ordered and ((points >= 0) & (points <= 1)).all())

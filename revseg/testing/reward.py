@@ -1,9 +1,9 @@
 """The contract of a reward."""
 
 import math
-from numbers import Real
 from typing import Any
 
+from revseg import checked
 from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.testing.conversations import judged
@@ -22,8 +22,7 @@ def check_reward(reward: Any, *, perfect: bool = True, examples: int = 100) -> N
 
     def prove(case: tuple[Rollout, MaskTrack]) -> None:
         value = built(*case)
-        number = isinstance(value, Real) and math.isfinite(value) and 0 <= value <= 1
-        expect(number, f"{reward!r} gave {value!r}; expected a number in [0, 1]")
+        expect(checked.share(value), f"{reward!r} gave {value!r}; expected a number in [0, 1]")
         again = built(*case)
         expect(value == again, f"{reward!r} gave {value!r}, then {again!r} for the same rollout")
 

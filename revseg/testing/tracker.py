@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from revseg import checked
 from revseg.masks import MaskTrack
 from revseg.registry import build
-from revseg.testing.running import expect
+from revseg.testing.running import expect, kept
 from revseg.testing.squares import Scene, moving_squares
 from revseg.types import Grounding, Tracker, TruthfulPolicy
 
@@ -37,12 +38,8 @@ def _prove(name: Any, tracker: Tracker, scene: Scene, groundings: Sequence[Groun
         tracker.tell(scene.query, truth)
     masks = tracker(scene.video, groundings)
     what = f"{name!r} on {scene.video.id}, prompted on frames {[g.frame_id for g in groundings]}, gave {masks!r}"
-    expect(isinstance(masks, MaskTrack), f"{what}; expected a MaskTrack")
-    expect(masks.frame_ids.tolist() == list(range(len(scene.video))), f"{what} with frame ids {masks.frame_ids}")
-    expect(tuple(masks.size) == scene.video.size, f"{what}; expected masks of {scene.video.size}")
-    expect(masks.objects == len(objects), f"{what}; expected {len(objects)} objects")
-    valid = np.isfinite(masks.scores) & (masks.scores >= 0) & (masks.scores <= 1)
-    expect(bool(valid.all()), f"{what}; expected scores in [0, 1]")
+    with kept():
+        checked.masks(tracker, masks, scene.video, len(objects))
     if isinstance(tracker, TruthfulPolicy):
         tracker.tell(scene.query, truth)
     again = tracker(scene.video, groundings)

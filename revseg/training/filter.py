@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from revseg.errors import InputError, PartError
+from revseg import checked
+from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.metrics import region
 from revseg.progress import tracked
@@ -53,7 +54,9 @@ def filter_videos(
     seen: set[tuple[str, int]] = set()
     ids: list[str] = []
     samples = (dataset[index] for index in range(len(dataset)))
-    for sample in tracked(samples, "filtering", len(dataset), show=progress):
+    for index, sample in enumerate(tracked(samples, "filtering", len(dataset), show=progress)):
+        checked.sample(dataset, sample, index)
+        checked.truth(sample.truth, sample.video, sample.query)
         ids.append(sample.video.id)
         new = _new_objects(sample, seen)
         found = ious.setdefault(sample.video.id, [])
@@ -110,10 +113,7 @@ def _whole(video: Video, query: Query, truth: MaskTrack, tracker: Tracker) -> li
 def _asked(tracker: Any, video: Video, query: Query, truth: MaskTrack, groundings: Sequence[Grounding]) -> MaskTrack:
     if hasattr(tracker, "tell"):  # the oracle, to try the filter itself
         tracker.tell(query, truth)
-    masks = tracker(video, groundings)
-    if masks.objects != truth.objects:
-        raise PartError(f"{video.id}: expected {truth.objects} objects from {tracker!r}, got {masks.objects}")
-    return masks
+    return checked.masks(tracker, tracker(video, groundings), video, truth.objects)
 
 
 def _ious(masks: MaskTrack, truth: MaskTrack) -> np.ndarray:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from revseg import checked
 from revseg.errors import InputError
 from revseg.output import check_writable
 from revseg.pipeline import ReVSeg
@@ -154,10 +155,12 @@ def update(
     for batch in batches:
         rows = torch.tensor(batch, device=device)
         with autocast(policy, config):
-            new, real = pad(policy.logprobs([rollouts[i] for i in batch], temperature=config.temperature))
+            asked = [rollouts[i] for i in batch]
+            scores = policy.logprobs(asked, temperature=config.temperature)
+            new, real = pad(checked.logprobs(policy, scores, asked))
         some = mask[rows, : new.shape[1]] & real
         parts = [None if t is None else t[rows, : new.shape[1]] for t in (old, ref)]
-        loss, logged = objective.loss(new, *parts, advantages[rows], some, count=count)
+        loss, logged = checked.loss(objective, objective.loss(new, *parts, advantages[rows], some, count=count))
         loss.backward()
         share = some.sum().item() / tokens
         for name, value in {"loss": loss.item(), **logged}.items():
@@ -182,7 +185,8 @@ def advantages_of(
     lengths = mask.sum(1).reshape(-1, judged.n)
     weights = torch.tensor(judged.weights, device=device)
     everywhere, long = accelerator.gather(rewards), accelerator.gather(lengths)
-    advantages = objective.advantages(everywhere, lengths=long, weights=weights)
+    found = objective.advantages(everywhere, lengths=long, weights=weights)
+    advantages = checked.advantages(objective, found, tuple(everywhere.shape[:2]))
     kept = objective.keep_groups(everywhere)
     mine = slice(accelerator.process_index * len(rewards), (accelerator.process_index + 1) * len(rewards))
     return advantages[mine].reshape(-1).float(), kept[mine].repeat_interleave(judged.n)

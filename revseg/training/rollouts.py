@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revseg import checked
 from revseg.errors import InputError
 from revseg.types import Dataset, RewardBreakdown, Rollout, Sample
 
@@ -52,8 +53,10 @@ def draw(dataset: Dataset, count: int, step: int, seed: int) -> list[Sample]:
     if len(dataset) == 0:
         raise InputError("the dataset is empty: nothing to train on")
     epochs = (divmod(place, len(dataset)) for place in range(step * count, (step + 1) * count))
-    samples = [dataset[int(_order(seed, epoch, len(dataset))[place])] for epoch, place in epochs]
+    indices = [int(_order(seed, epoch, len(dataset))[place]) for epoch, place in epochs]
+    samples = [checked.sample(dataset, dataset[index], index) for index in indices]
     for sample in samples:
+        checked.truth(sample.truth, sample.video, sample.query)
         if sample.truth is None:
             raise InputError(f"query {sample.query.id!r} has no truth: training needs masks to reward against")
     return samples
