@@ -133,8 +133,10 @@ def sample(dataset: Any, found: Any, index: int) -> Sample:
     return found
 
 
-def truth(track: MaskTrack | None, video: Video, query: Query) -> None:
+def truth(track: Any, video: Video, query: Query) -> None:
     """InputError when a truth is not of this video: masks of another size, or of frames that it does not have."""
+    if not isinstance(track, MaskTrack | None):
+        raise InputError(f"expected truth as a MaskTrack, got {_told(track)}; MaskTrack.from_dense makes one of arrays")
     for _, what in mismatches(track, video):
         raise InputError(f"query {query.id!r}, video {video.id!r}: {what}; `revseg data check` looks through a dataset")
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revseg.errors import InputError
+from revseg.reading import read_json
 from revseg.registry import register
 from revseg.rollout.bundled import bundled
 from revseg.rollout.seeding import row_seeds
@@ -143,10 +145,7 @@ def _defaults(folder: str) -> Mapping[str, Any]:
     path = Path(folder, "revseg.json")
     if not folder or not path.is_file():
         return {}
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON, as training writes it: {error}; mend or remove it") from error
+    data = read_json(path, "what a checkpoint was taught")
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected an object with rounds, sampler and num_frames, got {data!r:.80}")
     return data

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from revseg import checked
 from revseg.grounding.render import render
 from revseg.masks import MaskTrack
 from revseg.training.telling import ABOUT, tell
@@ -36,6 +37,9 @@ class Expert:
         """The same expert in a hurry: concludes at once, takes any frame that shows something, boxes roughly."""
         return replace(self, visible=0.0, grid=8, observe=False)
 
+    def _ask(self, number: int, rollout: Rollout) -> Message:
+        return checked.message(self.prompts[number], self.prompts[number](rollout), rollout.query)
+
     def conversation(
         self,
         sample: Sample,
@@ -50,7 +54,7 @@ class Expert:
         """
         boxed = len(self.prompts) == 1
         rollout = Rollout(clip, sample.query, len(self.prompts))
-        prompt = self.prompts[0](rollout)
+        prompt = self._ask(0, rollout)
         turn, targets = self._answered(sample, clip, prompt, rng)
         rollout = _with(rollout, turn)
         if boxed:
@@ -63,7 +67,7 @@ class Expert:
 
     def asides(self, sample: Sample, clip: Clip, rng: np.random.Generator, others: Sequence[Sample]) -> list[Rollout]:
         """First rounds with `others`, further questions about the same video: a clip costs more than a question."""
-        prompt = self.prompts[0](Rollout(clip, sample.query, len(self.prompts)))
+        prompt = self._ask(0, Rollout(clip, sample.query, len(self.prompts)))
         rollouts = []
         for aside in others:
             asked = (sample.query.text, aside.query.text)
@@ -110,7 +114,7 @@ class Expert:
         about = str(rng.choice(ABOUT))
         about = f"at {at + rng.integers(min(frames, len(clip)))}" if about == "at" else about
         rollout = Rollout(clip, Query("scene", f"every object {about}"), 1)
-        prompt = _cut(self.prompts[0](rollout), slice(at, at + frames))
+        prompt = _cut(self._ask(0, rollout), slice(at, at + frames))
         track = others.at(clip.frame_ids[at : at + frames])
         rows = {o: track.select([o]) for o in range(track.objects)}
         seen = [o for o in rows if self._good(rows[o]).any()]
@@ -126,7 +130,7 @@ class Expert:
         return Rollout(clip, query, 2, (Turn(Message("user", (query.text,)), Reply(""), asked),))
 
     def _box_round(self, rollout: Rollout, state: Rollout, targets: Sequence[Target]) -> Rollout:
-        prompt = self.prompts[1](state)
+        prompt = self._ask(1, state)
         answer = Answer(tuple(Target(boxes=t.boxes) for t in targets))
         return _with(rollout, self._turn(prompt, prompt.clips[-1], answer, "box_json"))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int64
 
+from revseg import checked
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import build
@@ -168,13 +169,16 @@ def _batch(
     told: list[np.ndarray] = []
     for row in range(config.batch)[rows]:
         rng = np.random.default_rng([config.seed, step, row])
-        sample = dataset[int(rng.integers(len(dataset)))]
-        clip = sampler(sample.video, sample.query, config.num_frames)
+        index = int(rng.integers(len(dataset)))
+        sample = checked.sample(dataset, dataset[index], index)
+        found = sampler(sample.video, sample.query, config.num_frames)
+        clip = checked.clip(sampler, found, sample.video, config.num_frames)
         track = others(sample).at(clip.frame_ids)
-        whole = clips(Rollout(clip, sample.query, 2))
+        whole = checked.message(clips, clips(Rollout(clip, sample.query, 2)), sample.query)
         frame = int(rng.integers(len(clip)))
         named = Turn(Message("user", ("",)), Reply(""), Answer((Target(frame, "x"),)))
-        picture = pictures(Rollout(clip, sample.query, 2, (named,)))
+        asked = pictures(Rollout(clip, sample.query, 2, (named,)))
+        picture = checked.message(pictures, asked, sample.query)
         for message, part, still in ((whole, track, False), (picture, track.at(clip.frame_ids[[frame]]), True)):
             (piece,) = policy.encoder.prompt(message, first=True).blocks
             blocks.append(piece)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from revseg import output
+from revseg import checked, output
 from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.rollout.inputs import base_model
@@ -135,8 +135,10 @@ def batch(
     rollouts = []
     for row in range(config.batch * (2 if first else 1))[rows]:
         rng = np.random.default_rng([config.seed, step, row])
-        sample = dataset[int(rng.integers(len(dataset)))]
-        clip = sampler(sample.video, sample.query, config.num_frames)
+        index = int(rng.integers(len(dataset)))
+        sample = checked.sample(dataset, dataset[index], index)
+        found = sampler(sample.video, sample.query, config.num_frames)
+        clip = checked.clip(sampler, found, sample.video, config.num_frames)
         if first and others is not None:
             seen = others(sample)
             told = one.scene(clip, rng, seen, scene_frames(step, config))
