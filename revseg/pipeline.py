@@ -14,10 +14,23 @@ from revseg.registry import build, spec_of
 from revseg.rewards import resolve_weights, reward_name, score
 from revseg.rollout.rounds import run
 from revseg.trust import check_foreign_settings, taught_settings
-from revseg.types import Clip, Parser, Policy, Prompt, Query, RewardBreakdown, Rollout, Sample, Sampling, Tracker
+from revseg.types import (
+    MAX_NEW_TOKENS,
+    Clip,
+    Parser,
+    Policy,
+    Prompt,
+    Query,
+    RewardBreakdown,
+    Rollout,
+    Sample,
+    Sampling,
+    Tracker,
+)
 from revseg.video import Video
 
 EQ8 = {"format": 1.0, "temporal": 1.0, "spatial": 1.0}
+MOST_TOKENS = 131_072  # of one reply; no model writes more, and rows of random numbers are as long
 PAPER = {"rounds": (("keyframe", "keyframe_json"), ("box", "box_json")), "sampler": "uniform", "num_frames": 16}
 
 
@@ -25,10 +38,11 @@ PAPER = {"rounds": (("keyframe", "keyframe_json"), ("box", "box_json")), "sample
 class ReVSeg:
     """The method, with every part named by a spec (see `revseg.registry`). Parts are built when first needed.
 
-    `rounds`, `sampler` and `num_frames` left at None mean what the policy was taught (its `defaults`), else what the
-    paper does: keyframe then box, 16 frames drawn uniformly. `rewards` maps reward specs to weights (Eq. 8: all 1),
-    or names a preset such as "fig4". What a policy was taught came with its weights: it may name registered parts with
-    plain options, and code only with `trust` (see `revseg.trust`), which no record holds.
+    `rounds`, `sampler`, `num_frames` and `sampling.max_new_tokens` left at None mean what the policy was taught (its
+    `defaults`), else what the paper does: keyframe then box, 16 frames drawn uniformly, 512 tokens. `rewards` maps
+    reward specs to weights (Eq. 8: all 1), or names a preset such as "fig4". What a policy was taught came with its
+    weights: it may name registered parts with plain options, and code only with `trust` (see `revseg.trust`), which no
+    record holds.
     """
 
     policy: Any = "qwen"
@@ -44,6 +58,8 @@ class ReVSeg:
         _check({f.name: getattr(self, f.name) for f in fields(self)})
         if self.rounds is not None:
             object.__setattr__(self, "rounds", tuple((prompt, parser) for prompt, parser in self.rounds))
+        if self.sampling.max_new_tokens is not None:
+            _tokens(self.sampling.max_new_tokens, "sampling says")
 
     @staticmethod
     def paper() -> "ReVSeg":
@@ -54,6 +70,7 @@ class ReVSeg:
             rounds=(("keyframe:size=448", "keyframe_json"), ("box:size=840", "box_json")),
             sampler="uniform",
             num_frames=16,
+            sampling=Sampling(max_new_tokens=MAX_NEW_TOKENS),
         )
 
     @functools.cached_property
@@ -69,20 +86,26 @@ class ReVSeg:
     @functools.cached_property
     def built_rounds(self) -> list[tuple[Prompt, Parser]]:
         """The prompts and parsers, ready to use; built once."""
-        rounds = self.resolved().rounds or ()
+        rounds = self.rounds or self.resolved().rounds or ()
         return [(build("prompt", prompt), build("parser", parser)) for prompt, parser in rounds]
 
     def resolved(self) -> "ReVSeg":
         """This model with every None replaced by what it means; what a record holds. Builds the policy."""
         missing = [name for name in PAPER if getattr(self, name) is None]
-        if not missing:
+        if not missing and self.sampling.max_new_tokens is not None:
             return self
+        if self.sampling.max_new_tokens is None:
+            missing.append("max_new_tokens")
         taught = taught_settings(self.built_policy, missing, self.trust)
         try:
             _check(taught)
         except InputError as error:
             raise InputError(f"what the policy was taught: {error}") from error
-        return self.replace(**{name: taught.get(name, PAPER[name]) for name in missing})
+        changes = {name: taught.get(name, PAPER[name]) for name in missing if name in PAPER}
+        if self.sampling.max_new_tokens is None:
+            limit = taught.get("max_new_tokens", MAX_NEW_TOKENS)
+            changes["sampling"] = replace(self.sampling, max_new_tokens=_tokens(limit, f"{self.policy!r} was taught"))
+        return self.replace(**changes)
 
     def replace(self, **changes: Any) -> "ReVSeg":
         """A copy with other specs. A policy or tracker that stays the same is shared, not built again."""
@@ -145,12 +168,12 @@ class ReVSeg:
             _tell(self.built_policy, sample.query, sample.truth)
             start = Rollout(self.clip(sample.video, sample.query), sample.query, planned=len(self.built_rounds))
             starts += [start] * n
-        done = run(starts, self.built_policy, self.built_rounds, sampling=self.sampling)
+        done = run(starts, self.built_policy, self.built_rounds, sampling=self.resolved().sampling)
         return [done[i : i + n] for i in range(0, len(done), n)] if n else [[] for _ in samples]
 
     def clip(self, video: Video, query: Query) -> Clip:
         """The frames that the policy will see."""
-        model = self.resolved()
+        model = self if None not in (self.sampler, self.num_frames) else self.resolved()
         assert model.num_frames is not None
         sampler = build("sampler", model.sampler)
         return checked.clip(sampler, sampler(video, query, model.num_frames), video, model.num_frames)
@@ -195,10 +218,8 @@ class Segmentation:
 
     @property
     def status(self) -> str:
-        """ "found"; "absent" when the reply says so; else the failure, such as "round 1: no_json"."""
-        if self.rollout.error is not None:
-            return self.rollout.error
-        return "found" if self.rollout.groundings else "absent"
+        """ "found"; "absent" when the reply says so; else the failure: see `Rollout.status`."""
+        return self.rollout.status
 
     def save(
         self, folder: str | Path, video: Any, *, overwrite: bool = False, truth: MaskTrack | None = None, **options: Any
@@ -224,6 +245,13 @@ def as_query(query: Query | str) -> Query:
     if not found.text.strip():
         raise InputError("the query is empty: ask for something, for example 'the dog that jumps first'")
     return found
+
+
+def _tokens(count: Any, who: str) -> int:
+    """The most tokens of a reply, checked: it may come from a file, and memory is set aside for it."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_TOKENS:
+        raise InputError(f"expected max_new_tokens to be a whole number in 1..{MOST_TOKENS}; {who} {count!r}")
+    return count
 
 
 def _tell(part: Any, query: Query, truth: MaskTrack | None) -> None:
@@ -255,7 +283,8 @@ def _sampling(given: Any) -> Sampling:
     if not isinstance(given, Mapping):
         raise InputError(f"{wanted}; got {given!r:.80}")
     for name, value in given.items():
-        if name not in kinds or type(value) not in (int, kinds[name]):
+        untold = value is None and name == "max_new_tokens"
+        if name not in kinds or not (untold or type(value) in (int, kinds[name])):
             raise InputError(f"{wanted}; got {name}={value!r:.80}")
     return Sampling(**given)
 

@@ -51,7 +51,8 @@ def _turn(turn: Turn) -> dict[str, Any]:
     return {
         "prompt": turn.prompt.text,
         "shown": [_shown(clip) for clip in turn.prompt.clips],
-        "reply": turn.reply.text,
+        "reply": turn.reply.whole,
+        "finish_reason": turn.reply.finish_reason,
         "answer": {
             "targets": [_target(target) for target in answer.targets],
             "error": answer.error,

@@ -25,6 +25,8 @@ from revseg.video import Video
 if TYPE_CHECKING:
     import torch
 
+MAX_NEW_TOKENS = 512  # of one reply, where neither the user nor the policy says
+
 Frames = UInt8[np.ndarray, "t h w 3"]
 FrameIds = Int64[np.ndarray, " t"]
 Boxes = Float32[np.ndarray, "k 4"]
@@ -110,7 +112,7 @@ class Answer:
 
     @property
     def absent(self) -> bool:
-        """True when the reply says that the target is not in the video."""
+        """True when this one reply says that the target is not in the video; of a conversation: `Rollout.absent`."""
         return self.error is None and not self.targets
 
 
@@ -121,8 +123,13 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0  # 0: all
-    max_new_tokens: int = 512
+    max_new_tokens: int | None = None  # of one reply; None: what the policy was taught (`ReVSeg.resolved`), else 512
     seed: int = 0
+
+    @property
+    def limit(self) -> int:
+        """The most tokens of one reply."""
+        return MAX_NEW_TOKENS if self.max_new_tokens is None else self.max_new_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +142,18 @@ class Reply:
     text: str
     token_ids: Int64[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, np.int64))
     logprobs: Float32[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, np.float32))
+    finish_reason: str = ""  # as OpenAI's API has it: "stop", "length" (cut off at the token limit); "" unknown
+    opened: str = ""  # what the chat template wrote of this reply before its first token, such as "<think>"
+
+    @property
+    def whole(self) -> str:
+        """The reply as a parser reads it: what the template opened, then the text."""
+        return self.opened + self.text
+
+    @property
+    def cut_off(self) -> bool:
+        """True when it ended at the token limit instead of by itself."""
+        return self.finish_reason == "length"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", well_formed(self.text))
@@ -187,27 +206,51 @@ class Rollout:
             if turn.answer.error is not None:
                 return replace(turn.answer, targets=targets)
             targets = turn.answer.targets if number == 0 else merge_targets(targets, turn.answer.targets)
-        form = sum(turn.answer.form for turn in self.turns) / max(self.planned, 1)
-        return Answer(targets, form=form)
+        return Answer(targets, form=self.form)
+
+    @property
+    def absent(self) -> bool:
+        """True when the conversation ended, without any failure, in "the target is not in the video"."""
+        return bool(self.turns) and self.error is None and self.turns[-1].answer.absent
+
+    @property
+    def status(self) -> str:
+        """How it ended: "found", "absent", or the failure: `error`, "unfinished", "no box" (nothing to follow)."""
+        if self.error is not None:
+            return self.error
+        if self.absent:
+            return "absent"
+        if self.groundings:
+            return "found"
+        return "no box" if self.done else "unfinished"
+
+    @property
+    def form(self) -> float:
+        """Share of the format rules met, in [0, 1]: see `mean_form`."""
+        return mean_form([turn.answer.form for turn in self.turns], self.planned, self.absent)
 
     @property
     def done(self) -> bool:
         """True when nothing more will be asked: all rounds held, a failure, or "not in the video"."""
-        last = self.turns[-1].answer if self.turns else None
-        return len(self.turns) >= self.planned or (last is not None and (last.error is not None or last.absent))
+        return len(self.turns) >= self.planned or self.error is not None or self.absent
 
     @property
     def groundings(self) -> tuple[Grounding, ...]:
         """The targets that have both a keyframe and a box; empty unless every planned round parsed.
 
-        Targets described in the same words on different keyframes are one object (they share an `object_id`).
+        Targets described in the same words on different keyframes are one object (they share an `object_id`). Equal
+        boxes on one keyframe are one instance, whatever they are called: the first one stands for all.
         """
         if self.error is not None or len(self.turns) < self.planned:
             return ()
-        placed = [t for t in self.answer.targets if t.keyframe is not None and (len(t.boxes) or len(t.points))]
         found: list[Grounding] = []
-        for target in placed:
-            assert target.keyframe is not None
+        met: dict[int, set[bytes]] = {}
+        for target in self.answer.targets:
+            boxes = target.boxes
+            if target.keyframe is not None:
+                boxes = _first_of_equals(boxes, met.setdefault(target.keyframe, set()))
+            if target.keyframe is None or not len(boxes if len(target.boxes) else target.points):
+                continue
             same = [
                 g.object_id
                 for g in found
@@ -215,18 +258,29 @@ class Rollout:
             ]
             object_id = same[0] if same else len({g.object_id for g in found})
             frame_id = int(self.clip.frame_ids[target.keyframe])
-            found.append(
-                Grounding(
-                    target.keyframe,
-                    frame_id,
-                    target.boxes,
-                    target.points,
-                    target.point_labels,
-                    target.description,
-                    object_id,
-                )
-            )
+            points = target.points, target.point_labels
+            found.append(Grounding(target.keyframe, frame_id, boxes, *points, target.description, object_id))
         return tuple(found)
+
+
+def mean_form(forms: Sequence[float], planned: int, absent: bool) -> float:
+    """The mean form of the rounds that were due, in [0, 1].
+
+    All planned rounds are due, so one that was not reached counts 0; after a well-formed "not in the video", which ends
+    the conversation rightly, only those held.
+    """
+    due = len(forms) if absent else max(planned, len(forms))
+    return min(1.0, sum(forms) / due) if due else 0.0
+
+
+def _first_of_equals(boxes: np.ndarray, met: set[bytes]) -> np.ndarray:
+    """The boxes that are not in `met`, each once; adds them to it. Equal: to the six decimals that records hold."""
+    fresh = []
+    for index, box in enumerate(np.round(boxes.astype(np.float64), 6) + 0.0):  # + 0.0: no negative zero
+        if box.tobytes() not in met:
+            met.add(box.tobytes())
+            fresh.append(index)
+    return boxes if len(fresh) == len(boxes) else boxes[fresh]
 
 
 def merge_targets(known: tuple[Target, ...], new: tuple[Target, ...]) -> tuple[Target, ...]:

@@ -182,8 +182,9 @@ def _listed(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
 
 def _rising(times: Iterable[int | None]) -> np.ndarray:
     """The times as an array, empty unless each is there and above the one before."""
-    known = list(times)
-    if any(t is None for t in known) or not all(a < b for a, b in pairwise(known)):
+    found = list(times)
+    known = [t for t in found if t is not None]
+    if len(known) < len(found) or not all(a < b for a, b in pairwise(known)):
         return np.zeros(0, np.int64)
     return np.array(known, np.int64)
 

@@ -135,7 +135,9 @@ def test_hungarian_matches_objects_in_any_order() -> None:
     assert value("hungarian", two_rounds((1, "r", [right]), (1, "l", [left])), truth) == pytest.approx(0.75)
     assert value("hungarian", two_rounds((1, "both", [right, left])), truth) == pytest.approx(0.75)
     assert value("hungarian", two_rounds((1, "r", [right])), truth) == pytest.approx(0.5)
-    assert value("hungarian", two_rounds((1, "r", [right, right, left])), truth) == pytest.approx(0.5)
+    beside = (20, 0, 30, 9)  # a superfluous box costs; the same box again is no other instance
+    assert value("hungarian", two_rounds((1, "r", [right, beside, left])), truth) == pytest.approx(0.5)
+    assert value("hungarian", two_rounds((1, "r", [right, right, left])), truth) == pytest.approx(0.75)
     assert value("hungarian", two_rounds((1, "all", [(0, 0, 30, 10)])), truth) == pytest.approx(1 / 6)
 
 

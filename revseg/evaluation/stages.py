@@ -12,6 +12,7 @@ from revseg.evaluation.scores.expressions import group_of
 from revseg.grounding import boxes
 from revseg.masks import MaskTrack
 from revseg.metrics import region
+from revseg.types import mean_form
 
 TINY = 0.25  # a keyframe where the target's box has less than this share of its largest area on the frames shown
 ON_TARGET = 0.5  # IoU of a box, as in the paper's spatial reward
@@ -30,7 +31,7 @@ class Stages:
     text: str
     group: str  # the query's type
     failure: str | None
-    form: float  # share of the format rules met, over all planned rounds
+    form: float  # share of the format rules met, over the rounds that were due (`types.mean_form`)
     rewards: Mapping[str, float] | None
     total: float | None  # their weighted sum
     shown: bool | None  # is the target visible on some frame that the policy saw
@@ -70,6 +71,7 @@ def stages_of(row: Row) -> Stages:
     shown, keyframe, by_chance = _keyframes(row, truth)
     box, readings = _boxes(row, truth)
     j, covered, lost, gone = _masks(pred, truth)
+    absent = row.data.get("status") == "absent"
     return Stages(
         row.index,
         row.video or "",
@@ -77,11 +79,11 @@ def stages_of(row: Row) -> Stages:
         row.text,
         group_of(row.meta),
         row.failure,
-        sum(float(turn["answer"]["form"]) for turn in rounds) / planned,
+        mean_form([float(turn["answer"]["form"]) for turn in rounds], planned, absent),
         (row.data.get("rewards") or {}).get("values"),
         (row.data.get("rewards") or {}).get("total"),
         shown,
-        row.data.get("status") == "absent",
+        absent,
         keyframe,
         by_chance,
         box,

@@ -7,15 +7,11 @@ from revseg.types import Rollout
 
 @register("reward", "format")
 def format(rollout: Rollout, truth: MaskTrack) -> float:
-    """Mean of `answer.form` over the rounds that were due, in [0, 1] (ReVSeg, Sec. 3.3, r_f).
+    """Mean of `answer.form` over the rounds that were due, in [0, 1] (ReVSeg, Sec. 3.3, r_f): `Rollout.form`.
 
     The parsers judge the form (the share of their rules that a reply meets, listed in their docstrings); nothing is
     read a second time here. All planned rounds are due, so a rollout that stopped at a failed reply earns 0 for the
     rounds it did not reach. A well-formed "not in the video" ends the conversation rightly: then only the rounds held
     were due.
     """
-    if not rollout.turns:
-        return 0.0
-    answers = [turn.answer for turn in rollout.turns]
-    due = len(answers) if answers[-1].absent else max(rollout.planned, len(answers))
-    return min(1.0, sum(answer.form for answer in answers) / due)
+    return rollout.form

@@ -5,7 +5,6 @@ import numpy as np
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.rewards.iou import box_iou
-from revseg.rewards.no_target import says_absent
 from revseg.types import Rollout
 
 Placed = list[tuple[int, np.ndarray]]  # (keyframe, box) of one predicted object
@@ -21,7 +20,7 @@ def hungarian(rollout: Rollout, truth: MaskTrack) -> float:
     frame: 1 for saying so, else 0. 0 when a round failed.
     """
     if not truth.visible.any():
-        return float(says_absent(rollout))
+        return float(rollout.absent)
     predicted = _predicted(rollout)
     keyframes = sorted({keyframe for object_ in predicted for keyframe, _ in object_})
     boxes = [truth.select([o]).boxes for o in range(truth.objects)]

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from revseg.grounding import boxes
 from revseg.masks import MaskTrack
 from revseg.registry import register
-from revseg.rewards.no_target import says_absent
 from revseg.types import Rollout
 
 Box = Float[np.ndarray, "4"]
@@ -28,7 +27,7 @@ def judge_boxes(rollout: Rollout, truth: MaskTrack, judge: Callable[[Box, Box], 
     """
     visible = truth.visible
     if not visible.any():
-        return float(says_absent(rollout))
+        return float(rollout.absent)
     predicted: dict[int, list[np.ndarray]] = {}
     for grounding in rollout.groundings:
         predicted.setdefault(grounding.keyframe, []).extend(grounding.boxes)

@@ -5,11 +5,6 @@ from revseg.registry import register
 from revseg.types import Rollout
 
 
-def says_absent(rollout: Rollout) -> bool:
-    """True when the conversation ended, without any failure, in "the target is not in the video"."""
-    return bool(rollout.turns) and rollout.error is None and rollout.turns[-1].answer.absent
-
-
 @register("reward", "no_target")
 def no_target(rollout: Rollout, truth: MaskTrack) -> float:
     """1 when the rollout says "not in the video" exactly if the truth is visible on no sampled frame, else 0.
@@ -17,7 +12,7 @@ def no_target(rollout: Rollout, truth: MaskTrack) -> float:
     A rollout that failed to parse, or stopped before its last round without saying so, earns 0. Asked for by the
     no-target queries of MeViS v2 and ReVOS; the paper has no such term.
     """
-    if says_absent(rollout):
+    if rollout.absent:
         return float(not truth.visible.any())
     complete = rollout.error is None and len(rollout.turns) >= rollout.planned
     return float(complete and bool(truth.visible.any()))

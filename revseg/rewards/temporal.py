@@ -5,7 +5,6 @@ import numpy as np
 from revseg.grounding.boxes import areas, to_pixels
 from revseg.masks import MaskTrack
 from revseg.registry import register
-from revseg.rewards.no_target import says_absent
 from revseg.types import Rollout
 
 
@@ -22,7 +21,7 @@ def temporal(rollout: Rollout, truth: MaskTrack, *, soft: bool = True) -> float:
     """
     visible = truth.visible
     if not visible.any():
-        return float(says_absent(rollout))
+        return float(rollout.absent)
     value = _soft(truth) if soft else visible.astype(np.float64)
     targets = rollout.answer.targets
     scores = [float(value[t.keyframe]) if t.keyframe is not None else 0.0 for t in targets]

@@ -52,6 +52,7 @@ class Encoder:
         self.tokens_per_second = config.vision_config.tokens_per_second
         self.fps = fps
         self.end_id = int(self.tokenizer.eos_token_id)
+        self.opened = self._opened()
         self._seen: weakref.WeakKeyDictionary[Message, Encoded] = weakref.WeakKeyDictionary()
         self._blocks: weakref.WeakValueDictionary[bytes, Block] = weakref.WeakValueDictionary()
 
@@ -109,6 +110,11 @@ class Encoder:
             [*before, asked], chat_template=self.template, tokenize=False, add_generation_prompt=True
         )
         return text if first else text.split(_REPLY, 1)[1]
+
+    def _opened(self) -> str:
+        """ "<think>" where the template begins every reply with it, so that the sampled tokens lack it; else ""."""
+        end = self._render([{"type": "text", "text": "x"}], "user", True).rstrip()
+        return "<think>" if end.endswith("<think>") else ""
 
     def _tokenize(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -57,7 +57,7 @@ def decode(
     """Sample until every row has stopped: per row int64[n] tokens (the stop token included) and float32[n] log-probs.
 
     `logits` float[b v] are those after the prompt; `step` takes the tokens int64[b] just drawn and gives the next
-    ones. `uniforms` [b, max_new_tokens] are the rows' random numbers.
+    ones. `uniforms` [b, sampling.limit] are the rows' random numbers.
     """
     import torch
 
@@ -67,13 +67,13 @@ def decode(
     tokens: list[Any] = []
     scores: list[Any] = []
     living: list[Any] = []
-    for index in range(sampling.max_new_tokens):
+    for index in range(sampling.limit):
         token = choose(logits.float(), numbers[:, index], sampling)
         tokens.append(token)
         scores.append(token_logprobs(logits, token, sampling.temperature))
         living.append(alive)
         alive = alive & ~torch.isin(token, stops)
-        if index + 1 == sampling.max_new_tokens or not bool(alive.any()):
+        if index + 1 == sampling.limit or not bool(alive.any()):
             break
         logits = step(token)
     ids = torch.stack(tokens, 1).cpu().numpy()

@@ -33,8 +33,8 @@ class QwenPolicy:
     Weights are safetensors and fill the whole model: InputError names what is missing, unexpected or of another shape,
     and whatever else in the folder is damaged or of another model. No code of the folder's is run.
 
-    A `revseg.json` beside the weights, as training writes it, gives `defaults`: the rounds, sampler and number of
-    frames that the checkpoint was taught.
+    A `revseg.json` beside the weights, as training writes it, gives `defaults`: the rounds, sampler, number of frames
+    and most tokens of a reply (`max_new_tokens`) that the checkpoint was taught.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ def stop_tokens(model: Any, end_id: int) -> list[int]:
 
 
 def uniforms(rollouts: Sequence[Rollout], prompts: Sequence[Message], sampling: Sampling) -> np.ndarray:
-    """float64[b max_new_tokens] in [0, 1): the numbers that each row's tokens are drawn with."""
+    """float64[b n] in [0, 1), n the most tokens of a reply: the numbers that each row's tokens are drawn with."""
     if sampling.temperature <= 0:
-        return np.zeros((len(rollouts), sampling.max_new_tokens))
-    rows = [np.random.default_rng(s).random(sampling.max_new_tokens) for s in row_seeds(rollouts, prompts, sampling)]
-    return np.stack(rows) if rows else np.zeros((0, sampling.max_new_tokens))
+        return np.zeros((len(rollouts), sampling.limit))
+    rows = [np.random.default_rng(s).random(sampling.limit) for s in row_seeds(rollouts, prompts, sampling)]
+    return np.stack(rows) if rows else np.zeros((0, sampling.limit))
 
 
 def _defaults(folder: str) -> Mapping[str, Any]:

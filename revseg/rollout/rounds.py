@@ -7,7 +7,7 @@ import numpy as np
 
 from revseg import checked
 from revseg.errors import InputError
-from revseg.types import Clip, Message, Parser, Policy, Prompt, Rollout, Sampling, Turn
+from revseg.types import Answer, Clip, Message, Parser, Policy, Prompt, Reply, Rollout, Sampling, Turn
 
 
 def run(
@@ -37,10 +37,20 @@ def run(
         keys = [id(rollouts[i]) for i in rows]
         told = policy.reply([rollouts[i] for i in rows], [messages[key] for key in keys], sampling=sampling)
         for i, key, reply in zip(rows, keys, checked.replies(policy, told, len(rows)), strict=True):
-            answer = parser(reply.text, pictures[key])
-            turn = Turn(messages[key], reply, checked.answer(parser, answer, len(rollouts[i].clip)))
+            answer = checked.answer(parser, parser(reply.whole, pictures[key]), len(rollouts[i].clip))
+            turn = Turn(messages[key], reply, _with_ending(answer, reply, sampling.limit))
             rollouts[i] = replace(rollouts[i], turns=(*rollouts[i].turns, turn))
     return rollouts
+
+
+def _with_ending(answer: Answer, reply: Reply, limit: int) -> Answer:
+    """The answer whose detail says too when the reply did not end by itself."""
+    if reply.finish_reason in ("", "stop"):
+        return answer
+    ended = f"the reply ended early: {reply.finish_reason}"
+    if reply.cut_off:
+        ended = f"the reply was cut off at the limit of {limit} tokens: raise max_new_tokens (--max-new-tokens)"
+    return replace(answer, detail=f"{answer.detail}; {ended}" if answer.detail else ended)
 
 
 def shown(message: Message, clip: Clip) -> Clip:

@@ -183,7 +183,9 @@ class Sessions:
 
         tokens, scores = decode(step, logits, uniforms, stop_ids=policy.stops, sampling=sampling)
         texts = policy.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        replies = [Reply(*row) for row in zip(texts, tokens, scores, strict=True)]
+        ended = ["stop" if len(t) and int(t[-1]) in policy.stops else "length" for t in tokens]
+        opened = policy.encoder.opened
+        replies = [Reply(*row, opened) for row in zip(texts, tokens, scores, ended, strict=True)]
         if self.reuse:
             lengths = torch.as_tensor([len(t) for t in tokens], device=mask.device)
             steps = torch.arange(mask.shape[1] - before, device=mask.device)

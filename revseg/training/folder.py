@@ -86,7 +86,9 @@ def keep(model: ReVSeg, out: Path) -> None:
     policy: Any = model.built_policy
     taught = model.to_dict()
     policy.model.eval()
-    policy.defaults = {**getattr(policy, "defaults", {}), **{n: taught[n] for n in ("rounds", "sampler", "num_frames")}}
+    learnt = {name: taught[name] for name in ("rounds", "sampler", "num_frames")}
+    limit = {"max_new_tokens": model.sampling.limit}  # longer replies were never rewarded
+    policy.defaults = {**getattr(policy, "defaults", {}), **learnt, **limit}
     save_policy(policy, out, "the run goes on from its last checkpoint")
 
 
