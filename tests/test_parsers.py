@@ -272,6 +272,117 @@ def test_both_in_one_round():
     assert keyframe_and_box_json("[1, 2, 3, 4]", CLIP).error == "no_keyframe"
 
 
+# Signs, tags and keys as other models write them
+
+DOG = '[{"frame_idx": 3, "object description": "a dog"}]'
+OTHER_SIGNS = {
+    "full-width brackets, colons, commas, digits": '［｛"frame_idx"：３，"object description"："a dog"｝］',
+    "quotes of print": "[{“frame_idx”: 3, “object description”: “a dog”}]",
+    "single quotes of print": "[{‘frame_idx’：3，‘object description’：‘a dog’}]",
+    "full-width quotes": "[{＂frame_idx＂: 3, ＂object description＂: ＂a dog＂}]",
+    "a full-width digit in quotes": '[{"frame_idx": "３", "object description": "a dog"}]',
+    "digits of another script": '[{"frame_idx": ٣, "object description": "a dog"}]',
+    "spaces without width": '[\u200b{"frame_idx"\u200b: \u200b3\ufeff, "object\u00a0description\u200b": "a dog"}]',
+    "a comment of its own": '[{// the best\n"frame_idx": 3, "object description": "a dog"}]',
+    "CDATA": f"<![CDATA[{DOG}]]>",
+}
+
+
+@pytest.mark.parametrize("body", OTHER_SIGNS.values(), ids=OTHER_SIGNS.keys())
+def test_other_signs_are_read(body):
+    answer = keyframe_json(wrap(body), CLIP)
+    assert keyframes(answer) == [(3, "a dog")]
+    assert keyframe_json(wrap(body), CLIP, strict=True).error is not None
+
+
+def test_what_stands_in_quotes_stays_as_it_is():
+    words = "“red”，［１］ ‘dog’：\u200b３"
+    assert keyframes(keyframe_json(item(words=json.dumps(words, ensure_ascii=False)), CLIP)) == [(3, words)]
+    assert keyframes(keyframe_json(wrap("[{“frame_idx”: 3, “label”: “the man’s “red” dog，１”}]"), CLIP)) == [
+        (3, "the man’s “red” dog，１")
+    ]
+
+
+SAME_BOX = [
+    "［80，40，４００，200］",
+    "[(80, 40, 400, 200)]",
+    '{"bbox_2d": (80, 40.0, 400, 2e2)}',
+    "[８０．０, 40, 400, 200]",
+]
+
+
+@pytest.mark.parametrize("text", SAME_BOX)
+def test_other_signs_in_boxes(text):
+    np.testing.assert_allclose(corners(box_json(text, PICTURE)), [[[0.1, 0.1, 0.5, 0.5]]], rtol=1e-6)
+
+
+def test_no_corner_is_a_negative_zero():
+    (target,) = box_json("[-0.0, −5, 400, 200]", PICTURE).targets
+    assert not np.signbit(target.boxes).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('[["80", "40", "400", "200"]]', "box_type"),
+        ("[10%, 10%, 50%, 50%]", "box_type"),
+        ("[80², 40, 400, 200]", "box_type"),
+        ("[1, 2, 1e309, 4]", "box_type"),
+        ('[{"box_2d": [300, 200, 100, 400]}]', "box_order"),
+    ],
+)
+def test_what_is_no_number_is_named(text, kind):
+    assert box_json(text, PICTURE).error == kind
+
+
+@pytest.mark.parametrize("coords", ["pixel", "per_mille", "unit"])
+@pytest.mark.parametrize("key", ["box_2d", "Box-2D", "box 2d"])
+def test_box_2d_is_y_first_in_thousandths(coords, key):
+    text = json.dumps([{key: [100, 200, 300, 400], "label": "dog"}, {key: [[0, 0, 500, 1200]]}])
+    found = corners(box_json(text, PICTURE, coords=coords))
+    np.testing.assert_allclose(found, [[[0.2, 0.1, 0.4, 0.3]], [[0, 0, 1, 0.5]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        '<answer>[{"frame_idx": 5, "obj',
+        "<answer>as above</answer>",
+        "<answer></answer>",
+        "<answer>[1]",
+        "<answer>" * 3,
+        "<ANSWER >",
+    ],
+)
+def test_of_several_answers_the_last_readable_one_counts(after):
+    first, second = DOG.replace("3", "1"), DOG
+    text = f"<think>x</think><answer>{first}</answer> no: <answer>{second}</answer> {after}"
+    answer = keyframe_json(text, CLIP)
+    assert keyframes(answer) == [(3, "a dog")]
+    assert answer.form == 4 / 5  # the answer tags are not in place
+
+
+def test_a_later_answer_that_can_be_read_is_the_answer_even_when_it_is_wrong_or_says_absent():
+    assert keyframe_json(f"<answer>{DOG}</answer><answer>{DOG.replace('3', '99')}</answer>", CLIP).error == (
+        "keyframe_range"
+    )
+    assert keyframe_json(f"<answer>{DOG}</answer><answer>[]</answer>", CLIP).absent
+    assert keyframe_json(f"<answer>{DOG}</answer><answer>not in the video</answer>", CLIP).absent
+
+
+def test_odd_tags_are_read_and_cost_form():
+    assert keyframes(keyframe_json(f"<THINK>x</THINK><Answer>{DOG}</ANSWER>", CLIP)) == [(3, "a dog")]
+    assert keyframe_json(f"<THINK>x</THINK><Answer>{DOG}</ANSWER>", CLIP).form == 3 / 5
+    assert keyframes(keyframe_json(wrap(f"<answer>{DOG}</answer>"), CLIP)) == [(3, "a dog")]
+    assert keyframes(keyframe_json(item(words='"the <answer> sign"'), CLIP)) == [(3, "the <answer> sign")]
+
+
+@pytest.mark.parametrize("piece", ["<answer>", "“", "[“", "[(", "<answer>[", "[{“a”：", "<![CDATA[", "[\u200b", "(1,"])
+def test_many_of_anything_are_read_in_one_pass(piece):
+    for parser in KINDS.values():
+        assert isinstance(parser(piece * 20_000, CLIP), Answer)
+
+
 # Strict
 
 
@@ -346,6 +457,34 @@ def test_every_failure_is_listed_and_costs_form(case):
         for strict, tags in ((False, False), (True, False), (False, True)):
             answer = parser(text, shown, strict=strict, tags=tags)
             assert answer.error is None or (answer.error in FAILURES and answer.form < 1)
+
+
+SIGNS = [
+    "［",
+    "｛",
+    "｝",
+    "］",
+    "：",
+    "，",
+    "“",
+    "”",
+    "‘",
+    "’",
+    "３",
+    "−",
+    "\u200b",
+    "(1, 2)",
+    "<![CDATA[",
+    "bbox_2d",
+    '"',
+]
+
+
+@given(clips(), st.lists(st.sampled_from([*SIGNS, "<answer>", "</answer>", "[", "{", "]", "}"]), max_size=30))
+def test_noise_of_other_signs_gives_an_answer(shown, pieces):
+    for parser in KINDS.values():
+        answer = parser("".join(pieces), shown)
+        assert answer.error is None or (answer.error in FAILURES and not answer.targets)
 
 
 HOSTILE = [

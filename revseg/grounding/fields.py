@@ -11,12 +11,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from revseg.grounding.boxes import clamp
+from revseg.grounding.signs import plain_number, visible
 
 KEYFRAME_KEYS = ("frame_idx", "frame_index", "keyframe", "key_frame", "keyframe_idx", "keyframe_index", "frame_id")
 KEYFRAME_KEYS += ("frame_number", "frame")
 DESCRIPTION_KEYS = ("object_description", "description", "label", "object", "target", "caption")
 BOX_KEYS = ("bbox_2d", "bbox", "box", "box_2d", "bounding_box", "bboxes", "boxes")
 POINT_KEYS = ("point_2d", "point", "points")
+Y_FIRST = ("box_2d",)  # [y1, x1, y2, x2] in thousandths, whatever `coords` says
 COORDS = ("pixel", "per_mille", "unit")
 
 
@@ -34,8 +36,8 @@ def read_keyframe(item: Any, frames: int, strict: bool = False) -> int:
     value = _field(item, KEYFRAME_KEYS)
     if value is _MISSING:
         raise Fault("no_keyframe", f"expected frame_idx in each item, got {_short(item)}")
-    if not strict and isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9]{1,18}\s*", value):
-        value = int(value)
+    if not strict and isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d{1,18}\s*", plain_number(value)):
+        value = int(plain_number(value))
     if not strict and isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -56,11 +58,21 @@ def read_description(item: Any, needed: bool = True) -> str:
 
 def read_boxes(item: Any, scale: tuple[float, float], strict: bool = False) -> Float32[np.ndarray, "k 4"]:
     """The item's boxes as unit boxes, at least one; `scale` is (height, width) in the unit of the text."""
-    value = item if isinstance(item, list) else _field(item, BOX_KEYS)
+    key, value = (None, item) if isinstance(item, list) else _entry(item, BOX_KEYS)
     if value is _MISSING:
         raise Fault("no_box", f"expected bbox_2d in each item, got {_short(item)}")
+    if key in Y_FIRST:
+        return _y_first(value, strict)
     several = not strict and isinstance(value, list) and value and all(isinstance(v, list) for v in value)
     return np.stack([_box(box, scale) for box in (value if several else [value])])
+
+
+def _y_first(value: Any, strict: bool) -> Float32[np.ndarray, "k 4"]:
+    """Boxes [y1, x1, y2, x2] in thousandths, as Gemini and Gemma are taught to write under this key."""
+    try:
+        return read_boxes({"bbox_2d": value}, (1000, 1000), strict)[:, [1, 0, 3, 2]]
+    except Fault as fault:
+        raise Fault(fault.kind, f"{fault.detail} (box_2d: [y1, x1, y2, x2] in thousandths)") from None
 
 
 def read_points(item: Any, scale: tuple[float, float]) -> Float32[np.ndarray, "m 2"]:
@@ -84,7 +96,7 @@ def _box(value: Any, scale: tuple[float, float]) -> Float32[np.ndarray, "4"]:
     if x1 >= x2 or y1 >= y2:
         raise Fault("box_order", f"expected [x1, y1, x2, y2] with x1 < x2 and y1 < y2, got {_short(value)}")
     height, width = scale
-    unit = np.array([x1 / width, y1 / height, x2 / width, y2 / height]).clip(0, 1)
+    unit = np.array([x1 / width, y1 / height, x2 / width, y2 / height]).clip(0, 1) + 0.0  # + 0.0: no negative zero
     box = clamp(unit[None])[0]
     if box[0] >= box[2] or box[1] >= box[3]:
         raise Fault("box_outside", f"expected a box in {width:g} by {height:g}, got {_short(value)}")
@@ -103,11 +115,16 @@ _MISSING = object()
 
 
 def _field(item: Any, keys: tuple[str, ...]) -> Any:
-    """The value under the first of these keys; case, spaces, dashes and underscores in a key do not matter."""
+    """The value under the first of these keys."""
+    return _entry(item, keys)[1]
+
+
+def _entry(item: Any, keys: tuple[str, ...]) -> tuple[str | None, Any]:
+    """The first of these keys that is there, with its value; case, spaces, dashes and underscores do not matter."""
     if not isinstance(item, dict):
-        return _MISSING
-    plain = {re.sub(r"[\s_-]+", "_", key.strip().lower()): value for key, value in item.items()}
-    return next((plain[key] for key in keys if key in plain), _MISSING)
+        return None, _MISSING
+    plain = {re.sub(r"[\s_-]+", "_", visible(key).strip().lower()): value for key, value in item.items()}
+    return next(((key, plain[key]) for key in keys if key in plain), (None, _MISSING))
 
 
 def _short(value: Any) -> str:

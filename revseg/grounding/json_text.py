@@ -1,8 +1,9 @@
 """JSON as models write it, read in one pass: never backtracks, never recurses, never evaluates.
 
 Accepts what `json` refuses: Python's quotes and words, trailing or missing commas, bare words, quotes inside quotes,
-text around the values. Gives up quietly on what no honest reply holds: brackets nested deeper than `MAX_DEPTH`, more
-than `MAX_STEPS` brackets, strings, words and separators. So its time is linear in the text, whatever the text is.
+full-width signs and other scripts' digits (`signs.py`), numbers in round brackets, text around the values. Gives up
+quietly on what no honest reply holds: brackets nested deeper than `MAX_DEPTH`, more than `MAX_STEPS` brackets, strings,
+words and separators. So its time is linear in the text, whatever the text is.
 """
 
 import math
@@ -10,19 +11,28 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from revseg.grounding.signs import DOUBLE, INVISIBLE, MARKS, OPEN, SINGLE, closing, plain_number
+
 MAX_DEPTH = 16
 MAX_STEPS = 5_000
 
-_OPEN = re.compile(r"[\[{]")
-_TOKEN = re.compile(r"""\s*(?:([\[\]{},:])|(["'])|([^\[\]{},:"'\s][^\[\]{},:"']*))""")
-_AFTER_STRING = re.compile(r"\s*(?:[,:\]}]|\Z)")  # what follows a closing quote; any other quote is part of the text
-_QUOTE = {quote: re.compile(rf"[{quote}\\]") for quote in "\"'"}
-_BETWEEN = re.compile(r"[\s,;]*")
+_GAP = rf"[\s{INVISIBLE}]*"
+_ENDS = re.escape("".join(MARKS)) + "\"'"
+_OPEN = re.compile(f"[{re.escape(''.join(OPEN))}]")
+_TUPLE = r"\([\d\s.,+eE-]{3,120}\)"  # numbers in Python's round brackets
+_TOKEN = re.compile(
+    rf"""{_GAP}(?:([{re.escape("".join(MARKS))}])|(["'{DOUBLE}{SINGLE}])|({_TUPLE})|([^{_ENDS}{INVISIBLE}\s][^{_ENDS}]*))"""
+)
+_AFTER_STRING = re.compile(
+    rf"{_GAP}(?:[,，、:：\]］}}｝]|\Z)"
+)  # follows a closing quote; other quotes are part of the text
+_QUOTE = {quote: re.compile(rf"[{closing(quote)}\\]") for quote in "\"'" + DOUBLE + SINGLE}
+_BETWEEN = re.compile(rf"[\s,;，、；{INVISIBLE}]*")
 _HEX = "[0-9a-fA-F]"
 _ESCAPE = re.compile(rf"\\(u{_HEX}{{4}}|x{_HEX}{{2}}|U00(?:0{_HEX}|10){_HEX}{{4}}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_INTEGER = re.compile(r"[-+]?\d{1,18}")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _WORDS = {"true": True, "false": False, "none": None, "null": None, "nan": math.nan}
 _WORDS |= {sign + word: float(sign + word) for sign in ("", "-", "+") for word in ("inf", "infinity")}
 
@@ -80,12 +90,15 @@ def _read(text: str, position: int, steps: int) -> tuple[list[Any], bool, int, i
     while steps > 0 and (token := _TOKEN.match(text, position)):
         steps -= 1
         position = token.end()
-        mark, quote, bare = token.groups()
+        mark, quote, numbers, bare = token.groups()
+        mark = mark and MARKS[mark]
         if quote:
             string, position, steps = _string(text, position, quote, steps)
             if string is None:
                 break
             stack[-1].put(string)
+        elif numbers:
+            stack[-1].put([_scalar(number.strip()) for number in numbers[1:-1].split(",") if number.strip()])
         elif bare:
             stack[-1].put(_scalar(bare.rstrip()))
         elif mark in "[{":
@@ -136,8 +149,9 @@ def _scalar(raw: str) -> Any:
     """A word without quotes: a number, one of JSON's or Python's words, or text."""
     if len(raw) > 1000:
         return raw
-    if _INTEGER.fullmatch(raw):
-        return int(raw)
-    if _NUMBER.fullmatch(raw):
-        return float(raw)  # more digits than any index or pixel has: inf where it is too large, never an error
+    number = plain_number(raw)
+    if _INTEGER.fullmatch(number):
+        return int(number)
+    if _NUMBER.fullmatch(number):
+        return float(number)  # more digits than any index or pixel has: inf where it is too large, never an error
     return _WORDS.get(raw.lower(), raw)

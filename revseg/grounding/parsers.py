@@ -7,11 +7,12 @@ Every parser here takes `(text, shown)`, the reply and the pictures of its round
 - `strict`: accept the documented form only: tags in place, valid JSON, a list of dicts with exactly the keys asked for;
 - `tags`: fail a reply without `<answer>` (`strict` implies it where the round asks for tags).
 
-By default parsing is lenient: code fences, Python's quotes, trailing commas, text around the answer, other names of the
-keys (`fields.py`), a dict or a bare box in place of a list. The answer is read inside the last `<answer>` after the
-thinking, else from all that follows the thinking; of several answers the last counts. `[]` says that the target is not
-in the video; so does, inside `<answer>` and without JSON or a digit, a sentence of up to 100 characters such as "The
-dog is not in the video." or the word "none".
+By default parsing is lenient: code fences, Python's quotes, trailing commas, full-width signs (`signs.py`), text around
+the answer, other names of the keys (`fields.py`), a dict or a bare box in place of a list. The answer is read inside
+the last `<answer>` after the thinking that holds something to read, else from all that follows the thinking; of
+several answers in it the last counts. Under the key `box_2d` a box is [y1, x1, y2, x2] in thousandths, whatever
+`coords` says. `[]` says that the target is not in the video; so does, inside `<answer>` and without JSON or a digit, a
+sentence of up to 100 characters such as "The dog is not in the video." or the word "none".
 
 `Answer.form` is the share of the round's format rules met, in equal weights; rules are listed with each parser. An
 answer fails (`Answer.error`, one of `FAILURES`) at the first rule that it cannot do without, and keeps its `form`.
@@ -100,13 +101,14 @@ class _Problem(NamedTuple):
 def _parse(text: str, shown: Clip, wanted: _Format) -> Answer:
     if wanted.coords not in COORDS:
         raise SpecError(f"coords={wanted.coords!r}: expected one of {', '.join(COORDS)}")
-    thought, tagged, body = _split(text)
+    thought, tagged, bodies, in_tags = _split(text)
     rules: list[_Problem | None] = []
     if wanted.tagged:
         needed = wanted.strict or wanted.tags
         rules.append(None if thought else _Problem("no_think", "expected <think>...</think> first", wanted.strict))
         rules.append(None if tagged else _Problem("no_answer", "expected <answer>...</answer> at the end", needed))
-    items, problem = _items(body, "<answer>" in text, wanted)
+    bodies = bodies if wanted.strict else [_CDATA.sub(r"\1", body) for body in bodies]
+    items, problem = _items(_last_readable(bodies, in_tags), in_tags, wanted)
     rules.append(problem)
     targets, problems = _targets(items, shown, wanted)
     rules += problems
@@ -117,16 +119,37 @@ def _parse(text: str, shown: Clip, wanted: _Format) -> Answer:
     return Answer(targets, form=form)
 
 
-def _split(text: str) -> tuple[bool, bool, str]:
-    """(think tags in place?, answer tags in place?, the answer); of thinking without an end `<answer>` is the end."""
-    head, closed, rest = text.rpartition("</think>")
-    thought = bool(closed) and head.lstrip().startswith("<think>")
-    if not closed and "<think>" in text:
-        start = text.find("<answer>", text.rfind("<think>"))
-        rest = text[start:] if start >= 0 else ""
+_THINK, _THOUGHT = re.compile(r"<\s*think\s*>", re.IGNORECASE), re.compile(r"<\s*/\s*think\s*>", re.IGNORECASE)
+_ANSWER, _ANSWERED = re.compile(r"<\s*answer\s*>", re.IGNORECASE), re.compile(r"<\s*/\s*answer\s*>", re.IGNORECASE)
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
+MAX_ANSWERS = 8  # the last so many are looked at
+
+
+def _split(text: str) -> tuple[bool, bool, list[str], bool]:
+    """(think tags in place?, answer tags in place?, the answers in order, are they tagged?).
+
+    Of thinking without an end `<answer>` is the end. Tags are found in any case, and are in place in lower case only.
+    """
+    ends = list(_THOUGHT.finditer(text))
+    rest = text[ends[-1].end() :] if ends else text
+    thought = "</think>" in text and text.lstrip().startswith("<think>")
+    if not ends and (opened := list(_THINK.finditer(text))):
+        start = _ANSWER.search(text, opened[-1].end())
+        rest = text[start.start() :] if start else ""
     plain = rest.strip()
-    tagged = plain.startswith("<answer>") and plain.endswith("</answer>") and plain.count("<answer>") == 1
-    return thought, tagged, rest.rpartition("<answer>")[2].partition("</answer>")[0]
+    starts = [found.end() for found in _ANSWER.finditer(rest)]
+    tagged = plain.startswith("<answer>") and plain.endswith("</answer>") and len(starts) == 1
+    bodies = [_ANSWERED.split(rest[start:], maxsplit=1)[0] for start in starts[-MAX_ANSWERS:]]
+    return thought, tagged, bodies or [_ANSWERED.split(rest, maxsplit=1)[0]], bool(starts)
+
+
+def _last_readable(bodies: list[str], in_tags: bool) -> str:
+    """The last answer that holds something to read; the last of all when none does."""
+    for body in reversed(bodies):
+        run = _chosen(read_runs(body))
+        if (run is not None and any(map(_can_answer, run.values))) or (in_tags and _says_absent(body)):
+            return body
+    return bodies[-1]
 
 
 _ABSENT = re.compile(
