@@ -29,6 +29,10 @@ class PartError(RevsegError):
     """A part that broke its contract: a reward outside [0, 1], a tracker that lost frames."""
 
 
+class RunStopped(RevsegError):
+    """A part that cannot go on, such as a server that is down: the run stops, and the rows written so far are kept."""
+
+
 class MissingExtraError(RevsegError, ImportError):
     """An optional package that is not installed; the message holds the `pip install` that mends it."""
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from revseg.errors import SpecError
+from revseg.redaction import public
 from revseg.spec import is_import_path, parse_spec
 
 _CALLED = ("__call__",)
@@ -82,6 +83,16 @@ class Registry(Generic[T]):
             raise SpecError(_unknown(self.kind, name, self.names()))
         return self._parts[name]
 
+    def find(self, name: str) -> Any:
+        """The registered part; None when there is none, or a package that is to bring it cannot be loaded."""
+        importlib.import_module(self.home)
+        if name in self._parts or not any(entry.name == name for entry in self._entry_points()):
+            return self._parts.get(name)
+        try:
+            return self.get(name)
+        except Exception:  # a broken plug-in: whoever builds it will say so
+            return None
+
     def build(self, spec: Any) -> T:
         """The part that a spec names, ready to use.
 
@@ -93,7 +104,7 @@ class Registry(Generic[T]):
             options = dict(spec)
             name = options.pop("name", None)
             if not isinstance(name, str):
-                raise SpecError(f'{self.kind} spec {dict(spec)!r}: expected a "name"')
+                raise SpecError(f'{self.kind} spec with {list(spec)}: expected a "name"')
         else:
             return _fitting(self.kind, spec, spec)
         source, colon, rest = name.partition(":")
@@ -127,19 +138,32 @@ def options_of(part: Any) -> dict[str, inspect.Parameter]:
 def spec_of(part: Any) -> Any:
     """What a record should hold for a part: its spec as given, or the import path of an object that was passed.
 
-    Raises nothing: an object without an import path is recorded as `{"object": repr}`, which `build` refuses.
+    Keys and passwords are left out: what the part declares in `secrets`, and logins in addresses (`redaction`). Raises
+    nothing: an object without an import path is recorded as `{"object": repr}`, which `build` refuses.
     """
+    return public(_spec_of(part), _secrets_of)
+
+
+def _spec_of(part: Any) -> Any:
     if isinstance(part, str):
         return part
     if isinstance(part, Mapping):
         return dict(part)
     if isinstance(part, functools.partial) and not part.args:
-        return {"name": spec_of(part.func), **part.keywords}
+        return {"name": _spec_of(part.func), **part.keywords}
     path = origin(part)
     found = sys.modules.get(path.partition(":")[0])
     if getattr(found, path.partition(":")[2], None) is part:
         return path
     return {"object": repr(part)}
+
+
+def _secrets_of(name: str) -> set[str]:
+    """The options that a part of this name, of any kind, declares as secret. Runs nothing that is not loaded."""
+    source, _, attribute = name.partition(":")
+    module = sys.modules.get(_module_name(source) if source.endswith(".py") else source)
+    parts = [getattr(module, attribute, None)] if attribute else [r.find(name) for r in REGISTRIES.values()]
+    return {option for part in parts for option in getattr(part, "secrets", ())}
 
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -210,7 +234,7 @@ def _load(path: str) -> Any:
     if not is_import_path(path):  # before anything is run
         raise SpecError(f"cannot load {path!r}: expected file.py:name or package.module:name")
     if source.endswith(".py"):
-        module_name = "revseg_user_" + re.sub(r"\W", "_", str(Path(source).resolve()))
+        module_name = _module_name(source)
         spec = importlib.util.spec_from_file_location(module_name, source)
         if spec is None or spec.loader is None or not Path(source).is_file():
             raise SpecError(f"cannot load {path!r}: no file {source!r}")
@@ -225,6 +249,11 @@ def _load(path: str) -> Any:
     if not hasattr(module, attribute):
         raise SpecError(_unknown(f"name in {source}", attribute, [n for n in vars(module) if not n.startswith("_")]))
     return getattr(module, attribute)
+
+
+def _module_name(source: str) -> str:
+    """What a part's file is called as a module."""
+    return "revseg_user_" + re.sub(r"\W", "_", str(Path(source).resolve()))
 
 
 def origin(part: Any) -> str:

@@ -25,12 +25,13 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     for item in _split(rest) if colon else []:
         key, equals, value = item.partition("=")
         if not equals or not key.strip().isidentifier():
-            raise SpecError(f"cannot read the spec {text!r}: expected name:option=value,..., got {item!r}")
+            shown = _shown(text)  # a value may be a password
+            raise SpecError(f"cannot read the spec {shown!r}: expected name:option=value,..., got {_shown(item)!r}")
         if key.strip() in options:
-            raise SpecError(f"cannot read the spec {text!r}: {key.strip()} is given twice")
+            raise SpecError(f"cannot read the spec {_shown(text)!r}: {key.strip()} is given twice")
         options[key.strip()] = _value(value.strip())
     if not name.strip():
-        raise SpecError(f"cannot read the spec {text!r}: the name is missing")
+        raise SpecError(f"cannot read the spec {_shown(text)!r}: the name is missing")
     return name.strip(), options
 
 
@@ -46,6 +47,13 @@ def is_import_path(name: str) -> bool:
     source, _, attribute = name.partition(":")
     parts = source.split(".")
     return attribute.isidentifier() and (source.endswith(".py") or all(part.isidentifier() for part in parts))
+
+
+def _shown(text: str) -> str:
+    """A spec as an error shows it: with its names, without its values."""
+    name, colon, rest = text.partition(":")
+    items = [key + "=..." if equals else "..." for key, equals, _ in (item.partition("=") for item in rest.split(","))]
+    return f"{name}:{','.join(items)}" if colon else name.partition("=")[0]
 
 
 def _is_option(text: str) -> bool:

@@ -90,7 +90,7 @@ class Server:
         return said
 
     def policy(self, **options: Any) -> Any:
-        spec = {"name": "openai", "model": "m", "base_url": self.url, **options}
+        spec = {"name": "openai", "model": "m", "base_url": self.url, "give_up": 0, **options}
         if repr(spec) not in self.policies:
             self.policies[repr(spec)] = build("policy", spec)
         return self.policies[repr(spec)]

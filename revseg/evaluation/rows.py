@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from revseg import checked
-from revseg.errors import InputError
+from revseg.errors import InputError, RunStopped
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.record import reasoning_record
@@ -97,6 +97,8 @@ def _rollouts(model: ReVSeg, samples: Mapping[int, Sample]) -> dict[int, tuple[R
     began = time.perf_counter()
     try:
         groups = model.rollouts(list(samples.values()))
+    except RunStopped:
+        raise
     except Exception as error:
         if len(samples) == 1:
             return {index: (error, time.perf_counter() - began) for index in samples}

@@ -1,24 +1,29 @@
 """A policy behind any server that speaks OpenAI's chat API: vLLM, SGLang, or a hosted model."""
 
+import asyncio
 import base64
 import io
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from revseg.errors import InputError, PartError, RevsegError
+from revseg.errors import InputError, PartError, RevsegError, RunStopped
 from revseg.registry import register
+from revseg.rollout.chat_access import Access
+from revseg.rollout.chat_http import INSIDE, bounded_client
+from revseg.rollout.chat_reply import Unreadable, read_reply
 from revseg.rollout.seeding import row_seeds
 from revseg.types import Clip, Message, Reply, Rollout, Sampling
+
+T = TypeVar("T")
 
 _HINTS = {
     400: "The server refuses the request: does the model read pictures, does the conversation fit its context, and "
     'does it know every field? extra={"seed": null} drops one',
-    401: "Set OPENAI_API_KEY to the server's key",
+    401: "Set OPENAI_API_KEY (or the variable that api_key_env= names) to the server's key",
     403: "Set OPENAI_API_KEY to a key that may use this model",
     404: "Check model= against the names that the server lists under /models, and base_url=, which ends in /v1",
     413: "The pictures are too large for the server: use fewer or smaller frames, or raise its limit",
@@ -31,16 +36,21 @@ class OpenAIPolicy:
     """Any OpenAI-compatible chat server, through the official client; the whole conversation goes in every request.
 
     Options: `model` its name on the server; `base_url` such as http://localhost:8000/v1 (else OPENAI_BASE_URL, else
-    OpenAI's own); `api_key` (else OPENAI_API_KEY; a local server needs none), which records of a run would show, so
-    prefer the variable; `timeout` seconds to wait for the server; `retries` after a failed connection, a time-out,
-    429 or 5xx, with growing pauses; `concurrency` requests at a time; `image_format` "jpeg" or "png" (exact, larger);
-    `video` how a clip of several frames is sent: "frames", a picture each, is read by every server but costs
-    Qwen2.5-VL twice the tokens of "video_url", one video of JPEG frames as vLLM reads it; `extra` further fields of
-    the request, such as {"mm_processor_kwargs": {...}}; they win over revseg's own, and null drops one.
+    OpenAI's own), which may hold a user name and password; `api_key`, else the environment variable that `api_key_env`
+    names (a local server needs none); `timeout` seconds without a byte from the server, `deadline` seconds for one
+    reply, all tries included; `max_bytes` of one reply; `retries` after a failed connection, a time-out, 429 or 5xx,
+    with growing pauses; `give_up` after so many failures in a row the run stops (0: never); `concurrency` requests at
+    a time; `image_format` "jpeg" or "png" (exact, larger); `video` how a clip of several frames is sent: "frames", a
+    picture each, is read by every server but costs Qwen2.5-VL twice the tokens of "video_url", one video of JPEG
+    frames as vLLM reads it; `extra` further fields of the request, such as {"mm_processor_kwargs": {...}}; they win
+    over revseg's own, and null drops one.
 
     Replies hold text only: a policy to evaluate, not to train. InputError when the server cannot be reached or
-    refuses the request, PartError when it fails, is too slow or answers something else than a chat completion.
+    refuses the request, PartError when it fails, is too slow or answers something else than a chat completion,
+    RunStopped after `give_up` of them. Neither they nor any record hold a key or a password.
     """
+
+    secrets = ("api_key", "base_url")  # never in a record: see `revseg.redaction`
 
     def __init__(
         self,
@@ -48,20 +58,23 @@ class OpenAIPolicy:
         *,
         base_url: str | None = None,
         api_key: str | None = None,
+        api_key_env: str = "OPENAI_API_KEY",
         timeout: float = 120.0,
+        deadline: float = 600.0,
+        max_bytes: int = 8 * 2**20,
         retries: int = 3,
+        give_up: int = 5,
         concurrency: int = 8,
         image_format: str = "jpeg",
         video: str = "frames",
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        import openai
-
-        self.model, self.timeout, self.retries, self.concurrency = model, timeout, retries, concurrency
+        self.model, self.timeout, self.deadline, self.max_bytes = model, timeout, deadline, max_bytes
+        self.retries, self.give_up, self.concurrency = retries, give_up, concurrency
         self.image_format, self.video, self.extra = image_format, video, {} if extra is None else extra
         self._check()
-        self._key = api_key or os.environ.get("OPENAI_API_KEY") or "EMPTY"
-        self._client = openai.OpenAI(base_url=base_url, api_key=self._key, timeout=timeout, max_retries=retries)
+        self._access = Access.of(base_url, api_key, api_key_env)
+        self._failed = 0  # requests in a row
 
     def __repr__(self) -> str:
         return f"OpenAIPolicy({self.model!r}, base_url={self.base_url!r})"
@@ -69,22 +82,59 @@ class OpenAIPolicy:
     @property
     def base_url(self) -> str:
         """Where requests go, without a user name and password that it may hold."""
-        return re.sub(r"//[^/@]*@", "//", str(self._client.base_url)).rstrip("/")
+        return self._access.url
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
         """One reply a conversation, in order. The first failure stops the batch; what is queued is not sent."""
+        seeds = [seed >> 32 for seed in row_seeds(rollouts, prompts, sampling)]  # 31 bits: any server's integer
+        try:
+            replies = _run(self._ask_all(list(zip(rollouts, prompts, seeds, strict=True)), sampling))
+        except RevsegError as error:
+            self._failed += 1
+            if not self.give_up or self._failed < self.give_up:
+                raise
+            raise RunStopped(
+                f"{self._failed} requests in a row failed, the last with: {error}. The run stops here and its rows are "
+                "kept: mend the server, then run the same again with retry (--retry), or raise give_up="
+            ) from None
+        self._failed = 0
+        return replies
+
+    async def _ask_all(self, asked: list[tuple[Rollout, Message, int]], sampling: Sampling) -> list[Reply]:
+        import openai
+
         encoded: dict[int, list[dict[str, Any]] | str] = {}
+        room = asyncio.Semaphore(self.concurrency)
+        access = self._access
+        client = openai.AsyncOpenAI(
+            base_url=access.url,
+            api_key=access.key,
+            timeout=self.timeout,
+            max_retries=self.retries,
+            http_client=bounded_client(self.max_bytes, self.timeout, access.login),
+        )
 
-        def ask(rollout: Rollout, prompt: Message, seed: int) -> Reply:
-            messages = []
-            for turn in rollout.turns:
-                messages += [self._message(turn.prompt, encoded), {"role": "assistant", "content": turn.reply.text}]
-            messages.append(self._message(prompt, encoded))
-            return Reply(self._complete(messages, sampling, seed))
+        async def ask(rollout: Rollout, prompt: Message, seed: int) -> Reply:
+            async with room:
+                messages = await asyncio.to_thread(self._messages, rollout, prompt, encoded)
+                return await self._complete(client, messages, sampling, seed)
 
-        with ThreadPoolExecutor(self.concurrency) as pool:
-            seeds = [seed >> 32 for seed in row_seeds(rollouts, prompts, sampling)]  # 31 bits: any server's integer
-            return list(pool.map(ask, rollouts, prompts, seeds))
+        async with client:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(ask(*one)) for one in asked]
+            except BaseExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    def _messages(
+        self, rollout: Rollout, prompt: Message, encoded: dict[int, list[dict[str, Any]] | str]
+    ) -> list[dict[str, Any]]:
+        """The conversation so far and the prompt, as the API has them."""
+        messages = []
+        for turn in rollout.turns:
+            messages += [self._message(turn.prompt, encoded), {"role": "assistant", "content": turn.reply.whole}]
+        return _clean([*messages, self._message(prompt, encoded)])
 
     def _message(self, message: Message, encoded: dict[int, list[dict[str, Any]] | str]) -> dict[str, Any]:
         """A message as the API has it. A group shares its prompts, so each is encoded once a batch."""
@@ -102,32 +152,33 @@ class OpenAIPolicy:
         head = f"data:image/{self.image_format};base64,"
         return [{"type": "image_url", "image_url": {"url": head + frame}} for frame in frames]
 
-    def _complete(self, messages: list[dict[str, Any]], sampling: Sampling, seed: int) -> str:
-        """One request. Null content, as of a refusal, is an empty reply: the model's failure, not ours."""
+    async def _complete(self, client: Any, messages: list[dict[str, Any]], sampling: Sampling, seed: int) -> Reply:
+        """One request and its tries."""
         import openai
 
         fields: dict[str, Any] = {
             "temperature": max(sampling.temperature, 0.0),
             "top_p": sampling.top_p,
-            "max_tokens": sampling.max_new_tokens,
+            "max_tokens": sampling.limit,
             "seed": seed,
         }
         if sampling.top_k:
             fields["top_k"] = sampling.top_k  # not OpenAI's own; vLLM and SGLang know it
         fields = {key: value for key, value in {**fields, **self.extra}.items() if value is not None}
+        create = client.chat.completions.with_raw_response.create
         try:
-            done: Any = self._client.chat.completions.create(
-                model=self.model, messages=_clean(messages), extra_body=fields
-            )
+            async with asyncio.timeout(self.deadline):
+                done = await create(model=self.model, messages=messages, extra_body=fields)
+            return self._access.without_key(read_reply(done.http_response.content))
+        except TimeoutError:
+            hint = "Raise deadline=, or lower concurrency= or max_new_tokens"
+            raise PartError(f"{self._where}: no whole reply within {self.deadline:g} s. {hint}") from None
+        except Unreadable as came:
+            raise PartError(f"{self._where}: expected a chat completion, got {self._shorten(str(came))}") from None
+        except PartError as error:
+            raise PartError(f"{self._where}: {error}") from None
         except (openai.OpenAIError, ValueError) as error:
             raise self._failure(error) from None  # the message says it all; a server may echo the key in its own
-        try:
-            content = done.choices[0].message.content
-        except (AttributeError, TypeError, IndexError):  # the client lets any JSON pass, and a web page too
-            content = done
-        if isinstance(content, str | None) and content is not done:
-            return content or ""
-        raise PartError(f"{self._where}: expected a chat completion, got {self._shorten(repr(done))}")
 
     def _failure(self, error: Exception) -> RevsegError:
         import openai
@@ -136,22 +187,37 @@ class OpenAIPolicy:
             tries = f"in {self.retries + 1} tries of {self.timeout:g} s"
             return PartError(f"{self._where}: no reply {tries}. Raise timeout=, or lower concurrency=")
         if isinstance(error, openai.APIConnectionError):
+            if isinstance(error.__cause__, PartError):  # older clients wrap what they do not know
+                return PartError(f"{self._where}: {error.__cause__}")
             hint = "Start the server, or mend base_url= (or OPENAI_BASE_URL); it ends in /v1"
-            return InputError(f"{self._where}: no connection ({self._shorten(str(error.__cause__))}). {hint}")
+            return InputError(f"{self._where}: no connection ({self._shorten(_first_cause(error))}). {hint}")
         if isinstance(error, openai.APIStatusError):
-            status, body = error.status_code, error.body
-            said = self._shorten(str(body.get("message", body) if isinstance(body, Mapping) else body or error.message))
-            ours = status < 500 and status not in (408, 409, 429)
-            hint = _HINTS.get(status, _HINTS[400] if ours else "Look at the server's log")
-            return (InputError if ours else PartError)(f"{self._where}: HTTP {status}: {said}. {hint}")
+            return self._refusal(error)
         return PartError(f"{self._where}: expected a chat completion, got {self._shorten(repr(error))}")
+
+    def _refusal(self, error: Any) -> RevsegError:
+        """An HTTP status that is no success."""
+        status, body = error.status_code, error.body
+        said = self._shorten(str(body.get("message", body) if isinstance(body, Mapping) else body or error.message))
+        if 300 <= status < 400:
+            place = self._shorten(error.response.headers.get("location", "elsewhere"))
+            return InputError(
+                f"{self._where}: HTTP {status}, a redirect to {place}: not followed, for key and pictures would go "
+                "along. Set base_url= to where the server is"
+            )
+        ours = status < 500 and status not in (408, 409, 429)
+        hint = _HINTS.get(status, _HINTS[400] if ours else "Look at the server's log")
+        told = f"HTTP {status}: {said}"
+        if inside := error.response.headers.get(INSIDE):
+            told = f"expected a chat completion, got an error inside HTTP {inside}, taken for {told}"
+        return (InputError if ours else PartError)(f"{self._where}: {told}. {hint}")
 
     @property
     def _where(self) -> str:
         return f"model {self.model!r} at {self.base_url}"
 
     def _shorten(self, text: str) -> str:
-        hidden = text if self._key == "EMPTY" else text.replace(self._key, "***")
+        hidden = self._access.hidden(text)
         return hidden if len(hidden) <= 500 else f"{hidden[:500]}..."
 
     def _check(self) -> None:
@@ -161,11 +227,41 @@ class OpenAIPolicy:
             raise InputError(f"video={self.video!r}: expected frames or video_url")
         if self.video == "video_url" and self.image_format != "jpeg":
             raise InputError("video=video_url sends JPEG frames: leave image_format=jpeg, or use video=frames")
-        if self.timeout <= 0 or self.retries < 0 or self.concurrency < 1:
-            came = f"timeout={self.timeout!r}, retries={self.retries!r}, concurrency={self.concurrency!r}"
-            raise InputError(f"expected timeout above 0, retries of 0 or more and concurrency of 1 or more; got {came}")
+        _least("seconds", {"timeout": self.timeout, "deadline": self.deadline})
+        _least(0, {"retries": self.retries, "give_up": self.give_up})
+        _least(1, {"concurrency": self.concurrency, "max_bytes": self.max_bytes})
         if not isinstance(self.extra, Mapping) or {"messages", "stream"} & set(self.extra):
-            raise InputError(f"extra={self.extra!r}: expected a dict of request fields, without messages and stream")
+            raise InputError("extra=: expected a dict of request fields, without messages and stream")
+
+
+def _least(smallest: int | str, values: Mapping[str, Any]) -> None:
+    """InputError for one that is no whole number of `smallest` or more, or no number of "seconds" above 0."""
+    for name, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if smallest == "seconds" and not (number and value > 0):
+            raise InputError(f"expected {name} above 0, in seconds; got {value!r}")
+        if isinstance(smallest, int) and not (number and isinstance(value, int) and value >= smallest):
+            raise InputError(f"expected {name} of {smallest} or more, a whole number; got {value!r}")
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, for a caller that is none."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:  # a notebook: a loop is running here already
+        return pool.submit(asyncio.run, work).result()
+
+
+def _first_cause(error: BaseException) -> str:
+    """What went wrong below the client: "Connection refused", or the text of what was raised first."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    if isinstance(error, BaseExceptionGroup):
+        return _first_cause(error.exceptions[-1])
+    code = error.errno if isinstance(error, OSError) else None
+    return os.strerror(code) if code is not None and code > 0 else str(error) or type(error).__name__
 
 
 def _encode(frame: np.ndarray, image_format: str) -> str:

@@ -1,0 +1,76 @@
+"""From the body of a chat completion to a `Reply`: what any server may send, read as data."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from revseg.types import Reply
+
+_LENGTH = ("max_tokens", "max_output_tokens", "model_length", "max_length")  # other servers' words for "length"
+_STOP = ("eos", "eos_token", "end_turn", "stop_sequence", "complete")
+_LONGEST = 40  # characters of a finish reason that are kept
+
+
+class Unreadable(Exception):
+    """No chat completion; its text is what came instead."""
+
+
+def read_reply(body: bytes) -> Reply:
+    """The first choice's reply with its thinking, as one text. Null content, as of a refusal, is an empty reply.
+
+    Servers with a reasoning parser send the thinking apart (`reasoning_content`, or `reasoning`); templates that open
+    `<think>` leave a reply that begins inside it. Both are put right: the text holds the thinking in its tags. Raises
+    Unreadable for anything that is no chat completion.
+    """
+    choice = _choice(body)
+    message = choice.get("message")
+    if not isinstance(message, Mapping):
+        raise Unreadable(_text(body))
+    content = message.get("content")
+    if not isinstance(content, str | None):
+        raise Unreadable(_text(body))
+    refusal = message.get("refusal")
+    text = content or (refusal if isinstance(refusal, str) else "")
+    thinking = next((t for t in (message.get("reasoning_content"), message.get("reasoning")) if _said(t)), "")
+    reason = _reason(choice.get("finish_reason"))
+    return Reply(_with_thinking(text, thinking, reason), finish_reason=reason)
+
+
+def _with_thinking(text: str, thinking: str, reason: str) -> str:
+    inside = 0 <= text.find("</think>") < (text.find("<think>") % (len(text) + 1))  # -1, none: after the end
+    if inside:
+        return f"<think>{thinking}{text}"
+    if not thinking or "<think>" in text:
+        return text
+    cut = reason == "length" and not text.strip()  # it never came to an end
+    return f"<think>{thinking}" if cut else f"<think>{thinking}</think>{text}"
+
+
+def _choice(body: bytes) -> Mapping[str, Any]:
+    try:
+        try:
+            data = json.loads(body)
+        except UnicodeDecodeError:
+            data = json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise Unreadable(_text(body)) from None
+    choices = data.get("choices") if isinstance(data, Mapping) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        raise Unreadable(_text(body))
+    return choices[0]
+
+
+def _said(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _reason(value: Any) -> str:
+    if not isinstance(value, str):
+        return ""
+    word = value.lower()
+    return "length" if word in _LENGTH else "stop" if word in _STOP else word[:_LONGEST]
+
+
+def _text(body: bytes) -> str:
+    """The beginning of a body, for an error message."""
+    return body[:2000].decode("utf-8", "replace").strip() or "nothing"
