@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import os
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -13,22 +12,13 @@ import numpy as np
 from revseg.errors import InputError, PartError, RevsegError, RunStopped
 from revseg.registry import register
 from revseg.rollout.chat_access import Access
-from revseg.rollout.chat_http import INSIDE, bounded_client
+from revseg.rollout.chat_failures import failure_of, not_a_completion
+from revseg.rollout.chat_http import bounded_client
 from revseg.rollout.chat_reply import Unreadable, read_reply
 from revseg.rollout.seeding import row_seeds
 from revseg.types import Clip, Message, Reply, Rollout, Sampling
 
 T = TypeVar("T")
-
-_HINTS = {
-    400: "The server refuses the request: does the model read pictures, does the conversation fit its context, and "
-    'does it know every field? extra={"seed": null} drops one',
-    401: "Set OPENAI_API_KEY (or the variable that api_key_env= names) to the server's key",
-    403: "Set OPENAI_API_KEY to a key that may use this model",
-    404: "Check model= against the names that the server lists under /models, and base_url=, which ends in /v1",
-    413: "The pictures are too large for the server: use fewer or smaller frames, or raise its limit",
-    429: "Lower concurrency=, raise retries=, or ask later",
-}
 
 
 @register("policy", "openai")
@@ -174,51 +164,16 @@ class OpenAIPolicy:
             hint = "Raise deadline=, or lower concurrency= or max_new_tokens"
             raise PartError(f"{self._where}: no whole reply within {self.deadline:g} s. {hint}") from None
         except Unreadable as came:
-            raise PartError(f"{self._where}: expected a chat completion, got {self._shorten(str(came))}") from None
+            raise PartError(f"{self._where}: {not_a_completion(self._access.hidden(str(came)))}") from None
         except PartError as error:
             raise PartError(f"{self._where}: {error}") from None
-        except (openai.OpenAIError, ValueError) as error:
-            raise self._failure(error) from None  # the message says it all; a server may echo the key in its own
-
-    def _failure(self, error: Exception) -> RevsegError:
-        import openai
-
-        if isinstance(error, openai.APITimeoutError):
-            tries = f"in {self.retries + 1} tries of {self.timeout:g} s"
-            return PartError(f"{self._where}: no reply {tries}. Raise timeout=, or lower concurrency=")
-        if isinstance(error, openai.APIConnectionError):
-            if isinstance(error.__cause__, PartError):  # older clients wrap what they do not know
-                return PartError(f"{self._where}: {error.__cause__}")
-            hint = "Start the server, or mend base_url= (or OPENAI_BASE_URL); it ends in /v1"
-            return InputError(f"{self._where}: no connection ({self._shorten(_first_cause(error))}). {hint}")
-        if isinstance(error, openai.APIStatusError):
-            return self._refusal(error)
-        return PartError(f"{self._where}: expected a chat completion, got {self._shorten(repr(error))}")
-
-    def _refusal(self, error: Any) -> RevsegError:
-        """An HTTP status that is no success."""
-        status, body = error.status_code, error.body
-        said = self._shorten(str(body.get("message", body) if isinstance(body, Mapping) else body or error.message))
-        if 300 <= status < 400:
-            place = self._shorten(error.response.headers.get("location", "elsewhere"))
-            return InputError(
-                f"{self._where}: HTTP {status}, a redirect to {place}: not followed, for key and pictures would go "
-                "along. Set base_url= to where the server is"
-            )
-        ours = status < 500 and status not in (408, 409, 429)
-        hint = _HINTS.get(status, _HINTS[400] if ours else "Look at the server's log")
-        told = f"HTTP {status}: {said}"
-        if inside := error.response.headers.get(INSIDE):
-            told = f"expected a chat completion, got an error inside HTTP {inside}, taken for {told}"
-        return (InputError if ours else PartError)(f"{self._where}: {told}. {hint}")
+        except (openai.OpenAIError, ValueError) as error:  # the message says it all; a server may echo the key
+            tries = f"{self.retries + 1} tries of {self.timeout:g} s"
+            raise failure_of(error, self._where, tries, self._access.hidden) from None
 
     @property
     def _where(self) -> str:
         return f"model {self.model!r} at {self.base_url}"
-
-    def _shorten(self, text: str) -> str:
-        hidden = self._access.hidden(text)
-        return hidden if len(hidden) <= 500 else f"{hidden[:500]}..."
 
     def _check(self) -> None:
         if self.image_format not in ("jpeg", "png"):
@@ -252,16 +207,6 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as pool:  # a notebook: a loop is running here already
         return pool.submit(asyncio.run, work).result()
-
-
-def _first_cause(error: BaseException) -> str:
-    """What went wrong below the client: "Connection refused", or the text of what was raised first."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    if isinstance(error, BaseExceptionGroup):
-        return _first_cause(error.exceptions[-1])
-    code = error.errno if isinstance(error, OSError) else None
-    return os.strerror(code) if code is not None and code > 0 else str(error) or type(error).__name__
 
 
 def _encode(frame: np.ndarray, image_format: str) -> str:
