@@ -85,6 +85,9 @@ def segment(
     tracker: Annotated[str, typer.Option(help="The part that follows, such as flow or sam2.")] = "flow",
     sampler: Annotated[str | None, typer.Option(help="How frames are chosen. Default: what the policy knows.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames the policy sees.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a reply. Default: what the policy knows, else 512.")
+    ] = None,
     keyframe: Annotated[
         list[int] | None, typer.Option(help="Frame of a --box, from 0. One for all boxes, or one for each.")
     ] = None,
@@ -106,6 +109,7 @@ def segment(
         from revseg.output import check_folder
         from revseg.pipeline import ReVSeg
         from revseg.report import reasoning_record
+        from revseg.types import Sampling
         from revseg.video import Video
 
         check_folder(out, overwrite=overwrite)
@@ -120,7 +124,8 @@ def segment(
             )
         else:
             settings = {"policy": policy or "qwen", "sampler": sampler, "num_frames": frames}
-        model = ReVSeg(tracker=tracker, trust=trust, **settings)
+        sampling = Sampling(max_new_tokens=max_new_tokens)
+        model = ReVSeg(tracker=tracker, sampling=sampling, trust=trust, **settings)
         result = model.segment(opened, query, progress=_at_terminal())
         result.save(out, opened, overwrite=overwrite, progress=_at_terminal())
         if as_json:
@@ -165,6 +170,8 @@ def _verdict(result: Any) -> str:
     if result.rollout.error is not None:
         detail = result.rollout.turns[-1].answer.detail
         return f"the reply could not be read ({result.status}; {detail}): the masks are empty"
+    if not result.rollout.groundings:
+        return f"the replies leave nothing to follow ({result.status}): the masks are empty"
     masks = result.masks
     return f"{masks.objects} object{'s' * (masks.objects != 1)}, on {int(masks.visible.sum())} of {len(masks)} frames"
 

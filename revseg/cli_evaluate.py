@@ -34,6 +34,9 @@ def evaluate(
     tracker: Annotated[str, typer.Option(help="The part that follows.")] = "flow",
     sampler: Annotated[str | None, typer.Option(help="How frames are chosen. Default: what the policy knows.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames the policy sees.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a reply. Default: what the policy knows, else 512.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Only the first samples.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Continue the file, or start over.")] = True,
     retry: Annotated[bool, typer.Option("--retry", help="Try samples that crashed again.")] = False,
@@ -51,8 +54,11 @@ def evaluate(
     """
     from revseg.evaluation import evaluate as run
     from revseg.pipeline import ReVSeg
+    from revseg.types import Sampling
 
-    model = ReVSeg(policy=policy, tracker=tracker, sampler=sampler, num_frames=frames, trust=trust)
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    settings = {"policy": policy, "tracker": tracker, "sampler": sampler, "num_frames": frames}
+    model = ReVSeg(**settings, sampling=sampling, trust=trust)
     results = run(
         model, _dataset(dataset, root), out, limit=limit, resume=resume, workers=workers, batch=batch, retry=retry
     )
@@ -134,6 +140,7 @@ def _dataset(spec: str, root: Path | None) -> Any:
 def _told(summary: dict[str, Any]) -> str:
     parts = [f"{summary['rows']} of {summary['samples']} rows"]
     parts += [f"{times} x {kind}" for kind, times in summary["failures"].items()]
+    parts += [f"{summary['cut_off']} with a reply cut off at the token limit"] if summary["cut_off"] else []
     return ", ".join(parts)
 
 

@@ -46,6 +46,7 @@ def register_command(app: typer.Typer, clean_errors: Errors) -> None:
 def run(settings: Mapping[str, Mapping[str, Any]], out: Path, *, trust: bool = False) -> dict[str, Any]:
     """Train as the tables say; {"out", "policy", "steps", "reward" of the last step if one was taken}."""
     from revseg.pipeline import ReVSeg
+    from revseg.registry import spec_of
     from revseg.training.config import TrainConfig
     from revseg.training.grpo import train
 
@@ -60,7 +61,7 @@ def run(settings: Mapping[str, Mapping[str, Any]], out: Path, *, trust: bool = F
             show(row)
 
         trained = train(model, settings["data"]["dataset"], out, plan, report=report)
-    done = {"out": str(out), "policy": trained.policy, "steps": plan.steps}
+    done = {"out": str(out), "policy": spec_of(trained.policy), "steps": plan.steps}
     return {**done, "reward": rewards[-1]} if rewards else done
 
 
@@ -127,12 +128,14 @@ def _make(settings: dict[str, dict[str, Any]], change: str) -> None:
     key, equals, value = change.partition("=")
     table, *rest = key.strip().split(".", 2)
     if not equals or table not in TABLES or not rest or not all(rest):
-        raise SpecError(f"cannot read --set {change!r}: expected {'|'.join(TABLES)}.key=value, such as train.lr=1e-5")
+        raise SpecError(
+            f"cannot read --set {key.strip()!r}: expected {'|'.join(TABLES)}.key=value, such as train.lr=1e-5"
+        )
     place: Any = settings[table]
     for part in rest[:-1]:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
-            raise SpecError(f"cannot read --set {change!r}: {table}.{part} is {place!r}, which has no parts")
+            raise SpecError(f"cannot read --set {key.strip()!r}: {table}.{part} is no table, it has no parts")
     place[rest[-1]] = _value(value)
 
 

@@ -34,7 +34,7 @@ MOST_TOKENS = 131_072  # of one reply; no model writes more, and rows of random 
 PAPER = {"rounds": (("keyframe", "keyframe_json"), ("box", "box_json")), "sampler": "uniform", "num_frames": 16}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReVSeg:
     """The method, with every part named by a spec (see `revseg.registry`). Parts are built when first needed.
 
@@ -60,6 +60,10 @@ class ReVSeg:
             object.__setattr__(self, "rounds", tuple((prompt, parser) for prompt, parser in self.rounds))
         if self.sampling.max_new_tokens is not None:
             _tokens(self.sampling.max_new_tokens, "sampling says")
+
+    def __repr__(self) -> str:
+        """Its specs as records hold them: without keys and passwords."""
+        return f"ReVSeg({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 
     @staticmethod
     def paper() -> "ReVSeg":
@@ -104,7 +108,9 @@ class ReVSeg:
         changes = {name: taught.get(name, PAPER[name]) for name in missing if name in PAPER}
         if self.sampling.max_new_tokens is None:
             limit = taught.get("max_new_tokens", MAX_NEW_TOKENS)
-            changes["sampling"] = replace(self.sampling, max_new_tokens=_tokens(limit, f"{self.policy!r} was taught"))
+            changes["sampling"] = replace(
+                self.sampling, max_new_tokens=_tokens(limit, f"{spec_of(self.policy)!r} was taught")
+            )
         return self.replace(**changes)
 
     def replace(self, **changes: Any) -> "ReVSeg":

@@ -22,11 +22,12 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         attribute, colon, rest = rest.partition(":")
         name = f"{name}:{attribute}"
     options: dict[str, Any] = {}
-    for item in _split(rest) if colon else []:
+    for number, item in enumerate(_split(rest) if colon else [], 1):
         key, equals, value = item.partition("=")
-        if not equals or not key.strip().isidentifier():
-            shown = _shown(text)  # a value may be a password
-            raise SpecError(f"cannot read the spec {shown!r}: expected name:option=value,..., got {_shown(item)!r}")
+        if not equals or not key.strip().isidentifier():  # a value may be a password: none is shown
+            raise SpecError(
+                f"cannot read the spec {_shown(text)!r}: expected name:option=value,...; option {number} is not so"
+            )
         if key.strip() in options:
             raise SpecError(f"cannot read the spec {_shown(text)!r}: {key.strip()} is given twice")
         options[key.strip()] = _value(value.strip())
@@ -53,7 +54,7 @@ def _shown(text: str) -> str:
     """A spec as an error shows it: with its names, without its values."""
     name, colon, rest = text.partition(":")
     items = [key + "=..." if equals else "..." for key, equals, _ in (item.partition("=") for item in rest.split(","))]
-    return f"{name}:{','.join(items)}" if colon else name.partition("=")[0]
+    return f"{name}:{','.join(items)}" if colon else text
 
 
 def _is_option(text: str) -> bool:

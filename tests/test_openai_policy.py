@@ -1,15 +1,21 @@
 """The `openai` policy against a real HTTP server on this machine."""
 
+import asyncio
 import base64
+import contextlib
+import gzip
 import hashlib
 import io
+import itertools
 import json
+import logging
 import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +25,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import revseg
-from revseg.errors import InputError, PartError, SpecError
-from revseg.registry import build, options_of, registry
+from revseg.errors import InputError, PartError, RunStopped, SpecError
+from revseg.evaluation.results import Results
+from revseg.registry import build, options_of, registry, spec_of
+from revseg.report.site import write_site
 from revseg.rollout import run
 from revseg.rollout.seeding import row_seeds
+from revseg.spec import format_spec
 from revseg.testing import check_policy
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Turn
 
@@ -397,6 +406,380 @@ def test_other_error_bodies(server: Server, content: Any):
         one(server.policy())
 
 
+# errors inside success
+
+
+INSIDE = {
+    "code": {"error": {"message": "busy", "code": 429}},
+    "code as text": {"error": {"message": "busy", "code": "503"}},
+    "a known word": {"error": {"message": "busy", "code": "rate_limit_exceeded"}},
+    "no code": {"error": {"message": "busy"}},
+    "an odd code": {"error": {"message": "busy", "code": 1302}},
+    "a text": {"error": "busy"},
+    "in the choice": {"choices": [{"error": {"code": 502, "message": "busy"}, "finish_reason": "error"}]},
+    "the choice's end": completion("half a rep", "error"),
+    "beside a choice": {**completion("half a rep"), "error": {"code": 500, "message": "busy"}},
+    "the old form": {"object": "error", "message": "busy", "code": 500},
+}
+
+
+@pytest.mark.parametrize("body", INSIDE.values(), ids=INSIDE.keys())
+def test_an_error_inside_http_200_is_tried_again(server: Server, body: Any):
+    server.answer = lambda _: (200, body, SOON) if len(server.bodies) < 3 else "at last"
+    assert one(server.policy(retries=2)) == "at last"
+    assert len(server.bodies) == 3
+
+
+def test_an_error_inside_http_200_is_named(server: Server):
+    server.answer = lambda _: (200, {"error": {"message": "busy", "code": 429}}, SOON)
+    with pytest.raises(PartError, match=r"an error inside HTTP 200, taken for HTTP 429: busy\. Lower concurrency="):
+        one(server.policy(retries=1))
+    assert len(server.bodies) == 2
+    server.answer = lambda _: (200, {"error": {"message": "who are you", "code": 401}}, {})
+    with pytest.raises(InputError, match=r"HTTP 401: who are you\. Set OPENAI_API_KEY"):
+        one(server.policy(retries=1))
+    assert len(server.bodies) == 3, "a refusal is not tried again"
+
+
+def test_null_in_place_of_an_error_is_none(server: Server):
+    server.answer = lambda _: (200, {**completion("fine"), "error": None}, {})
+    assert one(server.policy()) == "fine"
+
+
+# thinking, and why a reply ended
+
+
+def said(message: dict[str, Any], reason: Any = "stop") -> tuple[int, dict[str, Any], dict[str, str]]:
+    return 200, {"choices": [{"index": 0, "message": message, "finish_reason": reason}]}, {}
+
+
+ANSWER = KEYFRAME.partition("</think>")[2]
+THOUGHT = {
+    "apart": {"reasoning_content": "x", "content": ANSWER},
+    "apart, by its other name": {"reasoning": "x", "content": ANSWER},
+    "opened by the template": {"content": "x</think>" + ANSWER},
+    "in both": {"reasoning_content": "x", "content": KEYFRAME},
+    "apart with its end": {"reasoning_content": "x", "content": "</think>" + ANSWER},
+    "null apart": {"reasoning_content": None, "reasoning": "", "content": KEYFRAME},
+    "no text apart": {"reasoning_content": {"a": 1}, "content": KEYFRAME},
+}
+
+
+@pytest.mark.parametrize("message", THOUGHT.values(), ids=THOUGHT.keys())
+def test_the_parser_sees_the_thinking(server: Server, message: dict[str, Any]):
+    server.answer = lambda body: said(message) if len(body["messages"]) == 1 else BOX
+    pairs = [(build("prompt", p), build("parser", q + ":strict=True")) for p, q in ROUNDS]
+    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling())
+    assert rollout.turns[0].reply.whole == KEYFRAME
+    assert (rollout.error, rollout.form) == (None, 1.0)
+    assert server.bodies[1]["messages"][1] == {"role": "assistant", "content": KEYFRAME}
+
+
+def test_thinking_that_was_cut_off_stays_open(server: Server):
+    server.answer = lambda _: said({"reasoning_content": "so long", "content": None}, "length")
+    assert one(server.policy()) == "<think>so long"
+
+
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_a_cut_reply_says_so(server: Server, reason: str):
+    server.answer = lambda _: said({"content": "<think>and then"}, reason)
+    pairs = [(build("prompt", p), build("parser", q)) for p, q in ROUNDS]
+    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling(max_new_tokens=77))
+    (turn,) = rollout.turns
+    assert turn.reply.cut_off
+    assert rollout.error == "round 1: no_answer"
+    assert "cut off at the limit of 77 tokens" in turn.answer.detail
+    assert "--max-new-tokens" in turn.answer.detail
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "tool_calls"])
+def test_another_early_end_is_named(server: Server, reason: str):
+    server.answer = lambda _: said({"content": None, "tool_calls": [{}]}, reason)
+    pairs = [(build("prompt", p), build("parser", q)) for p, q in ROUNDS]
+    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling())
+    assert rollout.turns[0].answer.detail.endswith(f"the reply ended early: {reason}")
+
+
+@pytest.mark.parametrize("reason", [None, 3, {"a": []}, ["stop"], float("inf"), "x" * 9999])
+def test_odd_reasons_are_read(server: Server, reason: Any):
+    server.answer = lambda _: said({"content": "hi"}, reason)
+    assert one(server.policy()) == "hi"
+
+
+def test_a_refusal_is_the_reply(server: Server):
+    server.answer = lambda _: said({"content": None, "refusal": "I will not"})
+    assert one(server.policy()) == "I will not"
+
+
+# bodies that no honest server sends
+
+
+def test_bytes_that_are_no_utf8_are_replaced(server: Server):
+    body = json.dumps(completion("caf~")).encode().replace(b"~", b"\xe9")
+    server.answer = lambda _: (200, body, {})
+    assert one(server.policy()) == "caf\ufffd"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[" * 100_000,
+        b'{"choices": ' + b"9" * 5000 + b"}",
+        b'{"choices": null}',
+        b'{"choices": [null]}',
+        b'{"choices": {"0": {}}}',
+        b'{"choices": [{"message": null}]}',
+        b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"choices": [{"message": {"content": {"text": "x"}}}]}',
+        b"data: {}\n\ndata: [DONE]\n",
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "text/html", "nonsense", ""])
+def test_odd_bodies_are_one_clear_error(server: Server, body: bytes, kind: str):
+    server.answer = lambda _: (200, body, {"Content-Type": kind})
+    with pytest.raises(PartError, match=r"expected a chat completion, got \S"):
+        one(server.policy(retries=0))
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_reply_without_end_is_cut(server: Server, status: int):
+    server.answer = lambda _: (status, completion("x" * 200_000), {})
+    with pytest.raises(PartError, match=r"a reply of more than 100,000 bytes: raise max_bytes="):
+        one(server.policy(retries=0, max_bytes=100_000))
+
+
+def test_a_small_body_that_unpacks_to_a_large_one_is_cut(server: Server):
+    packed = gzip.compress(json.dumps(completion("x" * 5_000_000)).encode())
+    assert len(packed) < 100_000
+    server.answer = lambda _: (200, packed, {"Content-Encoding": "gzip"})
+    with pytest.raises(PartError, match="max_bytes="):
+        one(server.policy(retries=0, max_bytes=100_000))
+    server.answer = lambda _: (
+        200,
+        gzip.compress(json.dumps(completion("short")).encode()),
+        {"Content-Encoding": "gzip"},
+    )
+    assert one(server.policy(retries=0, max_bytes=100_000)) == "short"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_refused(server: Server, status: int):
+    server.answer = lambda _: (status, b"", {"Location": "http://127.0.0.2:9/v1?token=abc"})
+    with pytest.raises(InputError, match=rf"HTTP {status}, a redirect to http://127.0.0.2:9/v1.*base_url="):
+        one(server.policy())
+    assert len(server.bodies) == 1
+
+
+class Dripper(threading.Thread):
+    """A server that sends one byte of `head` at a time, and never ends."""
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__()
+        self.head, self.done = head, threading.Event()
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.settimeout(20)
+        self.start()
+
+    def run(self) -> None:
+        with self.socket, self.socket.accept()[0] as talk, contextlib.suppress(OSError):
+            for byte in itertools.islice(itertools.chain(self.head, itertools.repeat(32)), 4000):
+                talk.sendall(bytes([byte]))
+                if self.done.wait(0.005):
+                    return
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", b"HTTP/1.1 200 OK\r\na:"]
+)
+def test_a_server_that_drips_does_not_hold_the_run(server: Server, head: bytes):
+    dripper = Dripper(head)
+    url = f"http://127.0.0.1:{dripper.socket.getsockname()[1]}/v1"
+    with pytest.raises(PartError, match=r"no whole reply within 0\.5 s.*deadline="):
+        one(server.policy(base_url=url, deadline=0.5, timeout=5.0, retries=0))
+    dripper.done.set()
+    dripper.join(20)
+    assert not dripper.is_alive()
+
+
+# a server that is down
+
+
+def test_gives_up_after_failures_in_a_row(server: Server):
+    server.answer = lambda _: failing(500)
+    policy = build("policy", {"name": "openai", "model": "m", "base_url": server.url, "retries": 0, "give_up": 3})
+    for _ in range(2):
+        with pytest.raises(PartError):
+            one(policy)
+    server.answer = lambda _: "fine"
+    assert one(policy) == "fine", "and the count begins again"
+    server.answer = lambda _: failing(500)
+    for _ in range(2):
+        with pytest.raises(PartError):
+            one(policy)
+    with pytest.raises(RunStopped, match=r"3 requests in a row failed, the last with: .*HTTP 500.*--retry"):
+        one(policy)
+
+
+def test_a_run_stops_and_keeps_its_rows(server: Server, tmp_path: Path):
+    """Two samples are answered, then the server goes down: the run stops after three, and goes on when it is up."""
+    up = threading.Event()
+    up.set()
+
+    def answer(body: dict[str, Any]) -> Any:
+        if not up.is_set():
+            return failing(503)
+        if len(body["messages"]) > 1:
+            return BOX
+        if len(server.bodies) > 3:
+            up.clear()
+            return failing(503)
+        return KEYFRAME
+
+    server.answer = answer
+    policy = {"name": "openai", "model": "m", "base_url": server.url, "retries": 0, "give_up": 3}
+    model = revseg.ReVSeg(policy=policy, tracker="fill_box", rounds=ROUNDS, num_frames=4)
+    data, out = "shapes:size=8,split=test,frames=8,height=32,width=32", tmp_path / "r.jsonl"
+    with pytest.raises(RunStopped, match="3 requests in a row"):
+        revseg.evaluate(model, data, out)
+    rows = list(Results.open(out))
+    assert [row.crashed for row in rows] == [False, False, True, True]
+    assert len(server.bodies) == 7
+    up.set()
+    server.bodies.clear()
+    server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
+    results = revseg.evaluate(model.replace(policy=dict(policy)), data, out, retry=True)
+    assert (len(results), results.summary()["crashed"]) == (8, 0)
+
+
+# keys and passwords
+
+
+KEY, PASSWORD = "sk-very-secret-key", "pa55word-of-mine"
+
+
+def secretive(server: Server) -> dict[str, Any]:
+    """A spec with every kind of secret."""
+    url = server.url.replace("//", f"//someone:{PASSWORD}@")
+    return {"name": "openai", "model": "m", "base_url": url, "api_key": KEY, "retries": 0, "extra": {"api_key": KEY}}
+
+
+def hides(text: str) -> bool:
+    login = base64.b64encode(f"someone:{PASSWORD}".encode()).decode()
+    return not any(secret in text for secret in (KEY, PASSWORD, login, "someone"))
+
+
+@pytest.mark.parametrize("form", ["mapping", "text", "nested"])
+def test_secrets_are_in_no_record_and_no_error(
+    server: Server, form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG)
+    options = secretive(server)
+    spec: Any = options
+    if form == "text":
+        spec = format_spec("openai", {k: v for k, v in options.items() if k != "name"})
+    server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
+    model = revseg.ReVSeg(policy=spec, tracker="fill_box", rounds=ROUNDS, num_frames=4, rewards={"format": 1})
+    if form == "nested":
+        wrapped = spec_of({"name": "wrapper", "policy": options, "others": [format_spec("openai", {"api_key": KEY})]})
+        assert hides(json.dumps(wrapped))
+        assert wrapped["policy"]["model"] == "m"
+    data, out = "shapes:size=1,split=test,frames=8,height=32,width=32", tmp_path / "r.jsonl"
+    results = revseg.evaluate(model, data, out)
+    assert len(results) == 1
+    assert not results.row(0).crashed
+    assert server.keys[-1] is not None
+    assert server.keys[-1].startswith("Basic ")
+    result = model.segment(np.zeros((4, 32, 32, 3), np.uint8), "dog")
+    result.save(tmp_path / "out", np.zeros((4, 32, 32, 3), np.uint8))
+    server.answer = lambda _: failing(401, f"no: {server.keys[-1]} {KEY} {PASSWORD}")
+    crashed = revseg.evaluate(model, data, tmp_path / "crashed.jsonl")
+    assert crashed.row(0).crashed
+    write_site(crashed, tmp_path / "site", results)
+    written = [path.read_bytes().decode("utf-8", "replace") for path in tmp_path.rglob("*") if path.is_file()]
+    texts = [*written, caplog.text, repr(model), repr(model.built_policy), json.dumps(model.to_dict()), repr(results)]
+    assert all(map(hides, texts))
+    again = revseg.ReVSeg.from_dict(model.to_dict())
+    assert again.built_policy.base_url == server.url
+
+
+def test_a_run_goes_on_with_another_key(server: Server, tmp_path: Path):
+    server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
+    model = revseg.ReVSeg(policy=secretive(server), tracker="fill_box", rounds=ROUNDS, num_frames=4)
+    data, out = "shapes:size=2,split=test,frames=8,height=32,width=32", tmp_path / "r.jsonl"
+    revseg.evaluate(model, data, out, limit=1)
+    other = {**secretive(server), "api_key": "sk-another", "base_url": server.url}
+    assert len(revseg.evaluate(model.replace(policy=other), data, out)) == 2
+    with pytest.raises(InputError, match="another run"):
+        revseg.evaluate(model.replace(policy={**other, "model": "n"}), data, out)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://someone:pa55word-of-mine@host/v1",
+        "http://someone:pa55word-of-mine@host/v1?key=sk-very-secret-key#sk-very-secret-key",
+        "http://host/v1?key=sk-very-secret-key",
+        "https://sk-very-secret-key@host/v1",
+        "http://someone:pa55word-of-mine/x@host/v1",
+        "someone:pa55word-of-mine@host/v1",
+    ],
+)
+def test_addresses_are_recorded_without_their_secrets(address: str):
+    for spec in ({"name": "openai", "model": "m", "base_url": address}, f"openai:model=m,base_url={address}"):
+        record = revseg.ReVSeg(policy=spec, rounds=ROUNDS).to_dict()["policy"]
+        assert hides(json.dumps(record))
+        assert "m" in json.dumps(record)
+    try:
+        told = repr(build("policy", {"name": "openai", "model": "m", "base_url": address}))
+    except InputError as error:
+        told = str(error)
+    assert hides(told)
+
+
+def test_a_login_leaves_any_parts_address():
+    assert spec_of("mine:where=ftp://a:b@host/x,n=1") == "mine:where=ftp://host/x,n=1"
+    assert spec_of({"name": "mine", "where": ["ftp://a:b@host/x"]}) == {"name": "mine", "where": ["ftp://host/x"]}
+    assert spec_of("mine:where=a@b") == "mine:where=a@b"
+    assert spec_of("mine:key=k") == "mine:key=k", "what is secret is declared, not guessed"
+
+
+@pytest.mark.parametrize(
+    "spec", [f"openai:model=m,{KEY}", f"openai:model=m,api_key={KEY},api_key={KEY}", {"api_key": KEY}]
+)
+def test_a_spec_that_cannot_be_read_is_not_shown_with_its_values(spec: Any):
+    with pytest.raises(SpecError) as caught:
+        build("policy", spec)
+    assert hides(str(caught.value))
+
+
+def test_the_key_from_a_variable_of_any_name(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MY_ROUTER_KEY", " sk-router\n")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
+    one(server.policy(api_key_env="MY_ROUTER_KEY"))
+    assert server.keys == ["Bearer sk-router"]
+
+
+@pytest.mark.parametrize("key", ["sk-very-secret-key\nx", "sk-very-secret-key\u2026"])
+def test_a_key_that_cannot_be_sent(key: str):
+    with pytest.raises(InputError, match="copy it again") as caught:
+        build("policy", {"name": "openai", "model": "m", "api_key": key})
+    assert hides(str(caught.value))
+
+
+def test_a_server_that_repeats_the_key_in_its_reply(server: Server):
+    server.answer = lambda _: f"you are {KEY}"
+    assert one(server.policy(api_key=KEY)) == "you are ***"
+
+
+def test_inside_a_running_loop(server: Server):
+    async def notebook() -> str:
+        return one(server.policy())
+
+    assert asyncio.run(notebook()) == "hello"
+
+
 def test_a_failure_stops_the_batch(server: Server):
     server.answer = lambda body: failing(400)
     with pytest.raises(InputError):
@@ -466,6 +849,9 @@ def test_long_complaints_are_cut(server: Server):
         ({"timeout": 0}, "timeout above 0"),
         ({"retries": -1}, "retries of 0"),
         ({"concurrency": 0}, "concurrency of 1"),
+        ({"give_up": -1}, "give_up of 0"),
+        ({"max_bytes": 0}, "max_bytes of 1"),
+        ({"deadline": float("nan")}, "deadline above 0"),
         ({"extra": {"stream": True}}, "without messages and stream"),
     ],
 )

@@ -32,11 +32,11 @@ class Row:
 
     Keys: "index" (in the dataset), "failure" (None, "round 1: no_json", or "crash:ValueError" when our code broke),
     "detail" (of the failure), "video" (id, size, fps, frames), "query" (id, text), "status", "frame_ids" (that the
-    policy saw), "rounds" (prompt, reply, answer with its error and form), "planned_rounds", "groundings", "objects",
-    "visible_frames", "rewards" (None unless every sampled frame has a truth), "masks" and "truth"
-    (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in seconds; all that differs between two runs of the
-    same model). A crash leaves None for what it prevented. A sample that could not be read has no "video" and "query",
-    but "listed": the ids and the text that its dataset's files list, where it knows them without reading the sample.
+    policy saw), "rounds" (prompt, reply, why it ended, answer with its error and form), "planned_rounds",
+    "groundings", "objects", "visible_frames", "rewards" (None unless every sampled frame has a truth), "masks" and
+    "truth" (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in seconds; all that differs between two runs
+    of the same model). A crash leaves None for what it prevented. A sample that could not be read has no "video" and
+    "query", but "listed": the ids and the text that its dataset's files list, where it knows them without reading it.
     """
 
     data: Mapping[str, Any]
@@ -62,6 +62,11 @@ class Row:
     def loaded(self) -> bool:
         """False when the sample could not even be read."""
         return bool(self.data.get("video"))
+
+    @property
+    def cut_off(self) -> bool:
+        """True when a reply ended at the token limit instead of by itself."""
+        return any(turn.get("finish_reason") == "length" for turn in self.data.get("rounds") or [])
 
     @property
     def video(self) -> str | None:
@@ -172,11 +177,16 @@ class Results:
         return len(self) == self.samples
 
     def summary(self) -> dict[str, Any]:
-        """Plain JSON: samples, rows, finished, and how often each failure occurred; reads all rows."""
-        failures = Counter(row.failure for row in self if row.failure)
+        """Plain JSON: samples, rows, finished, how often each failure occurred, and how many rows hold a reply that was
+        cut off at the token limit; reads all rows."""
+        failures: Counter[str] = Counter()
+        cut_off = 0
+        for row in self:
+            failures.update([row.failure] if row.failure else [])
+            cut_off += row.cut_off
         crashed = sum(n for kind, n in failures.items() if kind.startswith("crash:"))
         counts = {"samples": self.samples, "rows": len(self), "finished": self.finished, "crashed": crashed}
-        return {**counts, "failures": dict(failures.most_common())}
+        return {**counts, "cut_off": cut_off, "failures": dict(failures.most_common())}
 
 
 def shards(path: Path) -> list[Path]:

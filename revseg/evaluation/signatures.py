@@ -10,7 +10,7 @@ import numpy as np
 from revseg.evaluation.stages import GOOD, LOST, LOST_FRAMES, ON_TARGET, TINY, Stages
 
 FORMAT_LOW, FORMAT_HIGH, TASK_LOW = 0.9, 0.95, 0.3
-KEYFRAMES, BOXES, TRACKER, ABSENCE = 0.2, 0.3, 0.1, 0.1
+KEYFRAMES, BOXES, TRACKER, ABSENCE, CUT_OFF = 0.2, 0.3, 0.1, 0.1, 0.05
 BETTER = 0.2  # gain in IoU from which another reading of the numbers is worth naming
 EXAMPLES = 5
 
@@ -46,6 +46,7 @@ def find_signatures(rows: Sequence[Stages]) -> list[Signature]:
     return [
         _crashes(rows),
         _format(rows),
+        _cut_off(rows),
         _absence(rows),
         _keyframes(rows),
         _boxes(rows),
@@ -94,9 +95,25 @@ def _format(rows: Sequence[Stages]) -> Signature:
         None if mean is None else mean < FORMAT_LOW,
         f"mean share of format rules met below {FORMAT_LOW}",
         {"replies": len(held), "mean format": mean, "not readable": unread, **kinds},
-        "read these replies; the prompt and the parser may disagree, or replies are cut off at max_new_tokens",
+        "read these replies; the prompt and the parser may disagree, or replies are cut off (see the next one)",
         bad,
         lambda row: f"format {row.form:.2f}" + (f", {row.failure}" if row.failure else ""),
+    )
+
+
+def _cut_off(rows: Sequence[Stages]) -> Signature:
+    held = [row for row in rows if not (row.failure or "").startswith("crash:")]
+    bad = [row for row in held if row.cut_off]
+    share = _share(len(bad), len(held))
+    unread = sum(row.failure is not None for row in bad)
+    return _made(
+        "replies cut off",
+        None if share is None else share > CUT_OFF,
+        f"more than {CUT_OFF:.0%} of rows hold a reply that ended at the token limit",
+        {"rows": len(held), "cut off": len(bad), "share": share, "not readable": unread},
+        "raise --max-new-tokens; a reply that goes round in circles stays cut off at any limit",
+        sorted(bad, key=lambda row: row.failure is None),
+        lambda row: f"cut off, {row.failure or 'and read all the same'}",
     )
 
 

@@ -44,6 +44,7 @@ class Stages:
     covered: float | None  # the same over the frames with the target only
     lost: float | None  # share of the frames with the target where the masks miss it
     gone: float | None  # share of these lost frames where the mask is empty, rather than elsewhere
+    cut_off: bool = False  # a reply ended at the token limit
 
     @property
     def kind(self) -> str:
@@ -92,6 +93,7 @@ def stages_of(row: Row) -> Stages:
         covered,
         lost,
         gone,
+        row.cut_off,
     )
 
 

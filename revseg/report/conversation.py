@@ -65,9 +65,10 @@ def _answer(turn: Turn) -> str:
     answer = turn.answer
     if answer.error is not None:
         return f'<div class="fail"><b>{escape(answer.error)}</b> {escape(answer.detail)}</div>'
+    note = f"<p>{escape(answer.detail)}</p>" if answer.detail else ""
     if answer.absent:
-        return "<p>The target is not in the video.</p>"
-    return "".join(_target(target, i) for i, target in enumerate(answer.targets))
+        return f"<p>The target is not in the video.</p>{note}"
+    return "".join(_target(target, i) for i, target in enumerate(answer.targets)) + note
 
 
 def _target(target: Target, index: int) -> str:

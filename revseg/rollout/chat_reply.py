@@ -31,7 +31,8 @@ def read_reply(body: bytes) -> Reply:
         raise Unreadable(_text(body))
     refusal = message.get("refusal")
     text = content or (refusal if isinstance(refusal, str) else "")
-    thinking = next((t for t in (message.get("reasoning_content"), message.get("reasoning")) if _said(t)), "")
+    apart = (message.get("reasoning_content"), message.get("reasoning"))
+    thinking = next((text for text in apart if isinstance(text, str) and text.strip()), "")
     reason = _reason(choice.get("finish_reason"))
     return Reply(_with_thinking(text, thinking, reason), finish_reason=reason)
 
@@ -58,10 +59,6 @@ def _choice(body: bytes) -> Mapping[str, Any]:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
         raise Unreadable(_text(body))
     return choices[0]
-
-
-def _said(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def _reason(value: Any) -> str:
