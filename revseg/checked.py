@@ -31,6 +31,8 @@ def replies(policy: Any, found: Any, count: int) -> list[Reply]:
             raise _wrong(part, "a Reply for each rollout", reply)
         if not isinstance(reply.text, str):
             raise _wrong(part, "the text of a Reply as str", reply.text)
+        if not isinstance(reply.finish_reason, str) or not isinstance(reply.opened, str):
+            raise _wrong(part, "finish_reason and opened of a Reply as str", (reply.finish_reason, reply.opened))
         ids, logprobs = reply.token_ids, reply.logprobs
         if not _array(ids, "iu", 1) or not _array(logprobs, "f", 1):
             raise _wrong(part, "token ids int64[n] and log-probs float32[n]", (ids, logprobs))

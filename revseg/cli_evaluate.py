@@ -57,8 +57,8 @@ def evaluate(
     from revseg.types import Sampling
 
     sampling = Sampling(max_new_tokens=max_new_tokens)
-    settings = {"policy": policy, "tracker": tracker, "sampler": sampler, "num_frames": frames}
-    model = ReVSeg(**settings, sampling=sampling, trust=trust)
+    specs: dict[str, Any] = {"policy": policy, "tracker": tracker, "sampler": sampler, "num_frames": frames}
+    model = ReVSeg(sampling=sampling, trust=trust, **specs)
     results = run(
         model, _dataset(dataset, root), out, limit=limit, resume=resume, workers=workers, batch=batch, retry=retry
     )

@@ -39,10 +39,10 @@ class ReVSeg:
     """The method, with every part named by a spec (see `revseg.registry`). Parts are built when first needed.
 
     `rounds`, `sampler`, `num_frames` and `sampling.max_new_tokens` left at None mean what the policy was taught (its
-    `defaults`), else what the paper does: keyframe then box, 16 frames drawn uniformly, 512 tokens. `rewards` maps
-    reward specs to weights (Eq. 8: all 1), or names a preset such as "fig4". What a policy was taught came with its
-    weights: it may name registered parts with plain options, and code only with `trust` (see `revseg.trust`), which no
-    record holds.
+    `defaults`), else what the paper does: keyframe then box, 16 frames drawn uniformly, and 512 tokens a reply.
+    `rewards` maps reward specs to weights (Eq. 8: all 1), or names a preset such as "fig4". What a policy was taught
+    came with its weights: it may name registered parts with plain options, and code only with `trust` (see
+    `revseg.trust`), which no record holds.
     """
 
     policy: Any = "qwen"
@@ -58,8 +58,6 @@ class ReVSeg:
         _check({f.name: getattr(self, f.name) for f in fields(self)})
         if self.rounds is not None:
             object.__setattr__(self, "rounds", tuple((prompt, parser) for prompt, parser in self.rounds))
-        if self.sampling.max_new_tokens is not None:
-            _tokens(self.sampling.max_new_tokens, "sampling says")
 
     def __repr__(self) -> str:
         """Its specs as records hold them: without keys and passwords."""
@@ -98,19 +96,16 @@ class ReVSeg:
         missing = [name for name in PAPER if getattr(self, name) is None]
         if not missing and self.sampling.max_new_tokens is not None:
             return self
-        if self.sampling.max_new_tokens is None:
-            missing.append("max_new_tokens")
-        taught = taught_settings(self.built_policy, missing, self.trust)
+        names = missing if self.sampling.max_new_tokens is not None else [*missing, "max_new_tokens"]
+        taught = taught_settings(self.built_policy, names, self.trust)
         try:
             _check(taught)
         except InputError as error:
             raise InputError(f"what the policy was taught: {error}") from error
-        changes = {name: taught.get(name, PAPER[name]) for name in missing if name in PAPER}
+        changes: dict[str, Any] = {name: taught.get(name, PAPER[name]) for name in missing}
         if self.sampling.max_new_tokens is None:
             limit = taught.get("max_new_tokens", MAX_NEW_TOKENS)
-            changes["sampling"] = replace(
-                self.sampling, max_new_tokens=_tokens(limit, f"{spec_of(self.policy)!r} was taught")
-            )
+            changes["sampling"] = replace(self.sampling, max_new_tokens=limit)
         return self.replace(**changes)
 
     def replace(self, **changes: Any) -> "ReVSeg":
@@ -253,13 +248,6 @@ def as_query(query: Query | str) -> Query:
     return found
 
 
-def _tokens(count: Any, who: str) -> int:
-    """The most tokens of a reply, checked: it may come from a file, and memory is set aside for it."""
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_TOKENS:
-        raise InputError(f"expected max_new_tokens to be a whole number in 1..{MOST_TOKENS}; {who} {count!r}")
-    return count
-
-
 def _tell(part: Any, query: Query, truth: MaskTrack | None) -> None:
     if truth is not None and hasattr(part, "tell"):
         part.tell(query, truth)
@@ -278,6 +266,10 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise InputError(f"expected trust to be true or false, got {trust!r:.80}")
     if "rewards" in settings:
         resolve_weights(settings["rewards"])
+    sampling = settings.get("sampling")
+    limit = sampling.max_new_tokens if isinstance(sampling, Sampling) else settings.get("max_new_tokens")
+    if limit is not None and not (type(limit) is int and 1 <= limit <= MOST_TOKENS):
+        raise InputError(f"expected max_new_tokens to be a whole number in 1..{MOST_TOKENS}, got {limit!r:.80}")
 
 
 def _sampling(given: Any) -> Sampling:
@@ -289,8 +281,8 @@ def _sampling(given: Any) -> Sampling:
     if not isinstance(given, Mapping):
         raise InputError(f"{wanted}; got {given!r:.80}")
     for name, value in given.items():
-        untold = value is None and name == "max_new_tokens"
-        if name not in kinds or not (untold or type(value) in (int, kinds[name])):
+        unset = name == "max_new_tokens" and value is None
+        if name not in kinds or (type(value) not in (int, kinds[name]) and not unset):
             raise InputError(f"{wanted}; got {name}={value!r:.80}")
     return Sampling(**given)
 

@@ -14,6 +14,7 @@ with weights or results passes `revseg.trust.check_foreign` first, which lets re
 through.
 """
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -83,15 +84,10 @@ class Registry(Generic[T]):
             raise SpecError(_unknown(self.kind, name, self.names()))
         return self._parts[name]
 
-    def find(self, name: str) -> Any:
-        """The registered part; None when there is none, or a package that is to bring it cannot be loaded."""
+    def held(self, name: str) -> Any:
+        """The part of this name that is registered so far, or None; looks into no plug-in."""
         importlib.import_module(self.home)
-        if name in self._parts or not any(entry.name == name for entry in self._entry_points()):
-            return self._parts.get(name)
-        try:
-            return self.get(name)
-        except Exception:  # a broken plug-in: whoever builds it will say so
-            return None
+        return self._parts.get(name)
 
     def build(self, spec: Any) -> T:
         """The part that a spec names, ready to use.
@@ -159,11 +155,24 @@ def _spec_of(part: Any) -> Any:
 
 
 def _secrets_of(name: str) -> set[str]:
-    """The options that a part of this name, of any kind, declares as secret. Runs nothing that is not loaded."""
+    """The options that parts of this name, of any kind, declare as secret; those of a module only once it is loaded."""
     source, _, attribute = name.partition(":")
-    module = sys.modules.get(_module_name(source) if source.endswith(".py") else source)
-    parts = [getattr(module, attribute, None)] if attribute else [r.find(name) for r in REGISTRIES.values()]
+    if attribute:
+        module = sys.modules.get(_module_name(source) if source.endswith(".py") else source)
+        parts = [getattr(module, attribute, None)]
+    else:
+        parts = [part for r in REGISTRIES.values() if (part := r.held(name)) is not None] or _plugins(name)
     return {option for part in parts for option in getattr(part, "secrets", ())}
+
+
+def _plugins(name: str) -> list[Any]:
+    """The parts that installed packages bring under a name; a broken package brings none, as `build` will say."""
+    found = []
+    for entry in importlib.metadata.entry_points(name=name):
+        kind = entry.group.removeprefix("revseg.")
+        with contextlib.suppress(Exception):
+            found += [REGISTRIES[kind].get(name)] if kind in REGISTRIES and kind != entry.group else []
+    return found
 
 
 REGISTRIES: dict[str, Registry[Any]] = {

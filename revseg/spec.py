@@ -43,6 +43,13 @@ def format_spec(name: str, options: Mapping[str, Any]) -> str:
     return f"{name}:{','.join(f'{key}={_text(value)}' for key, value in options.items())}"
 
 
+def _shown(text: str) -> str:
+    """A spec as an error shows it: with its names, without its values."""
+    name, colon, rest = text.partition(":")
+    items = [key + "=..." if equals else "..." for key, equals, _ in (item.partition("=") for item in rest.split(","))]
+    return f"{name}:{','.join(items)}" if colon else text
+
+
 def is_import_path(name: str) -> bool:
     """True for what the registry imports: "file.py:name" and "package.module:name"."""
     source, _, attribute = name.partition(":")

@@ -235,3 +235,24 @@ def test_the_command_starts_light():
     heavy = "[m for m in ('torch', 'transformers', 'cv2', 'sam2', 'av') if m in sys.modules]"
     code = f"import sys, revseg.cli; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_most_tokens_of_a_reply_are_an_option(clip: Path, tmp_path: Path):
+    done = run("segment", clip, "x", "--out", tmp_path / "out", "--box", "8,6,40,30", "--max-new-tokens", 33)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out" / "reasoning.json").read_text())["spec"]["sampling"]["max_new_tokens"] == 33
+    assert run("segment", clip, "x", "--out", tmp_path / "no", "--max-new-tokens", 0).exit_code == 2
+
+
+def test_replies_that_leave_no_box_are_neither_found_nor_absent(clip: Path, tmp_path: Path):
+    (tmp_path / "half.py").write_text(
+        "from revseg.types import Reply\n"
+        "class Half:\n"
+        "    defaults = {'rounds': [['keyframe', 'keyframe_json']]}\n"
+        "    def reply(self, rollouts, prompts, *, sampling):\n"
+        '        text = \'<think></think><answer>[{"frame_idx": 1, "label": "dog"}]</answer>\'\n'
+        "        return [Reply(text) for _ in rollouts]\n"
+    )
+    done = run("segment", clip, "x", "--out", tmp_path / "out", "--policy", f"{tmp_path / 'half.py'}:Half")
+    assert done.exit_code == 0, done.output
+    assert "leave nothing to follow (no box)" in done.stdout

@@ -83,3 +83,23 @@ def test_a_root_goes_to_the_dataset_and_is_given_once(tmp_path: Path):
     assert done.exit_code == 2
     assert "'root'" in done.stderr  # shapes has none
     assert run("evaluate", "mevis:root=a", "--root", "b", "--out", tmp_path / "r").exit_code == 2
+
+
+def test_the_most_tokens_of_a_reply_are_an_option_and_cut_replies_are_told(tmp_path: Path):
+    out = tmp_path / "r.jsonl"
+    (tmp_path / "cut.py").write_text(
+        "from revseg.types import Reply\n"
+        "class Cut:\n"
+        "    def reply(self, rollouts, prompts, *, sampling):\n"
+        "        text = '<think>' + 'so ' * sampling.max_new_tokens\n"
+        "        return [Reply(text, finish_reason='length') for _ in rollouts]\n"
+    )
+    words = ["evaluate", WORLD, "--out", out, "--policy", f"{tmp_path / 'cut.py'}:Cut", "--tracker", "fill_box"]
+    done = run(*words, "--max-new-tokens", 5)
+    assert done.exit_code == 0, done.output
+    assert "3 x round 1: no_answer, 3 with a reply cut off at the token limit" in done.stdout
+    results = Results.open(out)
+    assert results.header["spec"]["sampling"]["max_new_tokens"] == 5
+    row = results.row(0)
+    assert (row.cut_off, row.data["rounds"][0]["reply"].count("so")) == (True, 5)
+    assert "cut off at the limit of 5 tokens" in row.data["detail"]

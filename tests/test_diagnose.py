@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import failed, made_rewards, made_row, placed, square, write_results
+from made_rows import failed, made_rewards, made_row, made_turn, placed, square, write_results
 from typer.testing import CliRunner
 
 import revseg
 from revseg.cli import app
 from revseg.errors import InputError
 from revseg.evaluation.diagnose import Diagnosis
-from revseg.evaluation.results import Row
+from revseg.evaluation.results import Results, Row
 from revseg.evaluation.signatures import Signature
 from revseg.evaluation.stages import stages_of
 from revseg.masks import MaskTrack
@@ -222,3 +222,27 @@ def test_imports_point_one_way():
     for path in [*sources, ROOT / "record.py", ROOT / "pipeline.py"]:
         upward = re.findall(r"^(?:from|import) revseg\.(?:report|cli)\b", path.read_text("utf-8"), re.MULTILINE)
         assert not upward, path.name
+
+
+def test_a_well_formed_absence_is_not_low_in_format(tmp_path: Path):
+    nothing = MaskTrack.empty((24, 32), range(8)).to_dict()
+    rows = [
+        made_row(i, status="absent", rounds=[made_turn([], "<answer>[]</answer>")], groundings=[], truth=nothing)
+        for i in range(3)
+    ]
+    assert [stages_of(Row(row)).form for row in rows] == [1.0] * 3
+    diagnosis = diagnosed(tmp_path, [{**row, "masks": nothing} for row in rows])
+    assert diagnosis.found == ()
+    assert diagnosis.kinds == {"fine": 3}
+
+
+def test_replies_cut_off_are_counted(tmp_path: Path):
+    cut = [{**turn, "finish_reason": "length"} for turn in made_row(0)["rounds"]]
+    rows = [made_row(0, rounds=cut), failed(made_row(1)), *(made_row(i) for i in range(2, 8))]
+    rows[1]["rounds"] = [{**turn, "finish_reason": "length"} for turn in rows[1]["rounds"]]
+    diagnosis = diagnosed(tmp_path, rows)
+    signature = found(diagnosis)["replies cut off"]
+    assert signature.rows == (1, 0), "those that could not be read come first"
+    assert (signature.evidence["cut off"], signature.evidence["not readable"]) == (2, 1)
+    assert "--max-new-tokens" in signature.look
+    assert Results.open(tmp_path / "r.jsonl").summary()["cut_off"] == 2

@@ -213,6 +213,7 @@ def test_a_crash_is_a_row_and_not_the_end(tmp_path: Path):
         "rows": 5,
         "finished": True,
         "crashed": 2,
+        "cut_off": 0,
         "failures": {"crash:ValueError": 1, "crash:PartError": 1},
     }
 

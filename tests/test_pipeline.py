@@ -13,7 +13,7 @@ from revseg.errors import InputError, SpecError
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg
 from revseg.spec import format_spec
-from revseg.types import Grounding, Query, Rollout, Sample, Sampling
+from revseg.types import Grounding, Query, Reply, Rollout, Sample, Sampling
 from revseg.video import Video
 
 H, W, T = 24, 32, 20
@@ -217,3 +217,43 @@ def test_the_tracker_sees_every_frame_of_the_source_and_the_bar_changes_nothing(
 def test_public_names():
     assert revseg.ReVSeg is ReVSeg
     assert revseg.Segmentation.__name__ == "Segmentation"
+
+
+class Limited:
+    """A policy that was taught a limit, and keeps what it was told."""
+
+    def __init__(self, limit: Any) -> None:
+        self.defaults = {"max_new_tokens": limit}
+        self.told: list[Sampling] = []
+
+    def reply(self, rollouts: Any, prompts: Any, *, sampling: Sampling) -> Any:
+        self.told.append(sampling)
+        return [Reply("", finish_reason="length") for _ in rollouts]
+
+
+def test_the_most_tokens_of_a_reply_are_told_taught_or_512():
+    for model, limit in (
+        (ReVSeg(policy=Limited(77)), 77),
+        (ReVSeg(policy=Limited(77), sampling=Sampling(max_new_tokens=9, seed=4)), 9),
+        (ReVSeg(policy="oracle"), 512),
+    ):
+        assert model.resolved().sampling.max_new_tokens == limit
+        assert model.resolved().to_dict()["sampling"]["max_new_tokens"] == limit
+        assert ReVSeg.from_dict(model.to_dict()).sampling == model.sampling
+    policy = Limited(77)
+    video, _ = scene()
+    result = ReVSeg(policy=policy, sampling=Sampling(seed=4)).segment(video, "the dog")
+    assert policy.told == [Sampling(max_new_tokens=77, seed=4)]
+    assert "limit of 77 tokens" in result.rollout.turns[0].answer.detail
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 2.5, "512", 10**12, [512]])
+def test_a_limit_that_is_none_is_refused(limit: Any):
+    with pytest.raises(InputError, match="max_new_tokens to be a whole number"):
+        ReVSeg(policy=Limited(limit)).resolved()
+
+
+def test_the_text_of_a_model_holds_no_key():
+    text = repr(ReVSeg(policy={"name": "openai", "model": "m", "api_key": "sk-1"}, tracker="fill_box"))
+    assert "sk-1" not in text
+    assert text.startswith("ReVSeg(policy={'name': 'openai', 'model': 'm'}, tracker='fill_box'")

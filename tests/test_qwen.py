@@ -8,6 +8,7 @@ import torch
 from tiny_qwen import save_tiny_qwen
 
 from revseg.errors import InputError
+from revseg.rollout.encoding import Encoder
 from revseg.rollout.generation import choose, token_logprobs
 from revseg.rollout.inputs import collate
 from revseg.rollout.qwen import QwenPolicy
@@ -254,3 +255,25 @@ def test_token_logprobs_by_hand() -> None:
     logits = torch.tensor([[0.0, np.log(3.0)]])
     torch.testing.assert_close(token_logprobs(logits, torch.tensor([1]), 1.0), torch.tensor([0.75]).log())
     torch.testing.assert_close(token_logprobs(logits, torch.tensor([1]), 0.5), torch.tensor([0.9]).log())
+
+
+def test_replies_say_why_they_ended(policy: QwenPolicy) -> None:
+    for limit in (1, 4, 10):
+        replies = policy.reply(*groups(), sampling=Sampling(temperature=1.0, max_new_tokens=limit, seed=3))
+        for reply in replies:
+            ended = int(reply.token_ids[-1]) in policy.stops
+            assert (reply.finish_reason, reply.cut_off) == (("stop", False) if ended else ("length", True))
+    assert {reply.finish_reason for reply in two_rounds(policy)[0].turns[0].reply and replies} == {"stop", "length"}
+
+
+def test_a_template_that_opens_the_thinking_is_told(policy: QwenPolicy) -> None:
+    assert policy.encoder.opened == ""
+    template = policy.processor.chat_template
+    processor, config = policy.processor, policy.model.config
+    for end in ("<think>", "<think>\n"):
+        processor.chat_template = template + "{% if add_generation_prompt %}" + end + "{% endif %}"
+        try:
+            opened = Encoder(processor, config).opened
+        finally:
+            processor.chat_template = template
+        assert opened == "<think>"

@@ -4,12 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revseg.errors import InputError, PartError
+from revseg.masks import MaskTrack
+from revseg.pipeline import Segmentation
 from revseg.reading import well_formed
 from revseg.registry import build
 from revseg.rollout import run, shown
 from revseg.rollout.scripted import Scripted
 from revseg.testing import near_misses
-from revseg.types import Clip, Message, Query, Reply, Rollout, Sampling
+from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Target, Turn
 
 ROUNDS = [
     (build("prompt", "keyframe_terse:size=20"), build("parser", "keyframe_json")),
@@ -131,3 +133,104 @@ def test_what_a_reply_speaks_of():
     assert shown(Message("user", ("text",)), clip) is clip
     assert shown(Message("user", (clip, "and", a)), clip) is a
     assert shown(Message("user", (clip, a, b)), clip).frame_ids.tolist() == [7, 3]
+
+
+class Ending:
+    """Says KEYFRAME, cut or ended by something else, and begun inside what its template opened."""
+
+    def __init__(self, reason, opened="", text=KEYFRAME):
+        self.reply_ = Reply(text, finish_reason=reason, opened=opened)
+
+    def reply(self, rollouts, prompts, *, sampling):
+        return [self.reply_ for _ in rollouts]
+
+
+def test_a_reply_that_did_not_end_by_itself_says_so():
+    for reason, said in (("length", "cut off at the limit of 9 tokens"), ("content_filter", "early: content_filter")):
+        (rollout,) = run([start()], Ending(reason), ROUNDS[:1], sampling=Sampling(max_new_tokens=9))
+        assert rollout.error is None
+        assert said in rollout.turns[0].answer.detail
+    for reason in ("stop", ""):
+        (rollout,) = run([start()], Ending(reason), ROUNDS[:1], sampling=Sampling())
+        assert rollout.turns[0].answer.detail == ""
+    (rollout,) = run([start()], Ending("length", text="<think>so"), ROUNDS, sampling=Sampling())
+    assert rollout.turns[0].answer.detail.startswith(
+        "expected an answer after the thinking, got nothing; the reply was"
+    )
+    assert "limit of 512 tokens" in rollout.turns[0].answer.detail
+
+
+def test_what_the_template_opened_is_part_of_the_reply():
+    strict = [(ROUNDS[0][0], build("parser", "keyframe_json:strict=True"))]
+    text = KEYFRAME.removeprefix("<think>")
+    (told,) = run([start()], Ending("stop", "<think>", text), strict, sampling=Sampling())
+    assert (told.error, told.form, told.turns[0].reply.text) == (None, 1.0, text)
+    (untold,) = run([start()], Ending("stop", "", text), strict, sampling=Sampling())
+    assert untold.error == "round 1: no_think"
+
+
+# How a conversation ended
+
+
+def held(*answers, planned=2):
+    turns = tuple(Turn(Message("user", ("x",)), Reply("y"), answer) for answer in answers)
+    return Rollout(start().clip, Query("q", "x"), planned, turns)
+
+
+BOXED = np.array([[0, 0, 0.5, 0.5]], np.float32)
+CHOSEN, PLACED = Answer((Target(1, "dog"),)), Answer((Target(boxes=BOXED),))
+
+
+@pytest.mark.parametrize(
+    ("rollout", "status", "form"),
+    [
+        (held(), "unfinished", 0),
+        (held(CHOSEN), "unfinished", 1 / 2),
+        (held(CHOSEN, PLACED), "found", 1),
+        (held(Answer()), "absent", 1),
+        (held(Answer(form=0.8)), "absent", 0.8),
+        (held(CHOSEN, Answer()), "absent", 1),
+        (held(CHOSEN, planned=1), "no box", 1),
+        (held(Answer(error="no_json", form=0.4)), "round 1: no_json", 0.2),
+        (held(CHOSEN, Answer(error="no_box", form=0.5)), "round 2: no_box", 0.75),
+    ],
+)
+def test_status_absent_and_form_are_defined_once(rollout, status, form):
+    assert (rollout.status, rollout.absent) == (status, status == "absent")
+    assert rollout.form == pytest.approx(form)
+    truth = MaskTrack.empty((8, 8), rollout.clip.frame_ids)
+    assert build("reward", "format")(rollout, truth) == rollout.form
+    assert build("reward", "temporal")(rollout, truth) == float(rollout.absent)
+    assert Segmentation(rollout, truth).status == rollout.status
+
+
+# Equal boxes
+
+
+def placed(*boxes, keyframe=1, words="dog"):
+    return Target(keyframe, words, np.array(boxes, np.float32).reshape(-1, 4))
+
+
+A, B = [0, 0, 0.5, 0.5], [0, 0, 0.5, 0.75]
+
+
+def test_equal_boxes_on_one_keyframe_are_one_instance():
+    near = [-0.0, 1e-8, 0.5, 0.5]
+    (one,) = held(CHOSEN, Answer(tuple(Target(boxes=np.array([b], np.float32)) for b in (A, A, B, near)))).groundings
+    np.testing.assert_allclose(one.boxes, [A, B])
+    both = held(Answer((placed(A, words="dog"), placed(A, words="brown dog"), placed(B, words="cat"))), planned=1)
+    assert [(g.description, g.object_id) for g in both.groundings] == [("dog", 0), ("cat", 1)]
+    assert [len(t.boxes) for t in both.answer.targets] == [1, 1, 1], "what was said stays as it was"
+
+
+def test_equal_boxes_on_two_keyframes_are_two_places():
+    rollout = held(Answer((placed(A, keyframe=0), placed(A, keyframe=2))), planned=1)
+    assert [(g.frame_id, g.object_id) for g in rollout.groundings] == [(4, 0), (12, 0)]
+
+
+def test_points_alone_are_kept_and_a_repeated_boxs_points_are_not():
+    points = {"points": np.array([[0.5, 0.5]], np.float32), "point_labels": np.ones(1, bool)}
+    rollout = held(
+        Answer((placed(A), Target(1, "dog", **points), Target(1, "x", placed(A).boxes, **points))), planned=1
+    )
+    assert [(len(g.boxes), len(g.points)) for g in rollout.groundings] == [(1, 0), (0, 1)]

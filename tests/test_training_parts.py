@@ -16,11 +16,12 @@ from tiny_qwen import save_tiny_qwen
 from training_world import LIMIT, config, samples, tiny
 
 from revseg.errors import InputError, OutputError
+from revseg.pipeline import ReVSeg
 from revseg.registry import build
 from revseg.rollout.qwen import QwenPolicy
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
-from revseg.training.folder import changed, spec_after
+from revseg.training.folder import changed, keep, spec_after
 from revseg.training.grpo import advantages_of, descend, judge, update
 from revseg.training.health import WINDOW, warnings_of
 from revseg.training.log import Log, means, read_log
@@ -452,3 +453,9 @@ def test_schedule_and_optimizers(start: tuple[QwenPolicy, Judged]):
 
 def test_the_qwen_policy_is_trainable(start: tuple[QwenPolicy, Judged]):
     assert isinstance(start[0], TrainablePolicy)
+
+
+def test_a_checkpoint_holds_the_limit_that_it_was_trained_with(folder: str, tmp_path: Path) -> None:
+    model = tiny(folder, sampling=Sampling(1.0, max_new_tokens=7)).resolved()
+    keep(model, tmp_path / "taught")
+    assert ReVSeg(policy=f"qwen:model={tmp_path / 'taught'}", trust=True).resolved().sampling.max_new_tokens == 7

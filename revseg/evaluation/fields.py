@@ -61,6 +61,7 @@ class TurnFields(TypedDict):
     prompt: str
     shown: list[ShownFields]
     reply: str
+    finish_reason: NotRequired[str]
     answer: AnswerFields
 
 

@@ -36,7 +36,8 @@ class Row:
     "groundings", "objects", "visible_frames", "rewards" (None unless every sampled frame has a truth), "masks" and
     "truth" (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in seconds; all that differs between two runs
     of the same model). A crash leaves None for what it prevented. A sample that could not be read has no "video" and
-    "query", but "listed": the ids and the text that its dataset's files list, where it knows them without reading it.
+    "query", but "listed": the ids and the text that its dataset's files list, where it knows them without reading the
+    sample.
     """
 
     data: Mapping[str, Any]
@@ -57,6 +58,11 @@ class Row:
     def crashed(self) -> bool:
         """True when our code broke on this sample; a reply that did not parse is no crash."""
         return (self.failure or "").startswith("crash:")
+
+    @property
+    def cut_off(self) -> bool:
+        """True when a reply ended at the token limit instead of by itself."""
+        return any(turn.get("finish_reason") == "length" for turn in self.data.get("rounds") or [])
 
     @property
     def loaded(self) -> bool:

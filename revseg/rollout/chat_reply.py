@@ -31,17 +31,17 @@ def read_reply(body: bytes) -> Reply:
         raise Unreadable(_text(body))
     refusal = message.get("refusal")
     text = content or (refusal if isinstance(refusal, str) else "")
-    apart = (message.get("reasoning_content"), message.get("reasoning"))
-    thinking = next((text for text in apart if isinstance(text, str) and text.strip()), "")
+    apart = [message.get(name) for name in ("reasoning_content", "reasoning")]
+    thinking = next((said for said in apart if isinstance(said, str) and said.strip()), "")
     reason = _reason(choice.get("finish_reason"))
     return Reply(_with_thinking(text, thinking, reason), finish_reason=reason)
 
 
 def _with_thinking(text: str, thinking: str, reason: str) -> str:
-    inside = 0 <= text.find("</think>") < (text.find("<think>") % (len(text) + 1))  # -1, none: after the end
-    if inside:
+    start, end = text.find("<think>"), text.find("</think>")
+    if end >= 0 and not 0 <= start < end:  # it begins inside the thinking
         return f"<think>{thinking}{text}"
-    if not thinking or "<think>" in text:
+    if not thinking or start >= 0:
         return text
     cut = reason == "length" and not text.strip()  # it never came to an end
     return f"<think>{thinking}" if cut else f"<think>{thinking}</think>{text}"

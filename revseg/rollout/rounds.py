@@ -38,13 +38,13 @@ def run(
         told = policy.reply([rollouts[i] for i in rows], [messages[key] for key in keys], sampling=sampling)
         for i, key, reply in zip(rows, keys, checked.replies(policy, told, len(rows)), strict=True):
             answer = checked.answer(parser, parser(reply.whole, pictures[key]), len(rollouts[i].clip))
-            turn = Turn(messages[key], reply, _with_ending(answer, reply, sampling.limit))
+            turn = Turn(messages[key], reply, _with_end(answer, reply, sampling.limit))
             rollouts[i] = replace(rollouts[i], turns=(*rollouts[i].turns, turn))
     return rollouts
 
 
-def _with_ending(answer: Answer, reply: Reply, limit: int) -> Answer:
-    """The answer whose detail says too when the reply did not end by itself."""
+def _with_end(answer: Answer, reply: Reply, limit: int) -> Answer:
+    """The answer, whose detail says too when the reply did not end by itself."""
     if reply.finish_reason in ("", "stop"):
         return answer
     ended = f"the reply ended early: {reply.finish_reason}"
