@@ -1,12 +1,13 @@
 """The model behind the `qwen` policy: loaded whole from a folder that was checked, or refused."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError
-from revseg.model_folder import check_model_folder, find_folder, pick_device, pick_dtype
+from revseg.model_folder import check_model_folder, find_folder, pick_device, pick_dtype, short
 from revseg.pretrained import load_checked, load_processor
 from revseg.rollout.adapter import load_adapter
 from revseg.rollout.bundled import ASSETS
@@ -35,6 +36,7 @@ def load(
     net.name_or_path = net.config._name_or_path = model  # what is written beside adapters: not a folder of the cache
     processor = load_processor(Qwen2_5_VLProcessor, folder)
     _check_pair(net.config, processor, folder)
+    _check_numbers(net, folder)
     if attention in (None, "sdpa"):
         use_own_attention(net)
     if device_map is None:
@@ -75,8 +77,36 @@ def _check_pair(config: Any, processor: Any, folder: Path) -> None:
     highest, rows = max(tokenizer.get_vocab().values()), config.get_text_config().vocab_size
     if highest >= rows:
         raise InputError(f"the tokenizer in {folder} has token {highest} and the model {rows} rows; {_WHOLE}")
-    if not (processor.chat_template or tokenizer.chat_template) or tokenizer.eos_token_id is None:
+    template = processor.chat_template or tokenizer.chat_template
+    if not isinstance(template, str) or tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer in {folder} has no chat template or no end of a message; {_WHOLE}")
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "x"}], chat_template=template, tokenize=False)
+    except Exception as error:  # a template is a small program, and fails as it likes
+        raise InputError(f"the chat template in {folder} cannot be used ({short(error)}); {_WHOLE}") from error
+    for name, values in (("image_mean", picture.image_mean), ("image_std", picture.image_std)):
+        if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_number, values)):
+            raise InputError(f"expected three numbers as {name} of the processor in {folder}, got {values!r:.80}")
+        if name == "image_std" and not all(value > 0 for value in values):
+            raise InputError(f"expected numbers above 0 as {name} of the processor in {folder}, got {values!r:.80}")
+
+
+def _check_numbers(net: Any, folder: Path) -> None:
+    """InputError for what transformers reads without looking, and what would fail at the first reply."""
+    text, ends = net.config.get_text_config(), net.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(isinstance(end, int) and 0 <= end < text.vocab_size for end in ends):
+        raise InputError(
+            f"expected eos_token_id of the vocabulary in {folder}/generation_config.json, got {ends!r:.80}"
+        )
+    parts = (text.rope_parameters or {}).get("mrope_section")
+    half = (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads) // 2
+    if not isinstance(parts, list) or not all(isinstance(n, int) and n > 0 for n in parts) or sum(parts) != half:
+        raise InputError(f"expected mrope_section that sums to {half} in {folder}/config.json, got {parts!r:.80}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 _WHOLE = "copy all files of one model"
