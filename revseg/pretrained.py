@@ -18,13 +18,14 @@ _NOT_THEIRS = ("attn_implementation", "_attn_implementation", "_attn_implementat
 _NOT_THEIRS += ("_experts_implementation", "transformers_weights", "auto_map", "custom_pipelines")
 
 
-def load_checked(model_class: Any, config_class: Any, folder: Path, **options: Any) -> Any:
+def load_checked(model_class: Any, config_class: Any, folder: Path, *, family: str = "", **options: Any) -> Any:
     """The model of `folder` (see `check_model_folder`), whose every tensor came from its weights.
 
+    `family` begins the model_type of every part, where transformers would look a part up by it.
     InputError when the configuration cannot be read, the model not be made, or tensors are missing, unexpected or of
     another shape.
     """
-    data = _plain(read_json(folder / "config.json"), folder, config_class.model_type.partition("_video")[0])
+    data = _plain(read_json(folder / "config.json"), folder, family)
     try:
         config = config_class.from_dict(data)
         if not data.get("quantization_config"):

@@ -147,6 +147,31 @@ QWEN_DAMAGE: dict[str, tuple[Change, str]] = {
     "a tokenizer of nothing": (write("tokenizer.json", "{}"), "cannot read the processor"),
     "a broken tokenizer's configuration": (cut("tokenizer_config.json"), "is not JSON"),
     "a broken generation": (write("generation_config.json", "{"), "is not JSON"),
+    "an end in words": (config(lambda c: c.update(eos_token_id=["x", 1]), "generation_config.json"), "eos_token_id"),
+    "an end beyond": (config(lambda c: c.update(eos_token_id=10**20), "generation_config.json"), "eos_token_id"),
+    "endless vocabulary": (config(lambda c: c["text_config"].update(vocab_size=10**12)), "network of 64,000,0"),
+    "positions in words": (
+        config(lambda c: c["text_config"]["rope_parameters"].update(mrope_section=["a"])),
+        "mrope_section that sums to",
+    ),
+    "a template that divides by zero": (write("chat_template.jinja", "{{ 1 // 0 }}"), "the chat template in"),
+    "a template that reaches out": (
+        write("chat_template.jinja", "{{ ''.__class__.__mro__[1].__subclasses__() }}"),
+        "the chat template in",
+    ),
+    "no template": (lambda f: (f / "chat_template.jinja").unlink(), "no chat template"),
+    "colours in words": (
+        config(lambda c: c["image_processor"].update(image_mean="x"), "processor_config.json"),
+        "three numbers as image_mean",
+    ),
+    "colours without spread": (
+        config(lambda c: c["image_processor"].update(image_std=[0, 1, 1]), "processor_config.json"),
+        "numbers above 0 as image_std",
+    ),
+    "another model beside": (
+        config(lambda c: c.update(audio_tokenizer={"audio_tokenizer_class": "x"}), "processor_config.json"),
+        "names an audio_tokenizer",
+    ),
     "no preprocessor": (
         lambda f: [p.unlink() for p in f.glob("*processor_config.json")],
         "cannot read the processor",
@@ -160,6 +185,23 @@ QWEN_DAMAGE: dict[str, tuple[Change, str]] = {
         lambda f: (config(lambda c: c["text_config"].update(vocab_size=100))(f), shrink(f, 100)),
         "has token .* and the model 100 rows",
     ),
+}
+
+
+SAM2_DAMAGE: dict[str, tuple[Change, str]] = {
+    "another network within": (
+        config(lambda c: c["vision_config"].update(backbone_config={"model_type": "timm_backbone", "backbone": "x"})),
+        "expected parts of sam2 .* 'timm_backbone'",
+    ),
+    "endless blocks": (
+        config(lambda c: c["vision_config"]["backbone_config"].update(blocks_per_stage=[10**7, 1, 1, 1])),
+        "of at most 1024",
+    ),
+    "endless memories": (config(lambda c: c.update(num_maskmem=10**9)), "network of 64,00"),
+    "endless positions": (config(lambda c: c.update(memory_attention_rope_feat_sizes=[10**5] * 2)), "network of 20,0"),
+    "memories in words": (config(lambda c: c.update(num_maskmem="x")), "cannot make a model"),
+    "another model": (config(lambda c: c.update(model_type="qwen2_5_vl")), "expected model_type sam2_video"),
+    "no processor": (lambda f: [p.unlink() for p in f.glob("*processor*")], "cannot read the processor"),
 }
 
 
@@ -195,6 +237,24 @@ def test_a_qwen_folder_of_unlike_parts_is_one_sentence(case: str, folders, tmp_p
     with pytest.raises(InputError, match=match) as error:
         QwenPolicy(damaged(folders, "qwen", tmp_path, change))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("case", SAM2_DAMAGE)
+def test_a_sam2_folder_of_unlike_parts_is_one_sentence(case: str, folders, tmp_path: Path) -> None:
+    change, match = SAM2_DAMAGE[case]
+    with pytest.raises(InputError, match=match) as error:
+        Sam2HfTracker(damaged(folders, "sam2_hf", tmp_path, change))
+    assert "\n" not in str(error.value)
+
+
+def test_a_hub_name_is_a_folder_of_the_cache(folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetched in one call; what is saved later names the model, not this machine's cache."""
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(folders[name.split("/")[1]]))
+    model: Any = QwenPolicy("some/qwen").model
+    assert model.config._name_or_path == model.name_or_path == "some/qwen"
+    Sam2HfTracker("some/sam2_hf")
 
 
 @pytest.mark.parametrize("name", BUILD)

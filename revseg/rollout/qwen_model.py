@@ -81,7 +81,8 @@ def _check_pair(config: Any, processor: Any, folder: Path) -> None:
     if not isinstance(template, str) or tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer in {folder} has no chat template or no end of a message; {_WHOLE}")
     try:
-        tokenizer.apply_chat_template([{"role": "user", "content": "x"}], chat_template=template, tokenize=False)
+        asked = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
+        tokenizer.apply_chat_template(asked, chat_template=template, tokenize=False)
     except Exception as error:  # a template is a small program, and fails as it likes
         raise InputError(f"the chat template in {folder} cannot be used ({short(error)}); {_WHOLE}") from error
     for name, values in (("image_mean", picture.image_mean), ("image_std", picture.image_std)):

@@ -53,7 +53,12 @@ class _Sam2Hf:
         try:
             folder = _checked_folder(model)
             net: Any = load_checked(
-                Sam2VideoModel, Sam2VideoConfig, folder, dtype=self.dtype, attn_implementation=attention
+                Sam2VideoModel,
+                Sam2VideoConfig,
+                folder,
+                family="sam2",
+                dtype=self.dtype,
+                attn_implementation=attention,
             )
             self.processor: Any = load_processor(Sam2VideoProcessor, folder)
         except InputError as error:
