@@ -4,6 +4,7 @@ The tensors' own names say which layers are adapted. The configuration is data: 
 patterns are only compared with names, under a time limit, and nothing that it names is imported.
 """
 
+import math
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -128,21 +129,31 @@ def _placed(model: Any, config: Mapping[str, Any], state: "dict[str, torch.Tenso
     ranks = patterns.values(config.get("rank_pattern") or {}, layers, config.get("r", 8))
     alphas = patterns.values(config.get("alpha_pattern") or {}, layers, config.get("lora_alpha", 8))
     _check_ranks(what, state, ranks)
+    if not all(isinstance(alpha, int | float) and math.isfinite(alpha) for alpha in alphas.values()):
+        raise InputError(f"{what}: expected numbers as lora_alpha and in alpha_pattern of adapter_config.json")
     given = {name: config[name] for name in FOLLOWED if name in config}
     lora = LoraConfig(**given, target_modules=sorted(layers), rank_pattern=ranks, alpha_pattern=alphas)
     peft = get_peft_model(model, lora)
-    wanted = get_peft_model_state_dict(peft, save_embedding_layers=False)
-    whole = {name for name in state if name.endswith(("embed_tokens.weight", "lm_head.weight", "base_layer.weight"))}
-    own = {name: value.shape for name, value in peft.state_dict().items()}
-    whole = {name for name in whole - wanted.keys() if own.get(name) == state[name].shape}  # peft saves them, too
+    _check_tensors(what, state, get_peft_model_state_dict(peft, save_embedding_layers=False), peft.state_dict())
+    set_peft_model_state_dict(peft, state)
+    return peft
+
+
+def _check_tensors(
+    what: str,
+    state: "Mapping[str, torch.Tensor]",
+    wanted: "Mapping[str, torch.Tensor]",
+    every: "Mapping[str, torch.Tensor]",
+) -> None:
+    """What came is what the adapter has; peft also saves embeddings that were adapted, which the model has."""
     shapes = {
         name: (tuple(state[name].shape), tuple(wanted[name].shape))
         for name in wanted.keys() & state.keys()
         if state[name].shape != wanted[name].shape
     }
-    check_fit(what, wanted.keys() - state.keys(), state.keys() - wanted.keys() - whole, shapes)
-    set_peft_model_state_dict(peft, state)
-    return peft
+    whole = {name for name in state if name.endswith(("embed_tokens.weight", "lm_head.weight", "base_layer.weight"))}
+    known = {name for name in whole if name in every and every[name].shape == state[name].shape}
+    check_fit(what, wanted.keys() - state.keys(), state.keys() - wanted.keys() - known, shapes)
 
 
 def _check_ranks(what: str, state: "Mapping[str, torch.Tensor]", ranks: Mapping[str, Any]) -> None:
