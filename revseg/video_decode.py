@@ -71,9 +71,17 @@ def demux(container: Any, stream: Any) -> Iterator[Any]:
             return
         except BlockingIOError:  # FFmpeg passed over something, and wants to be asked again
             tries += 1
-        except FFmpegError:
+        except (FFmpegError, IndexError, ValueError):  # the last two: of PyAV's, for a list of streams that is damaged
             break
     yield None
+
+
+@dataclass(eq=False)
+class Progress:
+    """What a stream of frames is told, and tells."""
+
+    target: float = -math.inf  # frames before it are not wanted: those on which no other rests are not decoded
+    failures: int = 0  # packets that could not be decoded
 
 
 @dataclass(eq=False)
@@ -85,9 +93,9 @@ class Decoder:
     frames: Iterator[Any] = field(default_factory=lambda: iter(()))
     shown: int = 0  # how many came out since the start; without meaning after a seek
     last: int | None = None  # timestamp of the frame that came out last; None when just moved
-    target: float = -math.inf  # frames before it are not wanted: those on which no other rests are not decoded
     moved: bool = False  # by a seek: what comes may lack frames that it rests on
-    failures: int = 0  # packets that could not be decoded
+    progress: Progress = field(default_factory=Progress)
+    matrices: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)  # of display, by the angle
 
     @staticmethod
     def open(path: str, *, threads: bool = True) -> "Decoder":
@@ -108,7 +116,7 @@ class Decoder:
 
     def scan(self, timestamp: int) -> Any:
         """The frame at this timestamp, decoding on from here; None when it does not come, or not whole."""
-        self.target = timestamp
+        self.progress.target = timestamp
         for frame in self.frames:
             if frame.pts is None:
                 continue
@@ -125,21 +133,39 @@ class Decoder:
                 return frame
         return None
 
-    def _decode(self) -> Iterator[Any]:
-        from av.error import EOFError, InvalidDataError
+    def picture(self, frame: Any) -> UInt8[np.ndarray, "h w 3"]:
+        """The frame as RGB with square pixels, turned and mirrored as the file's display matrix asks."""
+        width = display_width(self.stream, frame.width)
+        image = frame.reformat(width=width, height=frame.height, format="rgb24").to_ndarray()
+        if frame.rotation not in self.matrices:
+            self.matrices[frame.rotation] = _matrix(frame)
+        a, b, c, d = self.matrices[frame.rotation]
+        if abs(b) + abs(c) > abs(a) + abs(d):  # x' = c y, y' = b x
+            image, a, d = image.swapaxes(0, 1), c, b
+        return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
-        context = self.stream.codec_context
-        skips = context.name in _SKIPS
-        for packet in demux(self.container, self.stream):
-            if skips and packet is not None:
-                unwanted = packet.pts is not None and packet.pts < self.target
-                context.skip_frame = "NONREF" if unwanted else "DEFAULT"
-            try:
-                yield from self.stream.decode(packet)
-            except InvalidDataError:
-                self.failures += 1  # the frames that need it do not come, and whoever asks for them is told
-            except EOFError:
-                return
+    def _decode(self) -> Iterator[Any]:
+        return _decoded(self.container, self.stream, self.progress)  # without self: a ring would keep the file open
+
+
+def _decoded(container: Any, stream: Any, progress: Progress) -> Iterator[Any]:
+    from av.error import EOFError, InvalidDataError
+
+    context = stream.codec_context
+    skips = context.name in _SKIPS
+    parts = container.format.name != "mpegts"  # there the mark means that something before the packet is missing
+    for packet in demux(container, stream):
+        if parts and packet is not None and packet.is_corrupt:
+            continue  # the file ends in the middle of it
+        if skips and packet is not None:
+            unwanted = packet.pts is not None and packet.pts < progress.target
+            context.skip_frame = "NONREF" if unwanted else "DEFAULT"
+        try:
+            yield from stream.decode(packet)
+        except InvalidDataError:
+            progress.failures += 1  # the frames that need it do not come, and whoever asks for them is told
+        except EOFError:
+            return
 
 
 def display_width(stream: Any, width: int) -> int:
@@ -152,23 +178,19 @@ def display_width(stream: Any, width: int) -> int:
     return max(1, round(width * ratio)) if plausible else width
 
 
-def as_shown(frame: Any, stream: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame as RGB with square pixels, turned and mirrored as the file's display matrix asks."""
-    image = frame.reformat(width=display_width(stream, frame.width), height=frame.height, format="rgb24").to_ndarray()
-    a, b, c, d = _matrix(frame)
-    if abs(b) + abs(c) > abs(a) + abs(d):  # x' = c y, y' = b x
-        image, a, d = image.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
 def _matrix(frame: Any) -> tuple[int, int, int, int]:
-    """(a, b, c, d) of the frame's display matrix: x' = a x + c y, y' = b x + d y; the identity when it has none."""
+    """(a, b, c, d) of the frame's display matrix: x' = a x + c y, y' = b x + d y; the identity when it has none.
+
+    Reads it from a small copy: PyAV ties a frame whose side data was looked at to itself, until the garbage collector
+    comes, which must not find a frame of the decoder's (in a forked process it waits for threads that are not there).
+    """
     try:
-        data = next((s for s in frame.side_data if s.type.name == "DISPLAYMATRIX"), None)
+        small = frame.reformat(width=16, height=16, format="gray")
+        data = next((bytes(s) for s in small.side_data if s.type.name == "DISPLAYMATRIX"), None)
     except ValueError:  # PyAV does not know the name of another kind of side data on the frame
         turns = round(frame.rotation / 90) % 4  # counter-clockwise
         return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[turns]
     if data is None:
         return 1, 0, 0, 1
-    values = np.frombuffer(bytes(data), np.int32).tolist()
+    values = np.frombuffer(data, np.int32).tolist()
     return values[0], values[1], values[3], values[4]

@@ -72,6 +72,7 @@ class DecordReader:
         from decord._ffi.base import DECORDError
 
         if self._pid != os.getpid():  # a fork: the parent's file has one place for both, and its lock may be held
+            _INHERITED.append(self._reader)  # its threads are not here to end
             self._lock = threading.Lock()
             self._open()
         try:
@@ -79,3 +80,6 @@ class DecordReader:
                 return self._reader.get_batch(indices.tolist()).asnumpy()
         except (DECORDError, RuntimeError, IndexError) as error:
             raise VideoError(f"{self.path}: cannot read frames {indices[:5].tolist()}: {error}") from error
+
+
+_INHERITED: list[Any] = []

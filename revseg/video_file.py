@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from revseg.errors import RevsegWarning, VideoError
-from revseg.video_decode import Decoder, as_shown
+from revseg.video_decode import Decoder
 from revseg.video_index import Index, checked_start, read_index
 
 NEAR = 8  # frames: reading on is cheaper than a seek
@@ -54,7 +54,8 @@ class FileReader:
             frame = reader._find(0)
             if frame is not None and frame.interlaced_frame and reader.index.counted is None:
                 reader.index = checked_start(path, reader.index)  # its two fields may be two packets
-            reader.size = reader._image(0).shape[:2]
+                frame = reader._find(0)
+            reader.size = reader._picture(0, frame).shape[:2]
             if reader.index.cut:
                 reader._drop_tail()
         except (FFmpegError, OSError) as error:
@@ -101,12 +102,15 @@ class FileReader:
             frame = self._find(index)
         except (FFmpegError, OSError) as error:
             raise VideoError(f"{self.path}: cannot read frame {index} of {len(self)}: {error}") from error
+        return self._picture(index, frame)
+
+    def _picture(self, index: int, frame: Any) -> np.ndarray:
         if frame is None or self._decoder is None:
             raise VideoError(
                 f"{self.path}: short read, frame {index} of {len(self)} cannot be decoded: the file is damaged, "
                 "protected, or its timestamps are wrong; convert it with ffmpeg first"
             )
-        return as_shown(frame, self._decoder.stream)
+        return self._decoder.picture(frame)
 
     def _find(self, index: int) -> Any:
         """The decoded frame, None when it cannot be decoded."""

@@ -9,7 +9,6 @@ order, they hold after all; otherwise frame i is the i-th that FFmpeg shows, and
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +66,7 @@ def read_index(path: str) -> Index:
     """Lists the file's packets, and decodes as much as it takes to be sure of their timestamps: mostly nothing."""
     with open_container(path) as container:
         stream = video_stream(path, container)
-        listing = _list(container, stream)
+        listing = _list(path, container, stream)
         if not listing.packets:
             raise VideoError(f"{path}: expected a video, found one without frames")
         cut = listing.cut or _ends_early(container, stream, listing)
@@ -93,29 +92,41 @@ def checked_start(path: str, index: Index) -> Index:
     return _count(path, index.fps, index.cut) if pts is None else replace(index, pts=pts)
 
 
-def _list(container: Any, stream: Any) -> Listing:
-    hidden, found, total = _HIDDEN.get(stream.codec_context.name.removeprefix("lib")), [], 0
-    blank, cut, compressed = 0, False, not stream.codec_context.codec.intra_only  # black is zeros where it is not
+def _list(path: str, container: Any, stream: Any) -> Listing:
+    hidden = _HIDDEN.get(stream.codec_context.name.removeprefix("lib"))
+    found, total, last, cut = [], 0, None, False
     for p in demux(container, stream):
         if p is None:
             cut = True
             break
-        total += p.size > 0
-        if not p.size or (hidden is not None and hidden(memoryview(p))):
+        size = p.size
+        total += size > 0
+        if not size or (hidden is not None and hidden(memoryview(p))):
             continue
-        blank = blank + 1 if compressed and _blank(memoryview(p)) else 0
-        found.append(Packet(p.pts, p.dts, p.is_keyframe, p.is_discard, p.is_corrupt, p.pos, p.size))
-    whole = len(found) - blank if blank < len(found) else len(found)
+        last = p
+        found.append(Packet(p.pts, p.dts, p.is_keyframe, p.is_discard, p.is_corrupt, p.pos, size))
+    whole = len(found)
+    if last is not None and not stream.codec_context.codec.intra_only and _is_blank(memoryview(last)):
+        whole = max(1, whole - _blank_at_the_end(path))  # pictures that stand alone may be raw, and zeros black
     while whole > 1 and found[whole - 1].broken:
         whole -= 1
     end = min((p.pts for p in found[whole:] if p.pts is not None), default=None)
     return Listing(found[:whole], total, end, cut or whole < len(found))
 
 
-def _blank(data: memoryview) -> bool:
-    """Whether it starts or ends in zeros, as a download does that was never finished."""
-    half = min(32, len(data) // 2)
-    return not any(data[:32]) or not any(data[-half:])
+def _blank_at_the_end(path: str) -> int:
+    """How many packets there are after the last that is not blank."""
+    count = 0
+    with open_container(path) as container:
+        for p in demux(container, video_stream(path, container)):
+            if p is not None and p.size:
+                count = count + 1 if _is_blank(memoryview(p)) else 0
+    return count
+
+
+def _is_blank(data: memoryview) -> bool:
+    """Whether it ends in zeros, as a download does that was never finished."""
+    return data[-1] == 0 and not any(data[-max(1, min(32, len(data) // 2)) :])
 
 
 def _hidden_vp8(data: memoryview) -> bool:
@@ -152,22 +163,25 @@ def _ends_early(container: Any, stream: Any, listing: Listing) -> bool:
 def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
     """How much of what the packets say holds: "all", "all but the start", "all but the order", "none"."""
     context, form = stream.codec_context, container.format.name.split(",")[0]
-    pts = [p.pts for p in packets if p.pts is not None]
-    rising = len(_rising(p.dts for p in packets if p.dts is not None)) or all(p.dts is None for p in packets)
     alone = context.codec.intra_only and all(p.key for p in packets) and form != "gif"
-    if len(pts) < len(packets) or len(set(pts)) < len(pts) or not rising or context.pix_fmt == "pal8":
+    if (form not in _STORED and not alone) or context.pix_fmt == "pal8":
         return "none"  # a palette comes with the first packet alone
-    if form not in _STORED and not alone:
+    if any(p.pts is None for p in packets):
+        return "none"
+    pts = np.array([p.pts for p in packets], np.int64)
+    dts = np.array([p.pts if p.dts is None else p.dts for p in packets], np.int64)
+    known = np.array([p.dts is not None for p in packets])
+    if len(np.unique(pts)) < len(pts) or (np.diff(dts[known]) <= 0).any():
         return "none"
     if form == "mpegts" and any(p.place is None for p in packets):
         return "none"  # several frames with one timestamp: FFmpeg made up the others
-    one_order = len(_rising(pts)) > 0
-    early = any(p.pts < p.dts for p in packets if p.pts is not None and p.dts is not None)
+    one_order = len(pts) > 1 and (np.diff(pts) > 0).all()
     packed = context.name == "mpeg4" and min(p.size for p in packets) < 9  # two frames, then a packet with none
-    if early or packed or (one_order and context.has_b_frames and len(packets) > 1):
+    if packed or (pts < dts).any() or (one_order and context.has_b_frames):
         return "all but the order"
-    head = min(pts) < min((p.pts for p in packets if p.key and p.pts is not None), default=min(pts) + 1)
-    return "all but the start" if head or not packets[0].key or form == "mpegts" else "all"
+    keys = pts[[p.key for p in packets]]
+    head = not packets[0].key or pts.min() < keys.min()
+    return "all but the start" if head or form == "mpegts" else "all"
 
 
 def _listed(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
@@ -182,10 +196,11 @@ def _listed(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
 
 def _rising(times: Iterable[int | None]) -> np.ndarray:
     """The times as an array, empty unless each is there and above the one before."""
-    found = list(times)
-    known = [t for t in found if t is not None]
-    if len(known) < len(found) or not all(a < b for a, b in pairwise(known)):
-        return np.zeros(0, np.int64)
+    known: list[int] = []
+    for time in times:
+        if time is None or (known and time <= known[-1]):
+            return np.zeros(0, np.int64)
+        known.append(time)
     return np.array(known, np.int64)
 
 
@@ -209,13 +224,14 @@ def _checked_start(path: str, pts: np.ndarray) -> np.ndarray | None:
     if not first or None in first:
         return None
     came = np.array(first, np.int64)
+    came = came[came <= pts[-1]]
     at = np.searchsorted(pts, came)
-    if at[-1] >= len(pts) or not (pts[at] == came).all() or not (np.diff(came) > 0).all():
+    if not len(came) or not (np.diff(came) > 0).all() or not (pts[at] == came).all():
         return None
     steps = np.diff(at)
     settled = len(at) - 1 - (int(np.flatnonzero(steps != 1)[-1]) + 1 if (steps != 1).any() else 0)
     if (steps != 1).any() and settled < _HEAD // 2:
-        return None if decoder.failures == 0 else pts[at[0] :]
+        return None if decoder.progress.failures == 0 else pts[at[0] :]
     return np.concatenate([came, pts[at[-1] + 1 :]])
 
 
@@ -225,7 +241,7 @@ def _count(path: str, fps: float, cut: bool) -> Index:
         decoder = Decoder.open(path, threads=threads)
         while decoder.count_to(decoder.shown) is not None:
             pass
-        if not decoder.failures:
+        if not decoder.progress.failures:
             break
     if not decoder.shown:
         raise VideoError(f"{path}: expected a video, found one of which no frame can be decoded; it may be protected")

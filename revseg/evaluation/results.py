@@ -60,11 +60,6 @@ class Row:
         return (self.failure or "").startswith("crash:")
 
     @property
-    def cut_off(self) -> bool:
-        """True when a reply ended at the token limit instead of by itself."""
-        return any(turn.get("finish_reason") == "length" for turn in self.data.get("rounds") or [])
-
-    @property
     def loaded(self) -> bool:
         """False when the sample could not even be read."""
         return bool(self.data.get("video"))
