@@ -283,6 +283,23 @@ def test_rows_in_any_order_and_rows_that_could_not_be_read(tmp_path: Path):
     assert score(Results.open(held.path), draws=0).overall["J&F"] == 0
 
 
+@pytest.mark.parametrize("name", ["void", "counted"])
+def test_masks_of_another_size_are_refused(name: str, tmp_path: Path):
+    values = blocks(1, 2)
+    write_tree(tmp_path, {"bear": values}, {"bear": [1, 2]})
+    held = written(tmp_path, said("bear", values, [1, 2]))
+    lines = [json.loads(line) for line in held.path.read_bytes().splitlines()]
+    other = MaskTrack.from_dense(np.ones((2, 3, 4), bool)).to_dict()
+    lines[1]["meta"][name] = other
+    held.path.write_bytes(b"".join(map(to_line, lines)))
+    with pytest.raises(InputError, match=rf"'bear/0'.*meta\['{name}'\] of the truth's size \(12, 18\), got \(3, 4\)"):
+        score(Results.open(held.path))
+    lines[1] = {**lines[2], "index": 0, "masks": other, "truth": other, "meta": {**lines[2]["meta"], name: None}}
+    held.path.write_bytes(b"".join(map(to_line, lines)))
+    with pytest.raises(InputError, match="size"):
+        score(Results.open(held.path))
+
+
 def test_runs_are_compared_object_by_object(tmp_path: Path):
     values = blocks(1, 2, 3)
     write_tree(tmp_path, {"bear": values}, {"bear": [1, 2]})

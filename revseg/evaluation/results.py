@@ -89,7 +89,8 @@ class Row:
 
     @property
     def _listed(self) -> Mapping[str, Any]:
-        return self.data.get("listed") or {}
+        listed = self.data.get("listed")
+        return listed if isinstance(listed, Mapping) else {}
 
     @property
     def _query(self) -> Mapping[str, Any]:

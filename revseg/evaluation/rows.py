@@ -58,17 +58,16 @@ def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[st
 def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
     """What some protocols need of the whole video, from datasets that have these functions of a video's id.
 
-    `void`: "void", the pixels to ignore, a `MaskTrack` (Ref-DAVIS17, protocol A). `objects`: "counted", the masks of
-    all objects that count, described or not (the same). `foreground`: "foreground_areas", pixels of all annotated
+    `void`: "void", the pixels to ignore, a `MaskTrack` (Ref-DAVIS17, protocol A). `objects` beside it: "counted", the
+    masks of all objects that count, described or not. `foreground`: "foreground_areas", pixels of all annotated
     objects on each frame of the truth (ReVOS, the official R).
     """
     video, truth = sample.meta.get("video", sample.video.id), sample.truth
     found: dict[str, Any] = {}
     if truth is not None and hasattr(data, "void"):
         found["void"] = data.void(video)
-    if truth is not None and callable(getattr(data, "objects", None)):
-        counted = data.objects(video)
-        found |= {"counted": counted} if counted.objects else {}
+        counted = data.objects(video) if hasattr(data, "objects") else None
+        found |= {"counted": counted} if counted is not None and counted.objects else {}
     if truth is not None and hasattr(data, "foreground"):
         try:
             foreground = data.foreground(video)

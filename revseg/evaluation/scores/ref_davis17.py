@@ -176,17 +176,32 @@ def _learn(shared: _Video, row: Row, number: int) -> None:
     truth, meta = row.truth, row.meta
     if truth is None:
         return
-    if not shared.truths and meta.get("void") is not None:
-        shared.void = MaskTrack.from_dict(meta["void"]).union().at(truth.frame_ids)
+    first = next(iter(shared.truths.values()), truth)
+    if first.size != truth.size or not np.array_equal(first.frame_ids, truth.frame_ids):
+        raise InputError(f"query {row.query!r}: expected a truth of the size and frames of the other rows of its video")
+    if not shared.truths:
+        void = _of_video(row, "void", truth)
+        shared.void = None if void is None else void.union()
     if shared.objects is None and isinstance(meta.get("objects"), int):
         shared.objects = meta["objects"]
-    if not shared.whole and meta.get("counted") is not None:
-        counted = MaskTrack.from_dict(meta["counted"]).at(truth.frame_ids)
+    if not shared.whole and (counted := _of_video(row, "counted", truth)) is not None:
         for obj in range(counted.objects):
             shared.truths[obj + 1] = _without(counted.select([obj]), shared.void)
         shared.whole = True
     if number not in shared.truths:
         shared.truths[number] = _without(truth.union(), shared.void)
+
+
+def _of_video(row: Row, name: str, truth: MaskTrack) -> MaskTrack | None:
+    """Masks that a row's `meta` holds of the whole video, on the truth's frames."""
+    if row.meta.get(name) is None:
+        return None
+    track = MaskTrack.from_dict(row.meta[name])
+    if track.size != truth.size:
+        raise InputError(
+            f"query {row.query!r}: expected meta[{name!r}] of the truth's size {truth.size}, got {track.size}"
+        )
+    return track.at(truth.frame_ids)
 
 
 def _without(track: MaskTrack, void: MaskTrack | None) -> MaskTrack:
