@@ -113,11 +113,11 @@ def test_mevis_is_the_official_figure(folders: Callable[[], Path], seed: int):
     expected = official.mevis(root / "valid_u", "meta_expressions_v2.json", root / "out")
     zero = score(results, draws=0).overall
     assert [zero["J"], zero["F"]] == pytest.approx(
-        list(np.sum(list(expected.values()), 0) / len(data)) if expected else [0, 0]
+        list(np.sum(list(expected.values()), 0) / len(data)) if expected else [0, 0], rel=0, abs=1e-12
     )
     if expected:
         kept = score(results, missing="skip", draws=0).overall
-        assert [kept["J"], kept["F"]] == pytest.approx(list(np.mean(list(expected.values()), 0)))
+        assert [kept["J"], kept["F"]] == pytest.approx(list(np.mean(list(expected.values()), 0)), rel=0, abs=1e-12)
 
 
 @seeds
@@ -130,8 +130,10 @@ def test_revos_is_the_official_figure(folders: Callable[[], Path], seed: int):
     for mode, scale in (("legacy_01", 1), ("legacy_255", 255)):
         expected = official.revos(root, root / "out", scale)
         found = score(results, robustness=mode, draws=0).overall
-        assert {name: 100 * found[name] for name in "JFAR"} == pytest.approx(expected, abs=1e-9)
-        assert 100 * score(results, accuracy=mode, draws=0).overall["A"] == pytest.approx(expected["A"], abs=1e-9)
+        assert {name: 100 * found[name] for name in "JFAR"} == pytest.approx(expected, rel=0, abs=1e-9)
+        assert 100 * score(results, accuracy=mode, draws=0).overall["A"] == pytest.approx(
+            expected["A"], rel=0, abs=1e-9
+        )
 
 
 @seeds
@@ -157,10 +159,10 @@ def test_reason_vos_is_the_official_figure(folders: Callable[[], Path], seed: in
     expected = official.reason_vos(root, root / "out")
     total = np.sum(list(expected.values()), 0) if expected else np.zeros(2)
     zero = score(results, draws=0).overall
-    assert [zero["J"], zero["F"]] == pytest.approx(list(total / len(data)))
+    assert [zero["J"], zero["F"]] == pytest.approx(list(total / len(data)), rel=0, abs=1e-12)
     if expected:
         kept = score(results, missing="skip", draws=0).overall
-        assert [kept["J"], kept["F"]] == pytest.approx(list(total / len(expected)))
+        assert [kept["J"], kept["F"]] == pytest.approx(list(total / len(expected)), rel=0, abs=1e-12)
 
 
 @seeds
@@ -185,10 +187,12 @@ def test_long_rvos_is_the_official_figure(folders: Callable[[], Path], seed: int
     expected = official.long_rvos(base, root / "out")
     found = score(results, draws=0)
     names = ("J", "F", "tIoU", "vIoU")
-    assert [found.overall[n] for n in names] == pytest.approx(list(np.mean(list(expected.values()), 0)))
+    assert [found.overall[n] for n in names] == pytest.approx(
+        list(np.mean(list(expected.values()), 0)), rel=0, abs=1e-12
+    )
     for kind in ("static", "dynamic", "hybrid"):
         mine = [v for (video, key), v in expected.items() if videos[video]["expressions"][key]["type"] == kind]
-        assert [found.groups[kind][n] for n in names] == pytest.approx(list(np.mean(mine, 0)))
+        assert [found.groups[kind][n] for n in names] == pytest.approx(list(np.mean(mine, 0)), rel=0, abs=1e-12)
 
 
 # each rule by itself
