@@ -79,7 +79,7 @@ def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
 
 
 def _listed(data: Any, index: int) -> dict[str, Any]:
-    """What the dataset says of a sample that it could not read, so that it counts as what it is; see `Row.listed`."""
+    """What the dataset says of a sample that it could not read, so that it counts as what it is; see `Row`."""
     if not callable(getattr(data, "listed", None)):
         return {}
     try:
