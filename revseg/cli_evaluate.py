@@ -145,7 +145,9 @@ def _told(summary: dict[str, Any]) -> str:
 
 
 def _print(found: Any) -> None:
-    typer.echo(found if isinstance(found, str) else json.dumps(found, indent=2, default=str))
+    """Text without control characters, which a query or an id could use to write over a terminal."""
+    text = found if isinstance(found, str) else json.dumps(found, indent=2, default=str)
+    typer.echo("".join(c if c.isprintable() or c == "\n" else " " for c in text))
 
 
 def _guarded(command: Callable[..., None], guard: Guard) -> Callable[..., None]:

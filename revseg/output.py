@@ -64,7 +64,7 @@ def fresh_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]
     check_folder(path, overwrite=overwrite)
     with _staged(path) as part:
         try:
-            with _disk(path):
+            with _disk(path, part):
                 check_folder(path, overwrite=overwrite)  # again: what a killed process set aside is back
                 part.mkdir()
                 yield part
@@ -87,7 +87,7 @@ def fresh_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     _check_file(path, overwrite)
     with _staged(path) as part:
         try:
-            with _disk(path):
+            with _disk(path, part):
                 yield part
                 _check_file(path, overwrite)
                 os.replace(part, path)
@@ -266,12 +266,14 @@ def is_full(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _disk(path: Path, part: Path) -> Iterator[None]:
     """What the disk refuses becomes an OutputError that names the output; other errors pass."""
     try:
         yield
+    except OutputError as error:  # of something inside
+        raise OutputError(str(error).replace(str(part), str(path))) from error
     except OSError as error:
         refused = is_full(error) or (error.filename is not None and Path(str(error.filename)).parent == path.parent)
-        if isinstance(error, OutputError) or not refused:
+        if not refused:
             raise
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 import revseg
-from revseg.errors import OutputError
+from revseg.errors import OutputError, RevsegError
 from revseg.evaluation import evaluate
 from revseg.output import check_folder
+from revseg.training.config import TrainConfig
 from revseg.types import Query, Reply
 from revseg.video import Video
 
@@ -172,3 +173,99 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
 
 def full(*arguments: Any, **options: Any) -> Any:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+LIMITED = """
+import json, resource, sys
+from pathlib import Path
+import numpy as np
+import torch
+import revseg
+from revseg import output
+from revseg.errors import OutputError, RevsegError
+from revseg.evaluation import Results, evaluate, write_submission
+from revseg.report import write_site
+from revseg.training.checkpoint import save_checkpoint
+from revseg.training.curves import draw_curves
+from revseg.training.log import append_rows, cut_rows
+from revseg.video import Video
+
+
+def main():
+    out = Path(sys.argv[1])
+    model = revseg.ReVSeg(policy="oracle", tracker="fill_box", num_frames=2)
+    world = "shapes:size=6,frames=6,height=64,width=64"
+    done = evaluate(model, world, out / "whole.jsonl", progress=False)
+    append_rows(out / "log.jsonl", [{"step": step, "reward": 1.0} for step in range(400)])
+    noise = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), np.uint8)
+    video = Video.open(noise)
+    random = revseg.ReVSeg(policy="random", tracker="fill_box", num_frames=2)
+    result = random.segment(video, "it")
+    net = torch.nn.Linear(200, 200)
+    large = np.array([[str(i) for i in range(5000)]])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY))
+    tries = {
+        "rows": lambda: evaluate(model, world, out / "r.jsonl", progress=False),
+        "overlay": lambda: result.save(out / "result", video),
+        "site": lambda: write_site(done, out / "site"),
+        "pictures": lambda: write_site(done, out / "pictures", dataset=world),
+        "archive": lambda: write_submission(done, out / "a.zip", "mevis"),
+        "text": lambda: output.write_text(out / "a.csv", "x" * 9000),
+        "log": lambda: append_rows(out / "new.jsonl", [{"step": step} for step in range(2000)]),
+        "cut log": lambda: cut_rows(out / "log.jsonl", 399),
+        "checkpoint": lambda: save_checkpoint(out / "checkpoint.pt", net, [], 1),
+        "curves": lambda: draw_curves([out], out / "curves.png"),
+    }
+    for name, act in tries.items():
+        try:
+            act()
+            print(name, "written")
+        except OutputError as error:
+            print(name, "refused" if str(out) in str(error) and ".part" not in str(error) else error)
+        except BaseException as error:
+            print(name, repr(error))
+
+if __name__ == "__main__":  # workers load this file too
+    main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on files there")
+def test_a_disk_that_takes_no_more_is_an_output_error_everywhere(tmp_path: Path) -> None:
+    """A limit on a file's size stands for the full disk: every writer meets it in the midst of its work."""
+    script, out = tmp_path / "limited.py", tmp_path / "out"
+    script.write_text(LIMITED)
+    out.mkdir()
+    done = subprocess.run([sys.executable, str(script), str(out)], capture_output=True, text=True, check=False)
+    told = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
+    assert done.returncode == 0, done.stderr
+    assert set(told.values()) == {"refused"}, done.stdout + done.stderr
+    assert "Exception ignored" not in done.stderr
+    left = sorted(item.name for item in out.iterdir())
+    assert left == [
+        "log.jsonl",
+        "new.jsonl",
+        "r.jsonl.shard-0000",
+        "whole.jsonl",
+    ]
+
+
+def test_a_second_training_in_one_folder_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    config = TrainConfig(steps=1, prompts=1, rollouts=2)
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom revseg.locks import hold\n"
+        "held = hold(Path(sys.argv[1], '.lock'), 'it')\nprint('held', flush=True)\ntime.sleep(60)"
+    )
+    first = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    first.stdout.readline()
+    model = revseg.ReVSeg(policy="there_is_none")
+    try:
+        with pytest.raises(OutputError, match="another process is writing the training run in"):
+            revseg.train(model, "shapes:size=2", tmp_path, config)
+    finally:
+        first.kill()
+        first.communicate()
+    with pytest.raises(RevsegError, match="there_is_none"):  # the killed one's lock holds nobody up
+        revseg.train(model, "shapes:size=2", tmp_path, config)
+    assert not (tmp_path / ".lock").exists()

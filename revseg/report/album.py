@@ -8,6 +8,7 @@ import numpy as np
 
 from revseg.evaluation.results import Row
 from revseg.evaluation.stages import keyframes_of
+from revseg.output import is_full
 from revseg.report.pictures import jpeg
 from revseg.types import Dataset, Sample
 
@@ -39,11 +40,14 @@ class Album:
                 return ids, [""] * len(ids), "no pictures: the dataset has another query at this place"
             return ids, self._pictures(sample, ids), ""
         except Exception as error:  # as in `evaluate`: one sample that cannot be read is no lost site
+            if isinstance(error, OSError) and is_full(error):
+                raise
             return ids, [""] * len(ids), f"no pictures: {type(error).__name__}: {error}"
 
     def _pictures(self, sample: Sample, ids: list[int]) -> list[str]:
         video = sample.video
-        number = self._videos.setdefault((video.id, video.size, len(video)), len(self._videos))
+        source = getattr(video.reader, "path", getattr(video.reader, "paths", None))  # ids are names, which repeat
+        number = self._videos.setdefault((video.id, video.size, len(video), source), len(self._videos))
         names = [f"pictures/{number:05d}/{frame:06d}.jpg" for frame in ids]
         place = self.folder / f"{number:05d}"
         place.mkdir(parents=True, exist_ok=True)

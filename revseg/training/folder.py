@@ -58,6 +58,7 @@ def claim(out: Path, settings: Mapping[str, Any], accelerator: Any) -> None:
             partial.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
             os.replace(partial, record)
         except OSError as error:
+            partial.unlink(missing_ok=True)
             raise OutputError(f"cannot write {record}: {error}; choose a folder that can be written") from error
     accelerator.wait_for_everyone()
 

@@ -156,11 +156,12 @@ def cut_rows(path: Path, start: int) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     text = "".join(line for line, row in json_lines(path) if row["step"] < start)
+    partial = path.with_name(path.name + ".partial")
     try:
-        partial = path.with_name(path.name + ".partial")
         partial.write_text(text, "utf-8")
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror or error}; make room and start again") from error
     if path.name != "log.jsonl":
         return []
