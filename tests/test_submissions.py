@@ -98,6 +98,13 @@ def test_nothing_lands_elsewhere_and_nothing_is_left_behind(tmp_path: Path, name
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
+@pytest.mark.parametrize("name", ["\ud83d", "x" * 300, "x/" * 40_000 + "x"])
+def test_names_that_no_archive_or_disk_takes(tmp_path: Path, name: str):
+    with pytest.raises(InputError, match="cannot be the name of a file"):
+        write_submission(results(tmp_path, row(0, exp_id=name)), tmp_path / "s.zip", "mevis")
+    assert not list(tmp_path.glob("*.zip*"))
+
+
 @given(st.lists(st.text(st.sampled_from("ab./\\:~ \x00"), max_size=6), min_size=1, max_size=3))
 def test_a_safe_member_stays_inside(parts: list[str]):
     try:

@@ -23,12 +23,13 @@ from revseg import output
 from revseg.errors import InputError, SpecError
 from revseg.evaluation.results import Results, Row
 from revseg.masks import MaskTrack
+from revseg.reading import well_formed
 from revseg.rle import brief
 
 ROOTS = {"ref_youtube_vos": "Annotations", "mevis": ""}
 _BAD = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # separators of other systems, drives, what some cannot store
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(10))}
-LONGEST = 255  # bytes in a file's name, on the systems of today
+LONGEST, LONGEST_PATH = 255, 1000  # bytes in a file's name, and characters of its path, on the systems of today
 _STAMP = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal results give equal archives
 
 
@@ -86,7 +87,11 @@ def safe_member(*parts: str) -> str:
     Raises InputError for anything that could land elsewhere or on another name: "..", ".", an absolute path, a drive,
     a backslash, control characters, an empty part, a trailing dot or space, the device names of Windows.
     """
+    if sum(len(part) + 1 for part in parts) > LONGEST_PATH:
+        raise InputError(f"{brief(parts[0])} and what follows cannot be the name of a file: it is too long")
     for part in parts:
+        if well_formed(part) != part:
+            raise InputError(f"{brief(part)} cannot be the name of a file in an archive: it is no Unicode")
         for step in part.split("/"):
             reserved = step.split(".")[0].casefold() in _DEVICES
             if len(step.encode("utf-8", "replace")) > LONGEST:
