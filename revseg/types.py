@@ -136,7 +136,7 @@ class Sampling:
 class Reply:
     """What a policy answers: text, and for policies that can be trained the sampled tokens and their log-probs.
 
-    A text that is no Unicode, such as half a surrogate pair out of a server's JSON, is made so: `well_formed`.
+    The text is as it came, perhaps with half a surrogate pair; what writes it makes it Unicode.
     """
 
     text: str
@@ -154,9 +154,6 @@ class Reply:
     def cut_off(self) -> bool:
         """True when it ended at the token limit instead of by itself."""
         return self.finish_reason == "length"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "text", well_formed(self.text))
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,7 @@ class Halves:
 
 def test_half_a_surrogate_pair_is_replaced(tmp_path: Path) -> None:
     assert Query("a", "le caf\udce9").text == "le caf\ufffd"
-    assert Reply("\ud83d\ude00 \ud83d").text == "\U0001f600 \ufffd"
+    assert Query("a", "\ud83d\ude00 \ud83d").text == "\U0001f600 \ufffd"
     video = Video.open(np.zeros((4, 32, 32, 3), np.uint8))
     result = revseg.ReVSeg(policy=Halves(), tracker="fill_box", num_frames=2).segment(video, "caf\udce9")
     result.save(tmp_path / "out", video)
