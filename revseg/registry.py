@@ -23,14 +23,16 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 from revseg.errors import SpecError
 from revseg.redaction import public
 from revseg.spec import is_import_path, parse_spec
 
+_PLAIN = (str, int, float, bool, type(None))
 _CALLED = ("__call__",)
 _METHODS = {  # what a part of each kind has to have
     "policy": ("reply",),
@@ -233,9 +235,28 @@ def _construct(kind: str, name: str, part: Any, options: Mapping[str, Any]) -> A
     missing = [o for o, p in known.items() if p.default is inspect.Parameter.empty and o not in options]
     if missing:
         raise SpecError(f"{kind} {name!r} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
+    for option, value in options.items():
+        if not _of_kind(value, known[option].annotation):
+            wanted = getattr(known[option].annotation, "__name__", None) or str(known[option].annotation)
+            raise SpecError(f"{kind} {name!r}: expected {option} of type {wanted}, got {value!r:.80}")
     if inspect.isclass(part):
         return part(**options)
     return functools.partial(part, **options) if options else part
+
+
+def _of_kind(value: Any, annotation: Any) -> bool:
+    """False for a value, as a spec's text holds it, of another type than the option says; True where unsure."""
+    if type(value) not in (*_PLAIN, list, tuple, dict):
+        return True
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return any(_of_kind(value, kind) for kind in get_args(annotation))
+    if annotation in _PLAIN:
+        number = type(value) is int and (annotation is float or (annotation is bool and value in (0, 1)))
+        return number or type(value) is annotation
+    holder, items = get_origin(annotation) or annotation, get_args(annotation)
+    if holder in (Sequence, list):
+        return isinstance(value, list | tuple) and (not items or all(_of_kind(item, items[0]) for item in value))
+    return isinstance(value, dict) if holder in (Mapping, dict) else True
 
 
 def _load(path: str) -> Any:

@@ -272,6 +272,35 @@ def test_damage_in_what_a_policy_was_taught_is_one_clear_error(name: str, value:
 
 
 @pytest.mark.parametrize(
+    "prompt",
+    [
+        "keyframe:size=abc",
+        "keyframe:size=[1]",
+        "keyframe:size=[4, 4.5]",
+        "keyframe:size=0",
+        "keyframe:size=1000000",
+        "keyframe:fps=0",
+        "keyframe:fps=x",
+        "keyframe:fps=none",
+        {"name": "keyframe", "size": None},
+        {"name": "keyframe", "size": {"a": 1}},
+        "keyframe_terse:ruler=-1",
+        "keyframe_terse:ruler=a",
+        "keyframe_terse:ruler=[1]",
+        "unknown",
+        "",
+        {},
+        {"name": 5},
+    ],
+)
+def test_options_that_make_no_sense_are_one_clear_error(prompt: Any):
+    scene = moving_squares()
+    model = ReVSeg(policy=Oracle({"rounds": [[prompt, "keyframe_json"], GOOD]}), tracker="oracle")
+    with pytest.raises(SpecError):
+        model.segment(scene.video, scene.query, scene.truth)
+
+
+@pytest.mark.parametrize(
     "text", ["[" * 100_000, "{", "[]", "1", "\ud800", '{"rounds": 5}', '{"rounds": [["box"]]}', ""]
 )
 def test_a_damaged_revseg_json_names_the_file_or_the_setting(tmp_path: Path, text: str):

@@ -14,6 +14,8 @@ from revseg.errors import SpecError
 from revseg.registry import register
 from revseg.types import Clip, Message, Rollout, Target
 
+LARGEST = 8192  # pixels a side of a picture; a size beyond any model's would fill the memory
+
 _CHOICE = """\
 The video above is {seconds:g} seconds long and consists of {frames} frames, numbered from 0 to {last}.
 Question: {question}
@@ -102,7 +104,7 @@ def template(
     known = {
         "question": rollout.query.text,
         "frames": str(len(rollout.clip)),
-        "seconds": f"{len(rollout.clip) / fps:g}",
+        "seconds": f"{_seconds(len(rollout.clip), fps):g}",
         "description": "; ".join(target.description for target in targets),
     }
     text = _fill(path, known if targets else {k: v for k, v in known.items() if k != "description"})
@@ -113,9 +115,10 @@ def template(
 
 def resize(clip: Clip, size: int | Sequence[int]) -> Clip:
     """The clip at another size (bicubic): one side of a square, or (height, width). The same object if it fits."""
-    height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
-        raise SpecError(f"size={size!r}: expected a side in pixels, or [height, width]")
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= LARGEST for side in sides):
+        raise SpecError(f"size={size!r:.80}: expected a side in pixels, 1 to {LARGEST}, or [height, width]")
+    height, width = sides
     if clip.size == (height, width):
         return clip
     from PIL import Image
@@ -147,10 +150,16 @@ def ruled(clip: Clip, tile: int) -> Clip:
     return Clip(frames, clip.frame_ids)
 
 
+def _seconds(frames: int, fps: float) -> float:
+    if not 0 < fps < float("inf"):
+        raise SpecError(f"fps={fps!r}: expected a rate above 0")
+    return frames / fps
+
+
 def _about_clip(rollout: Rollout, text: str, size: int | Sequence[int], fps: float) -> Message:
     clip = resize(rollout.clip, size)
     frames = len(clip)
-    filled = text.format(seconds=frames / fps, frames=frames, last=frames - 1, question=rollout.query.text)
+    filled = text.format(seconds=_seconds(frames, fps), frames=frames, last=frames - 1, question=rollout.query.text)
     return Message("user", (clip, filled))
 
 
