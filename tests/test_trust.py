@@ -20,6 +20,7 @@ from revseg.rollout.qwen import QwenPolicy
 from revseg.spec import is_import_path, parse_spec
 from revseg.testing import moving_squares
 from revseg.training.config import TrainConfig
+from revseg.training.folder import claim
 from revseg.trust import check_foreign
 
 CODE = """
@@ -358,6 +359,44 @@ def test_a_checkpoint_on_disk_and_the_flag(tmp_path: Path, tiny: str):
     done = subprocess.run([*command, "--trust"], capture_output=True, text=True, check=False)
     assert done.returncode in (0, 4), done.stderr  # 4: a random policy's reply cannot be read
     assert (tmp_path / "ran").exists()
+
+
+WORLD = "shapes:size=2,frames=4,height=48,width=48"
+COMMANDS = {
+    "evaluate": f"evaluate {WORLD} --limit 1 --tracker fill_box --out OUT --policy POLICY",
+    "train": f"train --out OUT --set data.dataset={WORLD} --set model.policy=POLICY --set train.steps=1 "
+    "--set train.prompts=1 --set train.rollouts=2 --set train.max_new_tokens=8",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_other_commands_ask_for_the_flag_too(command: str, tiny: str, tmp_path: Path):
+    from typer.testing import CliRunner
+
+    from revseg.cli import app
+
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nfrom revseg.samplers import head as first\n")
+    taught = {"rounds": [["keyframe_terse:size=28", "keyframe_json"]], "sampler": f"{mine}:first", "num_frames": 2}
+    Path(tiny, "revseg.json").write_text(json.dumps(taught))
+    texts = [
+        part.replace("OUT", str(tmp_path / "out")).replace("POLICY", f"qwen:model={tiny}")
+        for part in COMMANDS[command].split()
+    ]
+    done = CliRunner().invoke(app, texts)
+    assert done.exit_code == 2, done.output
+    assert "--trust" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "ran").exists()
+    done = CliRunner().invoke(app, [*texts, "--trust"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", '{"model": []}', "[" * 100_000, '{"train": "x"}'])
+def test_the_settings_of_a_run_that_cannot_be_read_are_one_clear_error(tmp_path: Path, text: str):
+    (tmp_path / "train.json").write_text(text)
+    with pytest.raises(InputError, match=r"train\.json: expected the settings of a run"):
+        claim(tmp_path, {}, None)
 
 
 @pytest.fixture
