@@ -34,9 +34,8 @@ from revseg.spec import is_import_path, parse_spec
 
 _PLAIN = (str, int, float, bool, type(None))
 _CALLED = ("__call__",)
-_METHODS = {  # what a part of each kind has to have
+_METHODS = {  # what a part has to have; of objectives training says it, which needs more of them
     "policy": ("reply",),
-    "objective": ("advantages", "loss"),
     "dataset": ("__len__", "__getitem__"),
     **dict.fromkeys(("prompt", "parser", "reward", "tracker", "sampler"), _CALLED),
 }

@@ -303,7 +303,7 @@ def test_what_is_more_than_asked_passes():
     assert checked.answer(len, changed(Answer(), targets=[]), 3).absent
 
 
-@pytest.mark.parametrize("kind", ["policy", "prompt", "parser", "reward", "tracker", "sampler", "objective", "dataset"])
+@pytest.mark.parametrize("kind", ["policy", "prompt", "parser", "reward", "tracker", "sampler", "dataset"])
 def test_what_cannot_be_a_part_is_not_built(kind: str):
     class Nothing:
         """Has no method at all."""

@@ -16,7 +16,7 @@ from tiny_qwen import save_tiny_qwen
 from training_world import ONE, REWARDS, THREE, TWO, config, samples, tiny
 
 import revseg
-from revseg.errors import InputError, MissingExtraError, OutputError
+from revseg.errors import InputError, MissingExtraError, OutputError, SpecError
 from revseg.objectives import Objective
 from revseg.rollout.qwen import QwenPolicy
 from revseg.training import grpo
@@ -104,7 +104,9 @@ def test_what_a_run_logs(finished: Path):
 def test_the_result_loads_with_what_it_was_taught(folder: str, finished: Path):
     policy = f"qwen:model={finished}"
     assert revseg.train(tiny(folder), samples(), finished, config()).policy == policy
-    model = revseg.ReVSeg(policy=policy, rewards=REWARDS)
+    with pytest.raises(SpecError, match=r"training_world:picky.*trust=True"):  # a parser of one's own
+        revseg.ReVSeg(policy=policy).resolved()
+    model = revseg.ReVSeg(policy=policy, rewards=REWARDS, trust=True)
     taught = model.resolved()
     assert taught.num_frames == 4
     assert taught.rounds == TWO
