@@ -9,7 +9,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,7 +82,7 @@ def segment(
     video: Annotated[str, typer.Argument(help="A video file, or a folder of numbered JPEG or PNG frames.")],
     query: Annotated[str, typer.Argument(help="What to find, for example 'the dog that jumps first'.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    policy: Annotated[str | None, typer.Option(help="The part that answers. Default: qwen; given, with --box.")] = None,
+    policy: Annotated[str | None, typer.Option(help="The part that answers. Needed without --box.")] = None,
     tracker: Annotated[str, typer.Option(help="The part that follows, such as flow or sam2.")] = "flow",
     sampler: Annotated[str | None, typer.Option(help="How frames are chosen. Default: what the policy knows.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames the policy sees.")] = None,
@@ -106,6 +107,7 @@ def segment(
 ) -> None:
     """Segments what the query asks for, through the whole video, and writes masks, an overlay and the reasoning."""
     with _clean_errors():
+        from revseg.footage import policy_for_footage
         from revseg.output import check_folder
         from revseg.pipeline import ReVSeg
         from revseg.report import reasoning_record
@@ -123,7 +125,8 @@ def segment(
                 "--box, with its --keyframe and --same-object, is the answer of --policy given: --box first"
             )
         else:
-            settings = {"policy": policy or "qwen", "sampler": sampler, "num_frames": frames}
+            policy = policy_for_footage(policy, box=True)
+            settings = {"policy": policy, "sampler": sampler, "num_frames": frames}
         sampling = Sampling(max_new_tokens=max_new_tokens)
         model = ReVSeg(tracker=tracker, sampling=sampling, trust=trust, **settings)
         result = model.segment(opened, query, progress=_at_terminal())
@@ -183,13 +186,27 @@ def _leave(error: str | None) -> None:
 
 @contextmanager
 def _clean_errors() -> Iterator[None]:
-    """A user's error as one line on stderr; a bug keeps its traceback."""
+    """A user's error and every warning meant for the user as one line on stderr; a bug keeps its traceback."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line(warnings.showwarning)
+            yield
     except RevsegError as error:
         typer.echo(f"revseg: {' '.join(str(error).split())}", err=True)
         code = USAGE if isinstance(error, SpecError) else BUG if isinstance(error, PartError) else BAD_INPUT
         raise typer.Exit(code) from error
+
+
+def _one_line(show: Callable[..., None]) -> Callable[..., None]:
+    """Warnings of the user's kind without the place in the code, which says nothing on a command line."""
+
+    def shown(message: Any, category: Any, *place: Any, **more: Any) -> None:
+        if issubclass(category, UserWarning):
+            typer.echo(f"revseg: warning: {' '.join(str(message).split())}", err=True)
+        else:
+            show(message, category, *place, **more)
+
+    return shown
 
 
 def _at_terminal() -> bool:

@@ -30,7 +30,9 @@ def evaluate(
     dataset: Annotated[str, typer.Argument(help="A dataset, such as mevis or 'shapes:size=32'; see `revseg list`.")],
     out: Annotated[Path, typer.Option(help="The results file to write, such as results.jsonl.")],
     root: Annotated[Path | None, typer.Option(help="Where the dataset lies, for those that are on disk.")] = None,
-    policy: Annotated[str, typer.Option(help="The part that answers.")] = "qwen",
+    policy: Annotated[
+        str | None, typer.Option(help="The part that answers. Needed for every dataset but shapes: there qwen.")
+    ] = None,
     tracker: Annotated[str, typer.Option(help="The part that follows.")] = "flow",
     sampler: Annotated[str | None, typer.Option(help="How frames are chosen. Default: what the policy knows.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames the policy sees.")] = None,
@@ -56,12 +58,12 @@ def evaluate(
     from revseg.pipeline import ReVSeg
     from revseg.types import Sampling
 
+    data = _dataset(dataset, root)
+    policy = _policy(policy, parse_spec(dataset)[0])
     sampling = Sampling(max_new_tokens=max_new_tokens)
     specs: dict[str, Any] = {"policy": policy, "tracker": tracker, "sampler": sampler, "num_frames": frames}
     model = ReVSeg(sampling=sampling, trust=trust, **specs)
-    results = run(
-        model, _dataset(dataset, root), out, limit=limit, resume=resume, workers=workers, batch=batch, retry=retry
-    )
+    results = run(model, data, out, limit=limit, resume=resume, workers=workers, batch=batch, retry=retry)
     summary = results.summary()
     _print(summary if as_json else f"{out}: {_told(summary)}")
     if summary["crashed"] and not allow_crashes:
@@ -135,6 +137,18 @@ def _dataset(spec: str, root: Path | None) -> Any:
     if "root" in options:
         raise SpecError(f"the root is given twice: in {spec!r} and as --root {root}")
     return {"name": name, "root": str(root), **options}
+
+
+def _policy(asked: str | None, dataset: str) -> str:
+    """The policy asked for; on `shapes` the bundled one by default. SpecError where there is no default."""
+    from revseg.footage import policy_for_footage
+    from revseg.registry import registry
+
+    if asked is None and dataset == "shapes":
+        return "qwen"
+    if asked is None and ":" not in dataset:
+        registry("dataset").get(dataset)  # a misspelt name is said first
+    return policy_for_footage(asked, box=False)
 
 
 def _told(summary: dict[str, Any]) -> str:

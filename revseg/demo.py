@@ -1,11 +1,13 @@
 """`revseg demo`: the whole method on a short video that it renders itself, without a network."""
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from revseg.errors import FootageWarning
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.progress import waiting
@@ -67,7 +69,9 @@ def run_demo(folder: str | Path, *, policy: Any = "qwen", tracker: Any = "flow",
         video = Video.open(source)
         with waiting("loading the model", show=progress):
             model = ReVSeg(policy=policy, tracker=tracker).resolved()
-        result = model.segment(video, sample.query, truth=sample.truth, progress=progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FootageWarning)  # a file, but one that `shapes` painted
+            result = model.segment(video, sample.query, truth=sample.truth, progress=progress)
         scores = {"J&F": j_and_f(result.masks, sample.truth).jf}
         options = {"truth": sample.truth, "scores": scores, "copy": {"input.mp4": source}, "progress": progress}
         saved = result.save(folder, video, overwrite=again, **options)

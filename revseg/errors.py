@@ -39,3 +39,7 @@ class MissingExtraError(RevsegError, ImportError):
 
 class RevsegWarning(UserWarning):
     """Something that revseg goes on with, and that the user should know."""
+
+
+class FootageWarning(RevsegWarning):
+    """A policy that is asked about videos of a kind that it does not know."""

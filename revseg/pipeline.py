@@ -8,6 +8,7 @@ from typing import Any
 
 from revseg import checked
 from revseg.errors import InputError
+from revseg.footage import warn_of_footage
 from revseg.masks import MaskTrack
 from revseg.progress import reading, waiting
 from revseg.registry import build, spec_of
@@ -162,7 +163,9 @@ class ReVSeg:
         """`n` conversations about each sample, all in one batch: a group per sample, in order.
 
         InputError for a truth that is not of its video, PartError for a part that gives something else than it should.
+        A FootageWarning when a checkpoint that comes with revseg is asked about other videos than those of `shapes`.
         """
+        warn_of_footage(self.policy, [sample.video for sample in samples])
         starts = []
         for sample in samples:
             checked.truth(sample.truth, sample.video, sample.query)

@@ -31,6 +31,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 from revseg.errors import SpecError
 from revseg.redaction import public
 from revseg.spec import is_import_path, parse_spec
+from revseg.suggest import is_address, suggestion
 
 _PLAIN = (str, int, float, bool, type(None))
 _CALLED = ("__call__",)
@@ -82,7 +83,7 @@ class Registry(Generic[T]):
             self._loaded.add(name)
         if name not in self._parts:
             self._loaded.discard(name)
-            raise SpecError(_unknown(self.kind, name, self.names()))
+            raise SpecError(_unknown(self.kind, name, self.names(), suggestion(self.kind, name)))
         return self._parts[name]
 
     def held(self, name: str) -> Any:
@@ -95,6 +96,8 @@ class Registry(Generic[T]):
 
         Raises SpecError for an unknown name or option, and for what is no part of this kind.
         """
+        if isinstance(spec, str) and is_address(spec):
+            raise SpecError(_unknown(self.kind, spec, self.names(), suggestion(self.kind, spec)))
         if isinstance(spec, str):
             name, options = parse_spec(spec)
         elif isinstance(spec, Mapping):
@@ -106,7 +109,11 @@ class Registry(Generic[T]):
             return _fitting(self.kind, spec, spec)
         source, colon, rest = name.partition(":")
         if colon and source in self.names():
-            raise SpecError(f"cannot read the {self.kind} spec {name!r}: expected {source}:option=value, got {rest!r}")
+            known = options_of(self.get(source))
+            such = f", such as {source}:model={rest}" if "model" in known and rest and rest not in known else ""
+            raise SpecError(
+                f"cannot read the {self.kind} spec {name!r}: expected {source}:option=value{such}, got {rest!r}"
+            )
         part = _load(name) if colon else self.get(name)
         return _fitting(self.kind, spec, _construct(self.kind, name, part, options))
 
@@ -271,6 +278,8 @@ def _load(path: str) -> Any:
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
     else:
+        if not all(part.isidentifier() for part in source.split(".")):
+            raise SpecError(f"cannot load {path!r}: expected package.module:name or path/to/file.py:name")
         try:
             module = importlib.import_module(source)
         except ModuleNotFoundError as error:
@@ -298,7 +307,7 @@ def _same_source(one: Any, other: Any) -> bool:
     return named and origin(one) == origin(other)
 
 
-def _unknown(what: str, name: str, known: list[str]) -> str:
+def _unknown(what: str, name: str, known: list[str], hint: str = "") -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = hint or (f" Did you mean {near[0]!r}?" if near else "")
     return f"unknown {what}: {name!r}.{hint} Known: {', '.join(known) or 'none'}"
