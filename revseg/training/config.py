@@ -43,6 +43,7 @@ class TrainConfig:
     reference: str = "auto"  # the KL's: "copy", "cpu" (a copy there), "adapter" (LoRA off); auto picks by `lora`
     save_every: int = 20
     samples_every: int = 10  # steps between the rollouts that are written out to be read
+    check_memory: bool = True  # refuse, before loading, what cannot fit the device
     log_with: str | None = None  # "tensorboard", "wandb" or "trackio", through accelerate
     seed: int = 0
 

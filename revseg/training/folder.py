@@ -116,7 +116,8 @@ def spec_after(spec: Any, out: Path) -> str:
 
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All but a run's length, how it reports, and what has no part in it; keyed by dotted names."""
-    free = {"train.save_every", "train.samples_every", "train.log_with", "train.tokens", "model.tracker"}
+    free = {f"train.{name}" for name in ("save_every", "samples_every", "log_with", "tokens", "check_memory")}
+    free.add("model.tracker")
     if not settings.get("train", {}).get("decay"):
         free.add("train.steps")  # with decay, the length decides every learning rate
     flat = {"dataset": settings.get("dataset")}

@@ -19,6 +19,7 @@ from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
 from revseg.training.folder import alone, claim, keep, settings_of, spec_after
 from revseg.training.log import Log, check_tracker
+from revseg.training.memory import check_memory
 from revseg.training.optim import descend, make_optimizers, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.training.prepare import autocast, check_objective, prepare, reference_of, trained
 from revseg.training.reference import Reference
@@ -47,13 +48,15 @@ def train(
     A policy passed as an object instead of a spec is trained in place and should not be resumed: the reference of the
     KL is the policy as it is handed over.
 
-    InputError when `out` holds a run with other settings, or the policy, the dataset or the objective cannot be used;
-    OutputError when `out` cannot be written, or another process trains there.
+    InputError when `out` holds a run with other settings, the policy, the dataset or the objective cannot be used, or
+    the run cannot fit the device (before any weights are loaded, unless `check_memory=False`); OutputError when `out`
+    cannot be written, or another process trains there.
     """
     import torch
 
     config, out, asked = config or TrainConfig(), Path(out), model
     objective, samples, accelerator = begin(dataset, out, config)
+    check_memory(model.policy, config, objective.beta)
     with alone(out, accelerator):
         torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
         model = model.replace(policy=model.policy, sampling=config.sampling).resolved()
