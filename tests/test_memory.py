@@ -16,6 +16,8 @@ from revseg.errors import InputError
 from revseg.training import memory
 from revseg.training.config import TrainConfig
 from revseg.training.memory import Counts, check_memory, count_weights, needed
+from revseg.training.optim import make_optimizers
+from revseg.training.prepare import prepare, trained
 
 SIZES = {  # hidden, intermediate, layers, heads, key and value heads, vocabulary, tied words: as published
     "7B": (3584, 18944, 28, 28, 4, 152064, False),
@@ -174,3 +176,21 @@ def test_control_groups_of_both_versions_limit_it(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     (groups / "memory/c/memory.usage_in_bytes").write_text(f"{1 * GIB}")
     assert free_memory("cpu") == ("the CPU", 4 * GIB)
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze_vision": True}, {"lora": 3}])
+def test_the_arithmetic_is_what_a_step_holds(tmp_path: Path, settings: Any):
+    import torch
+
+    folder, plan = save_tiny_qwen(tmp_path / "tiny"), TrainConfig(**settings)
+    policy: Any = revseg.build("policy", f"qwen:model={folder},device=cpu")
+    prepare(policy, plan)
+    (optimizer,) = make_optimizers(policy.model, plan.optimizer, plan.lr)
+    for parameter in trained(policy):
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    held = [*policy.model.parameters(), *(p.grad for p in trained(policy))]
+    held += [t for state in optimizer.state.values() for t in state.values() if t.ndim]  # not the count of steps
+    counts = count_weights(str(folder))
+    assert counts is not None
+    assert sum(t.nbytes for t in held) == sum(needed(counts, plan, 0.0, {}, on_gpu=False).values())
