@@ -9,24 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from revseg.colours import RGB, colour, rgb_of
 from revseg.errors import InputError, OutputError
 from revseg.masks import binary
 from revseg.output import fresh_file
 
-COLOURS = ("#ff3b6b", "#12b5cb", "#f9ab00", "#7cb342", "#9c6ade", "#ff7043", "#5c8df6", "#c0ca33")
-TINT = 0.5  # share of the colour inside a mask
+DIM = 0.55  # how much darker and greyer what is not meant becomes
 KEYFRAME = "#f9ab00"
 RATES = (0.01, 1000.0)  # frames a second that an MP4 is written at
-
-
-def colour(index: int) -> tuple[int, int, int]:
-    """RGB of object `index`: eight hand-picked colours, then darker hues a golden angle apart, so that none repeats."""
-    if index < len(COLOURS):
-        return _rgb(COLOURS[index])
-    import colorsys
-
-    r, g, b = colorsys.hsv_to_rgb((index * 0.618034 + 0.4) % 1, 0.9, 0.65)
-    return round(r * 255), round(g * 255), round(b * 255)
+LOW = np.array([0.299, 0.587, 0.114], np.float32)  # what red, green and blue weigh in a grey
 
 
 def overlay(
@@ -34,8 +25,16 @@ def overlay(
     masks: np.ndarray,
     boxes: Float[np.ndarray, "k 4"] | None = None,
     labels: Sequence[str] | None = None,
+    *,
+    colours: Sequence[RGB] | None = None,
+    dim: float = DIM,
 ) -> UInt8[np.ndarray, "*t h w 3"]:
-    """A copy of the frame with each object tinted, outlined in its colour and, to stand out anywhere, in black around.
+    """A copy of the frame with the objects as they are, outlined in their colours, and all else dimmed.
+
+    An object keeps its own colours, so that it is never taken for another. The outline runs on the mask's edge and is
+    black around, to stand out anywhere. `colours[i]` is that of object i, from `revseg.colours.choose_colours` for one
+    that stands out from the scene; `dim` in [0, 1] is how far the rest goes towards a dark grey (0: not at all), also
+    where every mask is empty, but not without objects.
 
     Masks are bool[o h w] (or 0/1, 0/255); several frames [t h w 3] take masks [o t h w]. `boxes[i]` (unit xyxy) and
     `labels[i]` belong to object i; a label stands on its box, or on the mask where there is no box.
@@ -44,19 +43,22 @@ def overlay(
         raise InputError(f"expected masks [o, *{list(frame.shape[:-1])}] for these frames, got {list(masks.shape)}")
     masks = binary(masks)
     if frame.ndim == 4:
-        done = [overlay(f, masks[:, i], boxes, labels) for i, f in enumerate(frame)]
+        done = [overlay(f, masks[:, i], boxes, labels, colours=colours, dim=dim) for i, f in enumerate(frame)]
         return np.stack(done) if done else frame.copy()
-    canvas = np.ascontiguousarray(frame).copy()
-    thick = max(1, round(min(canvas.shape[:2]) / 270))
+    kept = np.asarray(masks.any(0))
+    canvas = _dimmed(frame, kept, dim) if len(masks) else np.ascontiguousarray(frame).copy()
+    thick = max(1, min(6, round(min(canvas.shape[:2]) / 150)))
+    count = max(len(masks), 0 if boxes is None else len(boxes), len(labels or ()))
+    row = [*(colours or ()), *(colour(i) for i in range(len(colours or ()), count))]
     for index, mask in enumerate(masks):
-        _paint(canvas, mask, colour(index), thick)
+        _outline(canvas, mask, kept, row[index], thick)
     corners = [] if boxes is None else [_pixels(box, canvas.shape) for box in boxes]
     for index, (x1, y1, x2, y2) in enumerate(corners):
-        _frame(canvas, (x1, y1, x2, y2), colour(index), thick)
+        _frame(canvas, (x1, y1, x2, y2), row[index], thick)
     for index, text in enumerate(labels or ()):
         place = corners[index][:2] if index < len(corners) else _top(masks[index]) if index < len(masks) else None
         if place is not None and text:
-            _write(canvas, text, place, colour(index))
+            _write(canvas, text, place, row[index])
     return canvas
 
 
@@ -89,9 +91,13 @@ def contact_sheet(
         if marked:
             thick = max(2, gap - 1)
             for inset in range(-thick, 1):
-                cv2.rectangle(sheet, (x + inset, y + inset), (x + width - 1 - inset, y + h - 1 - inset), _rgb(KEYFRAME))
+                cv2.rectangle(
+                    sheet, (x + inset, y + inset), (x + width - 1 - inset, y + h - 1 - inset), rgb_of(KEYFRAME)
+                )
         text = str(captions[index] if captions is not None else index) + (" keyframe" if marked else "")
-        _write(sheet, text, (x, y), _rgb(KEYFRAME) if marked else (60, 60, 60), size=max(10, width // 20), inside=True)
+        _write(
+            sheet, text, (x, y), rgb_of(KEYFRAME) if marked else (60, 60, 60), size=max(10, width // 20), inside=True
+        )
     return sheet
 
 
@@ -159,8 +165,15 @@ def _encode(path: Path, frames: Iterable[np.ndarray], fps: Fraction, codec: str,
         container.mux(stream.encode())
 
 
-def _paint(canvas: np.ndarray, mask: np.ndarray, rgb: tuple[int, int, int], thick: int) -> None:
-    """Tints and outlines in place, inside the mask's box only."""
+def _dimmed(frame: np.ndarray, kept: np.ndarray, dim: float) -> np.ndarray:
+    """A copy with all but the kept pixels darker and greyer."""
+    grey = (frame @ LOW)[..., None]
+    rest = (frame * (1 - dim) + grey * dim * (1 - dim) * 0.8 + 0.5).astype(np.uint8)
+    return np.where(kept[..., None], frame, rest)
+
+
+def _outline(canvas: np.ndarray, mask: np.ndarray, kept: np.ndarray, rgb: RGB, thick: int) -> None:
+    """Outlines in place, inside the mask's box only; dark outside of all that is `kept`."""
     import cv2
 
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -170,12 +183,13 @@ def _paint(canvas: np.ndarray, mask: np.ndarray, rgb: tuple[int, int, int], thic
     y1, y2 = max(rows[0] - margin, 0), rows[-1] + margin + 1
     x1, x2 = max(columns[0] - margin, 0), columns[-1] + margin + 1
     part, inside = canvas[y1:y2, x1:x2], np.ascontiguousarray(mask[y1:y2, x1:x2])
-    tinted = (part[inside] * (1 - TINT) + np.array(rgb) * TINT + 0.5).astype(np.uint8)
     drawn = np.ascontiguousarray(part)
     edges = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
     smooth = cv2.LINE_AA if thick > 1 else cv2.LINE_8  # at one pixel, smoothing would blur the line away
+    before = drawn.copy()
     cv2.drawContours(drawn, edges, -1, (0, 0, 0), 2 * thick + 1, smooth)
-    drawn[inside] = tinted  # the dark line is left outside only, so that a small object is not covered by it
+    held = kept[y1:y2, x1:x2]
+    drawn[held] = before[held]  # the dark line is left outside only, so that a small object is not covered by it
     cv2.drawContours(drawn, edges, -1, rgb, thick, smooth)
     part[:] = drawn
 
@@ -226,7 +240,3 @@ def _pixels(box: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int
 def _top(mask: np.ndarray) -> tuple[int, int] | None:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (int(columns[0]), int(rows[0])) if len(rows) else None
-
-
-def _rgb(text: str) -> tuple[int, int, int]:
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)

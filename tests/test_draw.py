@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from revseg.draw import COLOURS, colour, contact_sheet, overlay, write_png, write_video
+from revseg.colours import COLOURS, colour
+from revseg.draw import contact_sheet, overlay, write_png, write_video
 from revseg.errors import InputError, OutputError
 from revseg.video import Video
 
@@ -34,14 +35,31 @@ def test_colours_are_distinct() -> None:
 
 def test_overlay_by_hand() -> None:
     frame = frame_of(100)
-    drawn = overlay(frame, square(20, 30, 40, 60))
-    expected = np.array(colour(0)) * 0.5 + 50  # inside: half of the colour
-    assert np.abs(drawn[30, 45] - expected).max() <= 1
+    drawn = overlay(frame, square(20, 30, 40, 60), dim=0)
+    assert (drawn[22:38, 32:58] == 100).all()  # inside: the object as it is
     assert (drawn[20, 45] == colour(0)).all()  # the outline runs on the mask's own edge
     assert (drawn[19, 45] < 100).all()  # and a dark one around it
     assert (drawn[:16] == 100).all()
     assert (drawn[:, 64:] == 100).all()
     assert (frame == 100).all()  # the frame given is not touched
+
+
+def test_the_rest_is_dimmed_and_the_object_keeps_its_colours() -> None:
+    frame = frame_of((200, 40, 40))
+    frame[10:50, 10:50] = (40, 40, 220)
+    drawn = overlay(frame, square(10, 10, 50, 50), colours=[(1, 255, 2)])
+    assert (drawn[12:48, 12:48] == (40, 40, 220)).all()
+    assert (drawn[10, 30] == (1, 255, 2)).all()
+    assert (drawn[:, 60:].max((0, 1)) <= 0.6 * frame[:, 60:].max((0, 1)) + 30).all()
+    assert len(np.unique(drawn[:, 60:].reshape(-1, 3), axis=0)) == 1
+    assert (overlay(frame, square(0, 0, 0, 0))[12, 12] < frame[12, 12]).any()  # nothing here: all is the rest
+    assert (overlay(frame, np.zeros((0, 60, 90), bool)) == frame).all()  # no object at all: as it is
+
+
+def test_an_object_inside_another_is_not_covered_by_its_dark_line() -> None:
+    frame, masks = frame_of(200), np.concatenate([square(5, 5, 55, 55), square(20, 20, 40, 40)])
+    drawn = overlay(frame, masks)
+    assert (drawn[17, 22:38] == 200).all()
 
 
 @pytest.mark.parametrize("value", [0, 128, 255, *(colour(i) for i in range(3))])
@@ -55,8 +73,8 @@ def test_visible_on_any_background(value: int | tuple[int, int, int]) -> None:
 def test_any_mask_can_be_drawn_and_far_pixels_stay(seed: int, h: int, w: int, objects: int) -> None:
     rng = np.random.default_rng(seed)
     frame, masks = rng.integers(0, 256, (h, w, 3), np.uint8), rng.random((objects, h, w)) < 0.02
-    drawn = overlay(frame, masks)
-    assert drawn.shape == frame.shape
+    drawn = overlay(frame, masks, dim=0)
+    assert drawn.shape == overlay(frame, masks).shape == frame.shape
     grown = np.zeros((h, w), bool)
     for y, x in np.argwhere(masks.any(0)):
         grown[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5] = True
@@ -76,7 +94,7 @@ def test_clips_boxes_and_labels() -> None:
         labelled = overlay(plain, square(0, 0, 20, 20), boxes, [text])
         assert labelled.shape == plain.shape
         assert (labelled != overlay(plain, square(0, 0, 20, 20), boxes)).any()
-    assert overlay(plain, square(0, 0, 0, 0), None, ["not there"]).tolist() == plain.tolist()
+    assert overlay(plain, square(0, 0, 0, 0), None, ["not there"], dim=0).tolist() == plain.tolist()
     with pytest.raises(InputError, match="expected masks"):
         overlay(plain, np.zeros((1, 50, 90), bool))
 

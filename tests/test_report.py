@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from revseg.pipeline import ReVSeg, Segmentation
 from revseg.record import versions
 from revseg.report import reasoning_page
 from revseg.report.conversation import split_thinking
+from revseg.report.pictures import scene_colours
+from revseg.report.reasoning import was_given
 from revseg.report.saving import CHUNK
 from revseg.testing import judged
 from revseg.types import RewardBreakdown, Rollout
@@ -84,9 +87,13 @@ def test_the_page_tells_the_whole_chain():
         "a <u>red</u> square",
         "0.93",
         "found",
-        "3 · key",
+        f"{result.rollout.groundings[0].frame_id} · key",
     ):
         assert words in page.text
+    assert result.rollout.groundings[0].frame_id == 4
+    assert "keyframe 3" not in page.text  # one kind of number: the source's
+    assert "Frames are numbered from 0" in page.text
+    assert "count the frames that it saw, 0 to 15" in page.text  # the model's own words do not follow
     assert "u" not in page.seen
     assert page.seen.count("img") == 16 + 1 + 8  # the frames it saw, the keyframe with its box, masks over time
     place = re.search(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)" style', html)
@@ -95,6 +102,38 @@ def test_the_page_tells_the_whole_chain():
     assert result.rewards is not None
     for name, value in result.rewards.values.items():
         assert re.search(rf'{name}</td><td class="bar">.*?width:{100 * value:.1f}%.*?>{value:.2f}<', html)
+
+
+def test_the_page_of_a_box_claims_no_choice():
+    video, _ = scene()
+    model = ReVSeg(policy={"name": "given", "keyframe": 7, "box": [0.1, 0.1, 0.5, 0.5]}, tracker="fill_box")
+    result = model.segment(video, "the red one")
+    page = Page(reasoning_page(result, video))
+    words_of_page = page.text.split("a box followed")[1]  # after the style
+    for words in ("choose", "chose", "Thinking", "it saw", "Prompt", "keyframe 0", "keyframe 7"):
+        assert words not in words_of_page
+    for words in ("the user's own; no model was asked", "given", "frame 7", "frame 7 · keyframe"):
+        assert words in page.text
+    assert page.seen.count("img") == 1 + 8  # the box on its frame, masks over time
+
+
+def test_a_given_policy_is_known_in_any_form_of_its_spec():
+    result, _, _ = segmented(*GOOD)
+    for policy in ("given:keyframe=1,box=[0,0,1,1]", {"name": "given"}):
+        assert was_given(replace(result, spec={"policy": policy}))
+    for policy in ("scripted", {"name": "scripted"}, None, {"object": "x"}):
+        assert not was_given(replace(result, spec={"policy": policy}))
+    assert not was_given(replace(result, spec={}))
+
+
+def test_targets_that_are_one_object_have_one_colour():
+    two = '[{"frame_idx": 1, "object description": "a"}, {"frame_idx": 9, "object description": "a"}]'
+    result, video, _ = segmented(
+        f"<think></think><answer>{two}</answer>", '[{"bbox_2d": [1, 1, 300, 300]}, {"bbox_2d": [400, 400, 800, 800]}]'
+    )
+    assert result.masks.objects == 1
+    strokes = re.findall(r'style="stroke:(rgb[^"]*)"/>', reasoning_page(result, video))
+    assert len(set(strokes)) == 1
 
 
 def test_nothing_is_asked_of_the_network_and_what_the_model_wrote_is_text():
@@ -214,3 +253,16 @@ def test_the_overlay_is_written_a_few_frames_at_a_time(tmp_path: Path, make_vide
     result = ReVSeg(policy="random", tracker="fill_box").segment(source, "anything")
     result.save(tmp_path / "out", video)
     assert most <= CHUNK
+
+
+def test_colours_heed_what_appears_only_where_there_is_no_mask():
+    video, _ = scene()
+    pixels = video.read(range(20)).copy()
+    model = ReVSeg(policy={"name": "given", "keyframe": 0, "box": [0, 0.1, 0.5, 0.5]}, tracker="fill_box")
+    first = scene_colours(model.segment(pixels, "it"), Video.open(pixels))[0]
+    result = model.segment(pixels, "it")
+    masks = result.masks.dense()
+    masks[:, 10:] = False
+    result = replace(result, masks=MaskTrack.from_dense(masks))
+    pixels[12:, 14:24] = first  # a thing of that very colour, later
+    assert scene_colours(result, Video.open(pixels))[0] != first

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from revseg.colours import RGB, choose_colours
 from revseg.evaluation.results import Row
 from revseg.evaluation.stages import keyframes_of
+from revseg.masks import MaskTrack
 from revseg.output import is_full
 from revseg.report.pictures import jpeg
 from revseg.types import Dataset, Sample
+from revseg.video import read_picture
 
 WIDTH, QUALITY = 320, 80
 
@@ -56,6 +59,27 @@ class Album:
             for i, frame in zip(todo, video.read(np.array([ids[i] for i in todo])), strict=True):
                 (place / f"{ids[i]:06d}.jpg").write_bytes(jpeg(frame, WIDTH, QUALITY))
         return names
+
+    def colours(self, pictures: Sequence[str], frames: Sequence[int], runs: Sequence[Row | None]) -> list[RGB]:
+        """Colours for the objects of a sample, chosen against its pictures; none where there are none."""
+        tracks = [row.masks for row in runs if row is not None and row.masks is not None]
+        objects = max((track.objects for track in tracks), default=0)
+        pairs = [(name, frame) for name, frame in zip(pictures, frames, strict=True) if name]
+        if not objects or not pairs:
+            return []
+        seen = [read_picture(self.folder.parent / name) for name, _ in pairs]
+        return choose_colours(seen, (_masks_on(tracks, frame, objects, seen[0].shape) for _, frame in pairs), objects)
+
+
+def _masks_on(tracks: Sequence[MaskTrack], frame: int, objects: int, shape: tuple[int, ...]) -> np.ndarray:
+    """bool[o h w] at the size of a picture: object i of any run."""
+    found = np.zeros((objects, *shape[:2]), bool)
+    for track in tracks:
+        if frame in track.frame_ids:
+            dense = track.dense([frame])[:, 0]
+            rows, columns = (np.arange(n) * size // n for n, size in zip(shape[:2], dense.shape[1:], strict=True))
+            found[: len(dense)] |= dense[:, rows[:, None], columns]
+    return found
 
 
 def choose_frames(runs: Sequence[Row | None], most: int) -> list[int]:

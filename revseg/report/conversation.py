@@ -1,9 +1,11 @@
 """The rounds of a conversation as HTML: what was shown, thought and answered."""
 
 import re
+from collections.abc import Sequence
 from html import escape
 
-from revseg.report.pictures import box_marks, colour, data_uri
+from revseg.colours import RGB, css
+from revseg.report.pictures import box_marks, data_uri
 from revseg.types import Rollout, Target, Turn, merge_targets
 
 
@@ -18,19 +20,30 @@ def split_thinking(text: str) -> tuple[str, str]:
     return thinking.strip(), re.sub(r"</?answer>", "", rest).strip()
 
 
-def round_section(rollout: Rollout, index: int) -> str:
-    """One round that took place: what was shown, thought, answered and drawn."""
+def given_section(rollout: Rollout, colours: Sequence[RGB]) -> str:
+    """What the user named instead of a model: no frame was chosen, nothing was thought."""
+    count = len(rollout.answer.targets)
+    boxes = "box" if count == 1 else f"{count} boxes"
+    return (
+        f'<section><div class="head"><h2>Given</h2></div><p class="lead">The {boxes} and where to start from are the '
+        f"user's own; no model was asked.</p>{_pictures(rollout, len(rollout.turns) - 1, colours)}</section>"
+    )
+
+
+def round_section(rollout: Rollout, index: int, colours: Sequence[RGB]) -> str:
+    """One round that took place: what was shown, thought, answered and drawn. `colours` are the objects'."""
     turn = rollout.turns[index]
     placed = any(len(t.boxes) or len(t.points) for t in turn.answer.targets)
     title = "Where" if index else "When and where" if placed else "When"
-    strip = "" if index else _filmstrip(rollout)
+    strip = "" if index else _filmstrip(rollout, colours)
     thinking = split_thinking(turn.reply.text)[0]
     heading, words = ("Thinking", thinking) if turn.answer.error is None else ("What it wrote", turn.reply.text)
     quote = f"<h3>{heading}</h3><blockquote>{escape(words)}</blockquote>" if words else ""
     return (
         f'<section><div class="head"><span class="num">{index + 1}</span><h2>{title}</h2></div>'
-        f'<p class="lead">{_lead(turn, index)}</p>{strip}{quote}<h3>Answer</h3>{_answer(turn)}'
-        f"{_pictures(rollout, index) if placed else ''}"
+        f'<p class="lead">{_lead(turn, index)}</p>{strip}{quote}{_counted(rollout, turn)}<h3>Answer</h3>'
+        f"{_answer(rollout, turn, colours)}"
+        f"{_pictures(rollout, index, colours) if placed else ''}"
         f"<details><summary>The words as written</summary><h3>Prompt</h3><pre>{escape(turn.prompt.text)}</pre>"
         f"<h3>Reply</h3><pre>{escape(turn.reply.text)}</pre></details></section>"
     )
@@ -48,33 +61,53 @@ def _lead(turn: Turn, index: int) -> str:
     )
 
 
-def _filmstrip(rollout: Rollout) -> str:
+def _counted(rollout: Rollout, turn: Turn) -> str:
+    """How the model counts, where its words may name frames: everything else on the page counts the source's."""
+    if len(rollout.clip) < 2 or not any(target.keyframe is not None for target in turn.answer.targets):
+        return ""
+    return f'<p class="lead">Its own words count the frames that it saw, 0 to {len(rollout.clip) - 1}.</p>'
+
+
+def _objects(rollout: Rollout) -> list[int]:
+    """The object of each target: several targets may be one object, on several frames."""
+    found = {(g.keyframe, g.description): g.object_id for g in rollout.groundings}
+    return [found.get((t.keyframe or 0, t.description), i) for i, t in enumerate(rollout.answer.targets)]
+
+
+def _colour(rollout: Rollout, index: int, colours: Sequence[RGB]) -> RGB:
+    objects = _objects(rollout)
+    return colours[(objects[index] if index < len(objects) else index) % len(colours)]
+
+
+def _filmstrip(rollout: Rollout, colours: Sequence[RGB]) -> str:
     """The frames that were sampled, at the source's shape, the chosen ones marked."""
     chosen = {t.keyframe: i for i, t in reversed(list(enumerate(rollout.answer.targets))) if t.keyframe is not None}
     figures = []
-    for k, frame in enumerate(rollout.clip.frames):
-        mark, note = "", f"{k}"
+    for k, (frame, number) in enumerate(zip(rollout.clip.frames, rollout.clip.frame_ids.tolist(), strict=True)):
+        mark, note = "", f"{number}"
         if k in chosen:
-            mark, note = f' class="chosen" style="--mark:{colour(chosen[k])}"', f"{k} · key"
-        figures.append(f'<figure{mark}><img src="{data_uri(frame, 240)}" alt="frame {k}">')
+            shade = css(_colour(rollout, chosen[k], colours))
+            mark, note = f' class="chosen" style="--mark:{shade}"', f"{number} · key"
+        figures.append(f'<figure{mark}><img src="{data_uri(frame, 240)}" alt="frame {number}">')
         figures.append(f"<figcaption>{note}</figcaption></figure>")
     return f'<h3>What it saw</h3><div class="strip">{"".join(figures)}</div>'
 
 
-def _answer(turn: Turn) -> str:
+def _answer(rollout: Rollout, turn: Turn, colours: Sequence[RGB]) -> str:
     answer = turn.answer
     if answer.error is not None:
         return f'<div class="fail"><b>{escape(answer.error)}</b> {escape(answer.detail)}</div>'
     note = f"<p>{escape(answer.detail)}</p>" if answer.detail else ""
     if answer.absent:
         return f"<p>The target is not in the video.</p>{note}"
-    return "".join(_target(target, i) for i, target in enumerate(answer.targets)) + note
+    shades = [_colour(rollout, i, colours) for i in range(len(answer.targets))]
+    return "".join(_target(rollout, t, shade) for t, shade in zip(answer.targets, shades, strict=True)) + note
 
 
-def _target(target: Target, index: int) -> str:
+def _target(rollout: Rollout, target: Target, shade: RGB) -> str:
     rows: list[tuple[str, str]] = []
     if target.keyframe is not None:
-        rows.append(("keyframe", str(target.keyframe)))
+        rows.append(("keyframe", f"frame {_source(rollout, target.keyframe)}"))
     if target.description:
         rows.append(("description", escape(target.description)))
     for x1, y1, x2, y2 in target.boxes.astype(float) * 100:
@@ -82,12 +115,17 @@ def _target(target: Target, index: int) -> str:
     rows += [
         ("point", f"{x:.0f} % of the width, {y:.0f} % of the height") for x, y in target.points.astype(float) * 100
     ]
-    first = f'<span class="dot" style="background:{colour(index)}"></span>'
+    first = f'<span class="dot" style="background:{css(shade)}"></span>'
     cells = [f"<dt>{first if i == 0 else ''}{name}</dt><dd>{value}</dd>" for i, (name, value) in enumerate(rows)]
     return f"<dl>{''.join(cells)}</dl>"
 
 
-def _pictures(rollout: Rollout, index: int) -> str:
+def _source(rollout: Rollout, keyframe: int) -> str:
+    """The number in the source of a frame of the clip; "?" for one that the clip does not have."""
+    return str(int(rollout.clip.frame_ids[keyframe])) if 0 <= keyframe < len(rollout.clip) else "?"
+
+
+def _pictures(rollout: Rollout, index: int, colours: Sequence[RGB]) -> str:
     """The keyframes of the targets so far, at the source's shape, with what this round placed on them."""
     targets: tuple[Target, ...] = ()
     for turn in rollout.turns[: index + 1]:
@@ -95,11 +133,14 @@ def _pictures(rollout: Rollout, index: int) -> str:
     on: dict[int, list[str]] = {}
     for i, target in enumerate(targets):
         if target.keyframe is not None and target.keyframe < len(rollout.clip):
-            on.setdefault(target.keyframe, []).append(box_marks(target.boxes, target.points, target.point_labels, i))
+            shade = _colour(rollout, i, colours)
+            on.setdefault(target.keyframe, []).append(
+                box_marks(target.boxes, target.points, target.point_labels, shade)
+            )
     figures = [
         f'<figure class="picture"><div class="frame"><img src="{data_uri(rollout.clip.frames[k], 640)}"'
-        f' alt="keyframe {k}">{"".join(marks)}</div><figcaption>keyframe {k} · frame '
-        f"{int(rollout.clip.frame_ids[k])} of the source</figcaption></figure>"
+        f' alt="frame {_source(rollout, k)}">{"".join(marks)}</div><figcaption>frame {_source(rollout, k)}'
+        "</figcaption></figure>"
         for k, marks in on.items()
     ]
     return f'<h3>On the picture</h3><div class="pictures">{"".join(figures)}</div>'

@@ -27,9 +27,14 @@ def line(number: int, runs: Sequence[Stages | None], rewards: Sequence[str]) -> 
 
 
 def page(
-    runs: Sequence[tuple[Row, Stages] | None], frames: Sequence[int], pictures: Sequence[str], note: str
+    runs: Sequence[tuple[Row, Stages] | None],
+    frames: Sequence[int],
+    pictures: Sequence[str],
+    note: str,
+    colours: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """For a sample's own page; `frames` are those that are shown, `pictures` their addresses or ""."""
+    """For a sample's own page; `frames` are those that are shown, `pictures` their addresses or "", `colours` the
+    objects'."""
     row = next(run[0] for run in runs if run is not None)
     truth, seen = row.truth, row.data.get("frame_ids") or []
     video = row.data.get("video") or {"size": [1, 1], "fps": 0, "frames": 0}
@@ -40,6 +45,7 @@ def page(
         "frames": list(frames),
         "pictures": list(pictures),
         "note": note,
+        "colours": list(colours),
         "seen": list(seen),
         "truth": None if truth is None else [outlines[0] for outlines in _outlines(truth.union(), frames)],
         "truth_areas": _areas(truth),
@@ -68,6 +74,7 @@ def _run(row: Row, stages: Stages, frames: Sequence[int]) -> dict[str, Any]:
         "keyframes": keyframes_of(row),
         "marks": [_marks(grounding) for grounding in data.get("groundings") or []],
         "masks": None if masks is None else _outlines(masks, frames),
+        "whole": None if masks is None or masks.objects < 2 else [o[0] for o in _outlines(masks.union(), frames)],
         "areas": _areas(masks),
         "visible": None if masks is None else int(masks.visible.sum()),
         "timings": [[name, seconds] for name, seconds in (data.get("timings") or {}).items()],

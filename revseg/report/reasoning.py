@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revseg.colours import RGB, css
 from revseg.masks import MaskTrack
-from revseg.report.conversation import not_held, round_section
-from revseg.report.pictures import colour, data_uri, paint, timeline
+from revseg.report.conversation import given_section, not_held, round_section
+from revseg.report.pictures import data_uri, paint, scene_colours, timeline
 from revseg.types import Grounding, RewardBreakdown
 from revseg.video import Video
 
@@ -31,11 +32,14 @@ def reasoning_page(
     """A self-contained HTML page (text) about one segmentation; reads only the frames that it shows.
 
     `truth` adds its area to the chart; `scores` are figures in [0, 1] to show at the top, such as {"J&F": 0.93}.
-    Everything a model wrote is escaped. The page asks nothing of the network.
+    Everything a model wrote is escaped. The page asks nothing of the network. Frames are numbered as in the source.
     """
-    rollout = result.rollout
-    sections = [round_section(rollout, number) for number in range(len(rollout.turns))]
-    sections += [not_held(rollout), _masks(result, video, truth)]
+    rollout, colours, given = result.rollout, scene_colours(result, video), was_given(result)
+    if given and rollout.error is None:
+        sections = [given_section(rollout, colours)]
+    else:
+        sections = [round_section(rollout, number, colours) for number in range(len(rollout.turns))]
+    sections += [not_held(rollout), _masks(result, video, truth, colours)]
     sections += [_rewards(result.rewards)] if result.rewards is not None else []
     sections.append(_record(result, video))
     style = files("revseg.report").joinpath("style.css").read_text("utf-8")
@@ -44,15 +48,28 @@ def reasoning_page(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{style}</style></head><body><main>"
-        f'<p class="eyebrow">revseg · reasoning chain</p><h1>{title}</h1>{_facts(result, video, scores or {})}'
+        f'<p class="eyebrow">revseg · {"a box followed" if given else "reasoning chain"}</p><h1>{title}</h1>'
+        f"{_facts(result, video, scores or {})}"
+        '<p class="lead">Frames are numbered from 0, as in the source.</p>'
         + "".join(sections)
         + "</main></body></html>\n"
     )
 
 
+def was_given(result: "Segmentation") -> bool:
+    """True when the user named keyframe and box (policy `given`), so that nothing was chosen or found by a model."""
+    policy = result.spec.get("policy")
+    name = policy.get("name") if isinstance(policy, Mapping) else policy
+    return isinstance(name, str) and name.partition(":")[0] == "given"
+
+
 def _facts(result: "Segmentation", video: Video, scores: Mapping[str, float]) -> str:
     kind = result.status if result.status in ("found", "absent") else "failed"
-    words = {"found": "found", "absent": "not in the video, says the model", "failed": f"failed · {result.status}"}
+    words = {
+        "found": "given" if was_given(result) else "found",
+        "absent": "not in the video, says the model",
+        "failed": f"failed · {result.status}",
+    }
     visible = int(result.masks.visible.sum())
     chips = [f'<li class="chip {kind}">{escape(words[kind])}</li>']
     chips += [f'<li class="chip">{escape(name)} <b>{value:.2f}</b></li>' for name, value in scores.items()]
@@ -65,7 +82,7 @@ def _facts(result: "Segmentation", video: Video, scores: Mapping[str, float]) ->
     return f'<ul class="facts">{"".join(chips)}</ul>'
 
 
-def _masks(result: "Segmentation", video: Video, truth: MaskTrack | None) -> str:
+def _masks(result: "Segmentation", video: Video, truth: MaskTrack | None, colours: Sequence[RGB]) -> str:
     masks, groundings = result.masks, result.rollout.groundings
     if not groundings:
         why = "the model says that the target is absent" if result.status == "absent" else "there is no box to follow"
@@ -79,14 +96,14 @@ def _masks(result: "Segmentation", video: Video, truth: MaskTrack | None) -> str
     figures = []
     for place, row in enumerate(rows):
         frame_id = int(masks.frame_ids[row])
-        mark = f' class="chosen" style="--mark:{colour(keys[frame_id])}"' if frame_id in keys else ""
+        mark = f' class="chosen" style="--mark:{css(colours[keys[frame_id]])}"' if frame_id in keys else ""
         note = f"frame {frame_id}{' · keyframe' if frame_id in keys else ''}"
         note += "" if dense[:, place].any() else " · empty"
-        picture = data_uri(paint(frames[place], dense[:, place]), 480)
+        picture = data_uri(paint(frames[place], dense[:, place], colours), 480)
         figures.append(f'<figure{mark}><img src="{picture}" alt="{note}"><figcaption>{note}</figcaption></figure>')
     return (
         '<section><div class="head"><h2>Masks</h2></div><p class="lead">Followed from the keyframe in both directions '
-        f"through all {len(masks)} frames.</p><h3>Size over time</h3>{_chart(result, truth)}<h3>Frames</h3>"
+        f"through all {len(masks)} frames.</p><h3>Size over time</h3>{_chart(result, truth, colours)}<h3>Frames</h3>"
         f'<div class="strip wide">{"".join(figures)}</div></section>'
     )
 
@@ -102,20 +119,22 @@ def _spread(masks: MaskTrack, groundings: Sequence[Grounding]) -> list[int]:
     return sorted(rows)
 
 
-def _chart(result: "Segmentation", truth: MaskTrack | None) -> str:
+def _chart(result: "Segmentation", truth: MaskTrack | None, colours: Sequence[RGB]) -> str:
     masks = result.masks
     pixels = float(np.prod(masks.size))
     whole = None if truth is None or len(truth) != len(masks) else truth.areas / pixels
     doubtful = masks.union().scores[0] < DOUBT
     ids = masks.frame_ids
-    keys = [(float(np.searchsorted(ids, g.frame_id)), g.object_id) for g in result.rollout.groundings]
-    seen = np.searchsorted(ids, result.rollout.clip.frame_ids)
+    keys = [(float(np.searchsorted(ids, g.frame_id)), colours[g.object_id]) for g in result.rollout.groundings]
+    seen = None if was_given(result) else np.searchsorted(ids, result.rollout.clip.frame_ids)
     chart = timeline(masks.areas / pixels, whole, doubtful, keys, seen)
     notes = ['<span><i style="border-color:var(--bar)"></i>masks, share of the frame</span>']
     if whole is not None:
         notes.append('<span><i style="border-top-style:dashed"></i>truth</span>')
-    notes.append(f'<span><i style="border-color:{colour(0)}"></i>keyframe</span>')
-    notes.append('<span><i style="border-color:var(--soft);width:1px;border-top-width:9px"></i>frames it saw</span>')
+    notes.append(f'<span><i style="border-color:{css(colours[0])}"></i>keyframe</span>')
+    if seen is not None:
+        tick = "border-color:var(--soft);width:1px;border-top-width:9px"
+        notes.append(f'<span><i style="{tick}"></i>frames it saw</span>')
     if doubtful.any():
         notes.append(
             f'<span><i style="border-color:var(--bad);border-top-width:6px"></i>the tracker is unsure '

@@ -4,15 +4,16 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from revseg import output
-from revseg.draw import RATES, overlay, write_png, write_video
+from revseg.draw import DIM, RATES, overlay, write_png, write_video
 from revseg.masks import MaskTrack
 from revseg.progress import tracked
 from revseg.record import reasoning_record
+from revseg.report.pictures import scene_colours
 from revseg.report.reasoning import reasoning_page
 from revseg.video import Video
 
@@ -69,6 +70,8 @@ def write_masks(masks: MaskTrack, folder: Path, *, progress: bool = False) -> No
 
 
 def _painted(result: "Segmentation", video: Video) -> Iterator[np.ndarray]:
+    """The whole video, the rest of each frame dimmed unless nothing was found on any."""
+    look: dict[str, Any] = {"colours": scene_colours(result, video), "dim": DIM if result.masks.visible.any() else 0.0}
     for start in range(0, len(video), CHUNK):
         ids = np.arange(start, min(start + CHUNK, len(video)))
-        yield from overlay(video.read(ids), result.masks.dense(ids))
+        yield from overlay(video.read(ids), result.masks.dense(ids), **look)

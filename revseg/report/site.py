@@ -10,7 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from revseg import draw, output
+from revseg import output
+from revseg.colours import colour, css
 from revseg.errors import InputError, RevsegError, SpecError
 from revseg.evaluation.diagnose import Diagnosis
 from revseg.evaluation.results import Results, Row
@@ -170,7 +171,8 @@ def _write_page(
     index = next(row.index for row in rows if row is not None)
     frames, pictures, note = album.show(index, rows)
     both = [None if r is None or s is None else (r, s) for r, s in zip(rows, stages, strict=True)]
-    text = f"revseg.sample({number}, {_js(page(both, frames, pictures, note))});\n"
+    shades = [css(shade) for shade in album.colours(pictures, frames, rows)]
+    text = f"revseg.sample({number}, {_js(page(both, frames, pictures, note, shades))});\n"
     _write(folder / f"samples/{number // CHUNK:04d}/{number:06d}.js", text)
 
 
@@ -181,7 +183,7 @@ def _meta(
         "total": total,
         "chunk": CHUNK,
         "figures": [*FIGURES, *(f"reward: {name}" for name in names)],
-        "colours": [f"rgb{draw.colour(i)}" for i in range(24)],
+        "colours": [css(colour(i)) for i in range(24)],
         "pictures": why,
         "runs": [_about(run, found) for run, found in zip(runs, held, strict=True)],
     }

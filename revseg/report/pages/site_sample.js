@@ -74,17 +74,26 @@ function picture(run, data, i) {
   const [h, w] = data.size, frame = data.frames[i];
   const key = run.keyframes.indexOf(frame);
   const path = (d, attributes) => (d ? svg("path", { d, "fill-rule": "evenodd", ...attributes }) : null);
-  const colour = (index) => revseg.meta.colours[index % revseg.meta.colours.length];
-  const masks = run.masks ? run.masks[i].map((d, o) => path(d, { class: "mask", "--mark": colour(o) })) : [];
+  const colour = (index) => colourOf(data, index);
+  const dim = data.pictures[i] && run.masks && run.masks.some((frame) => frame.some((d) => d)) ? dimmed(run.whole ? [run.whole[i]] : run.masks[i], w, h) : null;
+  const masks = run.masks ? run.masks[i].flatMap((d, o) => [path(d, { class: "mask-halo" }), path(d, { class: "mask", "--mark": colour(o) })]) : [];
   const marks = run.marks.filter((mark) => mark.frame === frame).flatMap((mark) => [
     ...mark.boxes.flatMap(([x1, y1, x2, y2]) => ["halo", "box"].map((name) => svg("rect", { class: name, x: x1 * w, y: y1 * h, width: (x2 - x1) * w, height: (y2 - y1) * h, "--mark": colour(mark.object) }))),
     ...mark.points.map(([x, y], k) => svg("circle", { class: mark.labels[k] ? "point" : "point not", cx: x * w, cy: y * h, r: w / 80, "--mark": colour(mark.object) }))]);
-  const over = svg("svg", { class: "over", viewBox: `0 0 ${w} ${h}` }, path(data.truth ? data.truth[i] : null, { class: "truth-halo" }), path(data.truth ? data.truth[i] : null, { class: "truth" }), masks, marks);
+  const over = svg("svg", { class: "over", viewBox: `0 0 ${w} ${h}` }, dim, path(data.truth ? data.truth[i] : null, { class: "truth-halo" }), path(data.truth ? data.truth[i] : null, { class: "truth" }), masks, marks);
   const ground = data.pictures[i] ? el("img", { src: data.pictures[i], alt: `frame ${frame}`, loading: "lazy" }) : svg("svg", { class: "blank", viewBox: `0 0 ${w} ${h}` });
-  const at = data.seen.indexOf(frame);
   return el("figure" + (key >= 0 ? ".chosen" : ""), { "--mark": key >= 0 ? colour(key) : null }, el("div.frame", null, ground, over),
-    el("figcaption", null, `frame ${frame}` + (at >= 0 ? ` \u00b7 seen as ${at}` : "") + (key >= 0 ? " \u00b7 key" : "") + (run.masks && run.masks[i].every((d) => d === "") ? " \u00b7 empty" : "")));
+    el("figcaption", null, `frame ${frame}` + (key >= 0 ? " \u00b7 key" : "") + (run.masks && run.masks[i].every((d) => d === "") ? " \u00b7 empty" : "")));
 }
+
+// Of an object: chosen against this sample's pictures, else by its number.
+function colourOf(data, index) {
+  const row = data.colours.length > index ? data.colours : revseg.meta.colours;
+  return row[index % row.length];
+}
+
+// All but the masks, darker: the whole with the outlines cut out of it.
+const dimmed = (outlines, w, h) => svg("path", { class: "dim", "fill-rule": "evenodd", d: `M0 0H${w}V${h}H0Z` + outlines.filter((d) => d).join("") });
 
 function chart(run, data) {
   const top = 1.12 * Math.max(1e-6, ...[...(run.areas || []), ...(data.truth_areas || [])].map((p) => p[1]));
@@ -94,7 +103,7 @@ function chart(run, data) {
   return [el("h3", null, "Size over time"), svg("svg", { class: "timeline", viewBox: "-6 -4 1012 168", preserveAspectRatio: "none" },
     svg("polyline", { class: "edge", points: points(run.areas) }),
     data.truth_areas ? svg("polyline", { class: "truth", points: points(data.truth_areas) }) : null,
-    run.keyframes.map((f, k) => svg("line", { class: "key", x1: (1000 * f) / last, x2: (1000 * f) / last, y1: 0, y2: 159, "--mark": revseg.meta.colours[k % revseg.meta.colours.length] }))),
+    run.keyframes.map((f, k) => svg("line", { class: "key", x1: (1000 * f) / last, x2: (1000 * f) / last, y1: 0, y2: 159, "--mark": colourOf(data, k) }))),
     el("p.legend", null, el("span", null, el("i.l-masks"), "masks, share of the frame"), data.truth_areas ? el("span", null, el("i.l-truth"), "truth") : null, el("span", null, el("i.l-key"), "keyframe"))];
 }
 
@@ -105,7 +114,7 @@ function talk(round, i, data) {
   const said = round.error === null ? round.thinking : round.reply;
   const percent = (v) => Math.round(100 * v);
   const target = (t) => el("dl", null,
-    t.keyframe === null ? null : [el("dt", null, "keyframe"), el("dd", null, `${t.keyframe} \u00b7 frame ${data.seen[t.keyframe] ?? "?"} of the source`)],
+    t.keyframe === null ? null : [el("dt", null, "keyframe"), el("dd", null, `frame ${data.seen[t.keyframe] ?? "?"}`)],
     t.description ? [el("dt", null, "description"), words("dd", t.description)] : null,
     t.boxes.map(([x1, y1, x2, y2]) => [el("dt", null, "box"), el("dd", null, `${percent(x1)}\u2013${percent(x2)} % of the width, ${percent(y1)}\u2013${percent(y2)} % of the height`)]).flat(),
     t.points.map(([x, y]) => [el("dt", null, "point"), el("dd", null, `${percent(x)} % of the width, ${percent(y)} % of the height`)]).flat());
