@@ -131,9 +131,14 @@ def submit(
 
 
 def _dataset(spec: str, root: Path | None) -> Any:
-    if root is None:
-        return spec
+    from revseg.registry import options_of, registry
+
     name, options = parse_spec(spec)
+    if root is None:
+        known = {} if ":" in name else options_of(registry("dataset").get(name))
+        if "root" in known and "root" not in options:
+            raise SpecError(f"{name} lies on a disk: say in which folder with --root")
+        return spec
     if "root" in options:
         raise SpecError(f"the root is given twice: in {spec!r} and as --root {root}")
     return {"name": name, "root": str(root), **options}
@@ -142,13 +147,8 @@ def _dataset(spec: str, root: Path | None) -> Any:
 def _policy(asked: str | None, dataset: str) -> str:
     """The policy asked for; on `shapes` the bundled one by default. SpecError where there is no default."""
     from revseg.footage import policy_for_footage
-    from revseg.registry import registry
 
-    if asked is None and dataset == "shapes":
-        return "qwen"
-    if asked is None and ":" not in dataset:
-        registry("dataset").get(dataset)  # a misspelt name is said first
-    return policy_for_footage(asked, box=False)
+    return "qwen" if asked is None and dataset == "shapes" else policy_for_footage(asked, box=False)
 
 
 def _told(summary: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ def check_folder(path: str | Path, *, overwrite: bool = False) -> None:
     if not held:
         return
     if not overwrite:
-        raise OutputError(f"{path} exists: choose another folder, or ask to overwrite it")
+        raise OutputError(f"{path} exists: choose another folder, or ask to overwrite it (--overwrite, overwrite=True)")
     others = sorted(held - _ours(path))
     if others:
         raise OutputError(f"{path} holds what revseg did not write, such as {others[0]}: choose another folder")
@@ -168,7 +168,7 @@ def _check_file(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise OutputError(f"{path} is a folder; expected the name of a file")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists: choose another name, or ask to overwrite it")
+        raise OutputError(f"{path} exists: choose another name, or ask to overwrite it (--overwrite, overwrite=True)")
 
 
 def _ours(folder: Path) -> set[str]:

@@ -165,13 +165,13 @@ class ReVSeg:
         InputError for a truth that is not of its video, PartError for a part that gives something else than it should.
         A FootageWarning when a checkpoint that comes with revseg is asked about other videos than those of `shapes`.
         """
-        warn_of_footage(self.policy, [sample.video for sample in samples])
         starts = []
         for sample in samples:
             checked.truth(sample.truth, sample.video, sample.query)
             _tell(self.built_policy, sample.query, sample.truth)
             start = Rollout(self.clip(sample.video, sample.query), sample.query, planned=len(self.built_rounds))
             starts += [start] * n
+        warn_of_footage(self.policy, [sample.video for sample in samples])
         done = run(starts, self.built_policy, self.built_rounds, sampling=self.resolved().sampling)
         return [done[i : i + n] for i in range(0, len(done), n)] if n else [[] for _ in samples]
 

@@ -99,6 +99,8 @@ class Video:
             return source if fps is None else Video(source.id, source.size, fps, source.length, source.reader)
         if isinstance(source, np.ndarray):
             return _open_array(source, fps or FOLDER_FPS)
+        if str(source).startswith(("http://", "https://")):
+            raise VideoError(f"{source}: expected a file or a folder on this machine: download the video first")
         path = Path(source)
         if path.is_dir():
             return _open_folder(path, fps or FOLDER_FPS)

@@ -50,6 +50,31 @@ def test_a_misspelt_dataset_is_said_first(tmp_path: Path):
     assert "Did you mean 'shapes'" in run("evaluate", "shape", "--out", tmp_path / "o").stderr
 
 
+def test_a_missing_root_is_asked_for_by_its_flag(tmp_path: Path):
+    done = run("evaluate", "mevis", "--out", tmp_path / "o", "--policy", "random")
+    assert done.exit_code == 2
+    assert "--root" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["segment", "https://x.test/v.mp4", "x", "--out", "{o}", "--policy", "random"], 3, "download the video first"),
+        (["segment", "{clip}", "x", "--out", "{taken}", "--policy", "random"], 3, "--overwrite"),
+        (["score", "{taken}"], 3, "is a folder; expected a results file"),
+    ],
+)
+def test_mistakes_of_a_newcomer_end_in_one_sentence(clip: Path, tmp_path: Path, words: list[str], code: int, said: str):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/masks.json").write_text("{}")
+    places = {"clip": clip, "o": tmp_path / "o", "taken": tmp_path / "taken"}
+    done = run(*(word.format(**places) for word in words))
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_evaluate_takes_the_bundled_policy_on_shapes(tmp_path: Path):
     done = run("evaluate", WORLD, "--out", tmp_path / "o.jsonl", "--limit", 0, "--json")
     assert done.exit_code == 0, done.output

@@ -40,6 +40,6 @@ def one_of(what: str, value: str, known: Sequence[str]) -> None:
 
 
 def between(what: str, value: float, low: float, high: float) -> None:
-    """Raises InputError outside [low, high]."""
-    if not low <= value <= high:
-        raise InputError(f"expected {what} from {low} to {high}, got {value}")
+    """Raises InputError for what is no number, or outside [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InputError(f"expected {what} from {low} to {high}, got {value!r}")

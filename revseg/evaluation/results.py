@@ -124,6 +124,8 @@ class Results:
 
         Raises InputError when there is neither the file nor a shard of it, or something that is not such a file.
         """
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder; expected a results file, which `revseg evaluate` writes")
         found = Results.find(path)
         if found is None:
             raise InputError(f"{path}: no such results file; `revseg evaluate` writes one")
