@@ -4,11 +4,16 @@ A fence right below a line `<!-- no-run -->` is left out: for what needs a downl
 """
 
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from revseg.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -40,6 +45,36 @@ def test_links_lead_somewhere(path: Path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text("utf-8")):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def commands(page: str) -> list[list[str]]:
+    """The words of every `revseg` command of a page's shell fences and of its text, but for what is cut short."""
+    fences = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    shell = "\n".join(text for kind, text in fences.findall(page) if kind in ("", "sh", "bash")).replace("\\\n", " ")
+    found = re.findall(r"\brevseg ([a-z]+ [^\n&]+)", shell) + re.findall(
+        r"`revseg ([a-z]+ [^`]+)`", fences.sub("", page)
+    )
+    return [shlex.split(line) for line in found if "..." not in line]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_commands_have_the_options_they_are_shown_with(path: Path):
+    group: Any = typer.main.get_command(app)
+    for name, *words in commands(path.read_text("utf-8")):
+        command = group.commands[name]
+        while hasattr(command, "commands"):
+            command, words = command.commands[words[0]], words[1:]
+        command.make_context(name, list(words)).close()  # reads and checks the arguments, runs nothing
+        if name == "segment":
+            assert {"--policy", "--box"} & {*words}, f"{path.name}: {words} names no policy"
+        if name == "evaluate":
+            assert "--policy" in words or words[0].startswith("shapes"), f"{path.name}: {words} names no policy"
+
+
+def test_commands_are_found():
+    page = "```sh\nrevseg evaluate mevis \\\n    --out x\n```\nSay `revseg list policy`, not `revseg evaluate ...`.\n"
+    assert commands(page) == [["evaluate", "mevis", "--out", "x"], ["list", "policy"]]
+    assert sum(len(commands(path.read_text("utf-8"))) for path in PAGES) > 10
 
 
 def test_a_script_keeps_line_numbers_and_skips_what_is_marked():
