@@ -57,13 +57,6 @@ def is_import_path(name: str) -> bool:
     return attribute.isidentifier() and (source.endswith(".py") or all(part.isidentifier() for part in parts))
 
 
-def _shown(text: str) -> str:
-    """A spec as an error shows it: with its names, without its values."""
-    name, colon, rest = text.partition(":")
-    items = [key + "=..." if equals else "..." for key, equals, _ in (item.partition("=") for item in rest.split(","))]
-    return f"{name}:{','.join(items)}" if colon else text
-
-
 def _is_option(text: str) -> bool:
     return re.match(r"\s*[A-Za-z_]\w*\s*=", text) is not None
 
