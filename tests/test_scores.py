@@ -390,6 +390,7 @@ def test_compare_pairs_the_queries(folder: Path):
     change = found.differences["J&F"]
     assert change.difference == pytest.approx(0.25)
     assert (change.better, change.equal, change.worse) == (2, 6, 0)
+    assert change.low is not None
     assert change.low >= 0
     assert [c for _, c in found.changes][-2:] == [1, 1]
     assert compare(a, a).differences["J"].p == 1

@@ -395,7 +395,7 @@ def test_the_other_commands_ask_for_the_flag_too(command: str, tiny: str, tmp_pa
 @pytest.mark.parametrize("text", ["", "[]", "5", '{"model": []}', "[" * 100_000, '{"train": "x"}'])
 def test_the_settings_of_a_run_that_cannot_be_read_are_one_clear_error(tmp_path: Path, text: str):
     (tmp_path / "train.json").write_text(text)
-    with pytest.raises(InputError, match=r"train\.json: expected the settings of a run"):
+    with pytest.raises(InputError, match=r"train\.json: expected the settings of a training run"):
         claim(tmp_path, {}, None)
 
 

@@ -36,7 +36,9 @@ def write_run(path: Path, expressions: int, frames: int) -> None:
         file.write(to_line({"format": "revseg-results", "version": 1, "samples": expressions, "dataset": "speed"}))
         for index in range(expressions):
             masks, truth = tracks[index % len(tracks)]
-            row = {"index": index, "failure": None, "detail": "", "video": {"id": f"v{index // 10}"}}
+            height, width = tracks[index % len(tracks)][0]["size"]
+            video = {"id": f"v{index // 10}", "size": [height, width], "fps": 24.0, "frames": frames}
+            row = {"index": index, "failure": None, "detail": "", "video": video}
             row |= {"query": {"id": str(index), "text": "the thing"}, "masks": masks, "truth": truth, "meta": {}}
             file.write(to_line(row))
 
