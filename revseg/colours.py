@@ -1,6 +1,6 @@
 """Colours of objects: a fixed row of them, and a choice that stands out from a scene and is like none of its things."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -26,10 +26,11 @@ def colour(index: int) -> RGB:
 
 
 def choose_colours(
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]], masks: Iterable[Bool[np.ndarray, "o h w"]], objects: int
+    frames: Sequence[np.ndarray] | np.ndarray, masks: Sequence[np.ndarray] | np.ndarray, objects: int
 ) -> list[RGB]:
     """A colour for each of `objects`, none twice: of those there are, the ones least like anything on these frames.
 
+    `frames` are uint8[h w 3] each, `masks` bool[o h w] each, one for every frame.
     What lies on an object, and around it within its box grown by half, counts as much again as the whole frames: a
     contour runs there. A colour that fills `SMALL` of the pixels counts whole, one that fills less by the root of its
     share. With no frames, the fixed row.

@@ -12,6 +12,7 @@ a read decodes on from the frame read last, or from the start when the frame lie
 sorted, so that it passes over the file once at most. `ffmpeg -i IN -c:v libx264 OUT.mp4` makes such a file fast.
 """
 
+import gc
 import os
 import threading
 import warnings
@@ -187,4 +188,5 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    # PyAV's containers that are garbage go before a fork: a child that took them away would wait for their threads.
+    os.register_at_fork(before=gc.collect, after_in_child=_after_fork)

@@ -25,6 +25,7 @@ from revseg.evaluation.scores.pairs import Missing, Pair, pairs
 from revseg.evaluation.scores.table import QueryScore
 from revseg.masks import MaskTrack
 from revseg.metrics import j_and_f
+from revseg.rle import brief
 
 MOST_PROPOSALS = 20  # with more the official scorer stops
 NOTHING = {"J": 0.0, "F": 0.0, "J&F": 0.0}
@@ -212,10 +213,10 @@ def _without(track: MaskTrack, void: MaskTrack | None) -> MaskTrack:
 
 def _ids(row: Row) -> tuple[int, int]:
     number, annotator = str(row.meta.get("obj_id")), row.meta.get("annotator")
-    if not number.isdecimal() or int(number) < 1 or not isinstance(annotator, int):
+    if not (number.isdecimal() and len(number) < 10) or int(number) < 1 or not isinstance(annotator, int):
         raise InputError(
             f"query {row.query!r}: protocol A needs meta['obj_id'] (from 1) and meta['annotator'] (0 to 3), got "
-            f"{row.meta.get('obj_id')!r} and {annotator!r}"
+            f"{brief(row.meta.get('obj_id'))} and {brief(annotator)}"
         )
     return int(number), annotator
 
