@@ -18,7 +18,7 @@ FIGURES = ("J&F", "parsed", "reward/temporal", "reward/spatial")
 
 def run(out: Path, size: Size) -> dict[str, Any]:
     """The table, and what RL gained in each plan."""
-    one, two = {"rounds": (SINGLE,)}, {"rounds": ROUNDS}
+    one, two = {"plan": (SINGLE,)}, {"plan": ROUNDS}
     variants = {
         "one round, before RL": Variant(one, train=False, seeds=(0,)),
         "one round, after RL": Variant(one),

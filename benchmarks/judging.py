@@ -7,6 +7,7 @@ import numpy as np
 from revseg.errors import RevsegError
 from revseg.evaluation import Row
 from revseg.grounding.boxes import iou, union_box
+from revseg.masks import MaskTrack
 from revseg.metrics import j_and_f
 
 
@@ -22,7 +23,7 @@ def judge(row: Row) -> dict[str, Any]:
         raise RevsegError(f"row {row.index} crashed or has no truth: {row.data['detail']}")
     truth = truth.union()
     seen = truth.at(row.data["frame_ids"])
-    targets = [target for target in row.data["rounds"][0]["answer"]["targets"] if target["keyframe"] is not None]
+    targets = [target for target in row.data["rounds"][0]["answer"]["targets"] if target["frame_id"] is not None]
     absent = row.failure is None and not targets
     values = row.data["rewards"]["values"]
     told = sorted(target["description"].strip().lower() for target in targets)
@@ -34,18 +35,18 @@ def judge(row: Row) -> dict[str, Any]:
         "described": told == sorted(row.meta["descriptions"]),
         "temporal": values["temporal"],
         "total": row.data["rewards"]["total"],
-        "keyframe_visible": all(bool(seen.visible[t["keyframe"]]) for t in targets) if targets else False,
-        "iou_over_half": _box_fits(row, seen.boxes),
+        "keyframe_visible": all(bool(seen.visible[seen.row(t["frame_id"])]) for t in targets) if targets else False,
+        "iou_over_half": _box_fits(row, seen),
         "j_and_f": j_and_f(masks, truth).jf,
         **({} if truth.visible.any() else {"keyframe_visible": absent, "iou_over_half": absent}),
     }
 
 
-def _box_fits(row: Row, boxes: np.ndarray) -> bool:
+def _box_fits(row: Row, seen: MaskTrack) -> bool:
     """The box around all that was grounded on the first keyframe has an IoU above 0.5 with the true one."""
     groundings = row.data["groundings"]
     if not groundings:
         return False
-    first = groundings[0]["keyframe"]
-    found = np.array([box for g in groundings if g["keyframe"] == first for box in g["boxes"]], np.float32)
-    return float(iou(union_box(found)[None], boxes[first][None])[0, 0]) > 0.5
+    first = groundings[0]["frame_id"]
+    found = np.array([box for g in groundings if g["frame_id"] == first for box in g["boxes"]], np.float32)
+    return float(iou(union_box(found)[None], seen.at([first]).boxes)[0, 0]) > 0.5

@@ -7,6 +7,7 @@ comes back when the truth takes a stage over, first keyframe and description, th
 `correlation` is that of the temporal reward with J&F over questions, of the policy alone and where its box is right.
 """
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from revseg.evaluation.results import Row
 from revseg.grounding.boxes import areas
 from revseg.masks import MaskTrack
 from revseg.rollout.writing import write
-from revseg.types import Message, Policy, Query, Reply, Rollout, Sampling, Target
+from revseg.types import Message, Policy, Reply, Rollout, Sample, Sampling, Target
 
 KINDS = ("attribute", "motion", "time", "relation", "comparison")
 THINKING = re.compile(r"<think>(.*?)</think>", re.DOTALL)
@@ -57,9 +58,12 @@ class Assisted:
     def defaults(self) -> dict[str, Any]:
         return getattr(self.built, "defaults", {})
 
-    def tell(self, query: Query, truth: MaskTrack) -> None:
-        """The truth of a query; the pipeline calls this."""
-        self.truths[query.id] = truth
+    def with_truth(self, samples: Sequence[Sample], /) -> "Assisted":
+        """The policy that knows the truth of these samples; the pipeline asks for one for each batch."""
+        truths = {sample.query.id: sample.truth for sample in samples if sample.truth is not None}
+        knowing = copy.copy(self)
+        vars(knowing).update(built=self.built, truths=truths)  # both are cached properties
+        return knowing
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
         own = self.built.reply(rollouts, prompts, sampling=sampling)
@@ -81,17 +85,17 @@ class Assisted:
         boxes = truth.union().at(rollout.clip.frame_ids).boxes
         best, name = int(areas(boxes).argmax()), " and ".join(truth.names)
         if self.keyframe and self.description:
-            return [Target(best, name)]
+            return [Target(int(rollout.clip.frame_ids[best]), name)]
         told = revseg.build("parser", "keyframe_json")(text, rollout.clip).targets
         if self.keyframe:
-            return [replace(target, keyframe=best) for target in told]
+            return [replace(target, frame_id=int(rollout.clip.frame_ids[best])) for target in told]
         return [replace(target, description=name) for target in told[:1]]
 
     def _second(self, rollout: Rollout) -> list[Target]:
-        known = rollout.answer.targets[0]
-        assert known.keyframe is not None  # round 1 parsed
-        seen = self.truths[rollout.query.id].union().at(rollout.clip.frame_ids)
-        return [replace(known, boxes=seen.boxes[known.keyframe][None])] if seen.visible[known.keyframe] else []
+        known = rollout.targets[0]
+        assert known.frame_id is not None  # round 1 parsed
+        seen = self.truths[rollout.query.id].union().at([known.frame_id])
+        return [replace(known, boxes=seen.boxes)] if seen.visible[0] else []
 
 
 def assisted(policy: Any, **parts: bool) -> dict[str, Any]:

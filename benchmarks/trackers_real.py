@@ -50,7 +50,7 @@ def score(
     first = unit[prompt]
     assert first is not None
     began = time.process_time()
-    track = tracker(video, [Grounding(prompt, prompt, first[None].astype(np.float32))])
+    track = tracker(video, [Grounding(prompt, first[None].astype(np.float32))])
     spent = time.process_time() - began
     found = track.at(list(unit))
     ious = {

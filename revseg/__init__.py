@@ -17,7 +17,7 @@ _PUBLIC = {
     "Variant": "revseg.evaluation.variants",
     "diagnose": "revseg.evaluation.diagnose",
     "ReVSeg": "revseg.pipeline",
-    "Segmentation": "revseg.pipeline",
+    "Segmentation": "revseg.types",
     "Video": "revseg.video",
     "Clip": "revseg.types",
     "Query": "revseg.types",
@@ -33,6 +33,8 @@ _PUBLIC = {
     "RewardBreakdown": "revseg.types",
     "MaskTrack": "revseg.masks",
     "RevsegError": "revseg.errors",
+    "Round": "revseg.types",
+    "batched": "revseg.rewards",
     "build": "revseg.registry",
     "register": "revseg.registry",
     "names": "revseg.registry",
@@ -62,10 +64,10 @@ if TYPE_CHECKING:
     from revseg.evaluation.variants import Variant as Variant
     from revseg.masks import MaskTrack as MaskTrack
     from revseg.pipeline import ReVSeg as ReVSeg
-    from revseg.pipeline import Segmentation as Segmentation
     from revseg.registry import build as build
     from revseg.registry import names as names
     from revseg.registry import register as register
+    from revseg.rewards.score import batched as batched
     from revseg.training.config import TrainConfig as TrainConfig
     from revseg.training.grpo import train as train
     from revseg.types import Answer as Answer
@@ -76,8 +78,10 @@ if TYPE_CHECKING:
     from revseg.types import Reply as Reply
     from revseg.types import RewardBreakdown as RewardBreakdown
     from revseg.types import Rollout as Rollout
+    from revseg.types import Round as Round
     from revseg.types import Sample as Sample
     from revseg.types import Sampling as Sampling
+    from revseg.types import Segmentation as Segmentation
     from revseg.types import Target as Target
     from revseg.types import Turn as Turn
     from revseg.video import Video as Video

@@ -12,7 +12,7 @@ import numpy as np
 from revseg.errors import InputError, PartError
 from revseg.masks import MaskTrack
 from revseg.registry import origin
-from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sample, Target
+from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Round, Sample, Target
 from revseg.video import Video
 
 if TYPE_CHECKING:
@@ -57,8 +57,15 @@ def message(prompt: Any, found: Any, query: Query) -> Message:
     return found
 
 
-def answer(parser: Any, found: Any, frames: int) -> Answer:
-    """What a parser read in a reply about a clip of so many frames."""
+def round_(plan: Any, found: Any) -> Round:
+    """What a plan asks next."""
+    if not isinstance(found, Round):
+        raise _wrong(f"plan {origin(plan)}", "a Round, or None when the conversation is over", found)
+    return found
+
+
+def answer(parser: Any, found: Any, shown: Clip) -> Answer:
+    """What a parser read in a reply about these pictures."""
     part = f"parser {origin(parser)}"
     if not isinstance(found, Answer):
         raise _wrong(part, "an Answer", found)
@@ -68,10 +75,14 @@ def answer(parser: Any, found: Any, frames: int) -> Answer:
         raise _wrong(part, "form in [0, 1]", found.form)
     if not isinstance(found.targets, list | tuple) or not all(isinstance(target, Target) for target in found.targets):
         raise _wrong(part, "a tuple of Targets", found.targets)
+    if not isinstance(found.verdict, bool | None):
+        raise _wrong(part, "a verdict as true, false or None", found.verdict)
+    if not all(_is_window(window) for window in found.windows):
+        raise _wrong(part, "windows as pairs of source frames (first, end)", found.windows)
     for target in found.targets:
-        wrong = _out_of_range(target, frames)
+        wrong = _out_of_range(target, shown)
         if wrong:
-            raise PartError(f"{part} made {target!r}, of which {wrong} is out of range for {frames} frames")
+            raise PartError(f"{part} made {target!r}, of which {wrong} is out of range for {shown!r}")
     return found
 
 
@@ -201,11 +212,16 @@ def _frames(part: str, found: Clip) -> None:
         raise _wrong(part, f"frame ids int64[{len(frames)}], one a frame", ids)
 
 
-def _out_of_range(target: Target, frames: int) -> str:
+def _is_window(window: Any) -> bool:
+    pair = isinstance(window, list | tuple) and len(window) == 2 and all(type(end) is int for end in window)
+    return pair and 0 <= window[0] < window[1]
+
+
+def _out_of_range(target: Target, shown: Clip) -> str:
     """The field of a target that is none, "" for a good one."""
     boxes, points, labels = target.boxes, target.points, target.point_labels
-    if target.keyframe is not None and not (type(target.keyframe) is int and 0 <= target.keyframe < frames):
-        return f"keyframe {target.keyframe!r}"
+    if target.frame_id is not None and not (type(target.frame_id) is int and target.frame_id in shown.frame_ids):
+        return f"frame_id {target.frame_id!r}"
     if not isinstance(target.description, str):
         return f"description {_told(target.description)}"
     if not _array(boxes, "f", 2) or boxes.dtype != np.float32 or boxes.shape[1] != 4:

@@ -171,10 +171,8 @@ def _verdict(result: Any) -> str:
     if result.status == "absent":
         return "not in the video, says the model: the masks are empty"
     if result.rollout.error is not None:
-        detail = result.rollout.turns[-1].answer.detail
-        return f"the reply could not be read ({result.status}; {detail}): the masks are empty"
-    if not result.rollout.groundings:
-        return f"the replies leave nothing to follow ({result.status}): the masks are empty"
+        detail = result.rollout.detail
+        return f"the reply could not be read ({result.rollout.error}; {detail}): the masks are empty"
     masks = result.masks
     return f"{masks.objects} object{'s' * (masks.objects != 1)}, on {int(masks.visible.sum())} of {len(masks)} frames"
 

@@ -132,6 +132,13 @@ class MaskTrack:
         counts = tuple(tuple(track[i] for i in rows) for track in self.counts)
         return MaskTrack(counts, self.size, np.asarray(frame_ids, np.int64), self.scores[:, rows], self.names)
 
+    def row(self, frame_id: int) -> int:
+        """Where the frame with this source index lies in the track. InputError for a frame without a mask."""
+        place = int(np.searchsorted(self.frame_ids, frame_id))
+        if place == len(self) or self.frame_ids[place] != frame_id:
+            raise InputError(f"no mask for frame {frame_id}; this track has {len(self)} frames")
+        return place
+
     def select(self, objects: Sequence[int]) -> "MaskTrack":
         """The track of these objects only."""
         names = tuple(self.names[o] for o in objects) if self.names else ()

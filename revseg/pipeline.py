@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 from revseg import checked
@@ -12,53 +11,59 @@ from revseg.footage import warn_of_footage
 from revseg.masks import MaskTrack
 from revseg.progress import reading, waiting
 from revseg.registry import build, spec_of
-from revseg.rewards import resolve_weights, reward_name, score
-from revseg.rollout.rounds import run
+from revseg.rewards import Rewards, resolve_weights, reward_name
+from revseg.rollout.converse import MAX_ROUNDS, converse
+from revseg.rollout.plans import BOX, KEYFRAME, InOrder, left_to_taught, with_taught
 from revseg.trust import check_foreign_settings, taught_settings
 from revseg.types import (
     MAX_NEW_TOKENS,
     Clip,
-    Parser,
+    NeedsTruth,
+    Plan,
     Policy,
-    Prompt,
     Query,
     RewardBreakdown,
     Rollout,
     Sample,
+    Sampler,
     Sampling,
+    Segmentation,
     Tracker,
 )
 from revseg.video import Video
 
 EQ8 = {"format": 1.0, "temporal": 1.0, "spatial": 1.0}
 MOST_TOKENS = 131_072  # of one reply; no model writes more, and rows of random numbers are as long
-PAPER = {"rounds": (("keyframe", "keyframe_json"), ("box", "box_json")), "sampler": "uniform", "num_frames": 16}
+PAPER = {"plan": (KEYFRAME, BOX), "sampler": "uniform", "num_frames": 16}
 
 
 @dataclass(frozen=True, repr=False)
 class ReVSeg:
-    """The method, with every part named by a spec (see `revseg.registry`). Parts are built when first needed.
+    """The method, with every part named by a spec (see `revseg.registry`). Parts are built when first needed, once.
 
-    `rounds`, `sampler`, `num_frames` and `sampling.max_new_tokens` left at None mean what the policy was taught (its
-    `defaults`), else what the paper does: keyframe then box, 16 frames drawn uniformly, and 512 tokens a reply.
-    `rewards` maps reward specs to weights (Eq. 8: all 1), or names a preset such as "fig4". What a policy was taught
-    came with its weights: it may name registered parts with plain options, and code only with `trust` (see
-    `revseg.trust`), which no record holds.
+    `plan` is a spec ("per_object"), a function `(rollout) -> Round | None`, or a list of (prompt, parser) pairs, asked
+    in order; `max_rounds` bounds a conversation. `plan`, `sampler`, `num_frames` and `sampling.max_new_tokens` left at
+    None mean what the policy was taught (its `defaults`), else what the paper does: keyframe then box, 16 frames drawn
+    uniformly, and 512 tokens a reply. A plan named by a spec asks with the taught prompts too, unless its own options
+    say otherwise. `rewards` maps reward specs to weights (Eq. 8: all 1), or names a preset such as "fig4". What a
+    policy was taught came with its weights: it may name registered parts with plain options, and code only with
+    `trust` (see `revseg.trust`), which no record holds.
     """
 
     policy: Any = "qwen"
     tracker: Any = "flow"
-    rounds: Sequence[Sequence[Any]] | None = None  # (prompt, parser) each
+    plan: Any = None
     sampler: Any = None
     num_frames: int | None = None
     rewards: Mapping[Any, float] | str = field(default_factory=lambda: dict(EQ8))
     sampling: Sampling = field(default_factory=Sampling)
+    max_rounds: int = MAX_ROUNDS
     trust: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         _check({f.name: getattr(self, f.name) for f in fields(self)})
-        if self.rounds is not None:
-            object.__setattr__(self, "rounds", tuple((prompt, parser) for prompt, parser in self.rounds))
+        if isinstance(self.plan, list | tuple):
+            object.__setattr__(self, "plan", tuple((prompt, parser) for prompt, parser in self.plan))
 
     def __repr__(self) -> str:
         """Its specs as records hold them: without keys and passwords."""
@@ -70,7 +75,7 @@ class ReVSeg:
         return ReVSeg(
             policy="qwen:model=Qwen/Qwen2.5-VL-7B-Instruct",
             tracker="sam2:model=facebook/sam2.1-hiera-large",
-            rounds=(("keyframe:size=448", "keyframe_json"), ("box:size=840", "box_json")),
+            plan=(("keyframe:size=448", "keyframe_json"), ("box:size=840", "box_json")),
             sampler="uniform",
             num_frames=16,
             sampling=Sampling(max_new_tokens=MAX_NEW_TOKENS),
@@ -78,73 +83,93 @@ class ReVSeg:
 
     @functools.cached_property
     def built_policy(self) -> Policy:
-        """The policy, ready to use; built once."""
+        """The policy, ready to use."""
         return build("policy", self.policy)
 
     @functools.cached_property
     def built_tracker(self) -> Tracker:
-        """The tracker, ready to use; built once."""
+        """The tracker, ready to use."""
         return build("tracker", self.tracker)
 
     @functools.cached_property
-    def built_rounds(self) -> list[tuple[Prompt, Parser]]:
-        """The prompts and parsers, ready to use; built once."""
-        rounds = self.rounds or self.resolved().rounds or ()
-        return [(build("prompt", prompt), build("parser", parser)) for prompt, parser in rounds]
+    def built_plan(self) -> Plan:
+        """The plan with its prompts and parsers, ready to use."""
+        settled = callable(self.plan) or isinstance(self.plan, tuple)
+        plan = self.plan if settled else self.resolved().plan
+        return InOrder(plan) if isinstance(plan, tuple) else build("plan", plan)
+
+    @functools.cached_property
+    def built_sampler(self) -> Sampler:
+        """The sampler, ready to use."""
+        return build("sampler", self.sampler if self.sampler is not None else self.resolved().sampler)
+
+    @functools.cached_property
+    def built_rewards(self) -> Rewards:
+        """The rewards with their weights, ready to use."""
+        return Rewards.build(self.rewards)
 
     def resolved(self) -> "ReVSeg":
         """This model with every None replaced by what it means; what a record holds. Builds the policy."""
         missing = [name for name in PAPER if getattr(self, name) is None]
-        if not missing and self.sampling.max_new_tokens is not None:
+        names = [*missing, *(["max_new_tokens"] if self.sampling.max_new_tokens is None else [])]
+        pairs = left_to_taught(self.plan)
+        if not names and not pairs:
             return self
-        names = missing if self.sampling.max_new_tokens is not None else [*missing, "max_new_tokens"]
-        taught = taught_settings(self.built_policy, names, self.trust)
+        taught = taught_settings(self.built_policy, [*names, *(["plan"] if pairs else [])], self.trust)
         try:
             _check(taught)
         except InputError as error:
             raise InputError(f"what the policy was taught: {error}") from error
         changes: dict[str, Any] = {name: taught.get(name, PAPER[name]) for name in missing}
+        if pairs:
+            changes["plan"] = with_taught(self.plan, taught.get("plan", PAPER["plan"]))
         if self.sampling.max_new_tokens is None:
             limit = taught.get("max_new_tokens", MAX_NEW_TOKENS)
             changes["sampling"] = replace(self.sampling, max_new_tokens=limit)
         return self.replace(**changes)
 
     def replace(self, **changes: Any) -> "ReVSeg":
-        """A copy with other specs. A policy or tracker that stays the same is shared, not built again."""
+        """A copy with other specs. Parts that are not named here are shared, not built again."""
         _known(changes)
         changed = replace(self, **changes)
-        for kind in ("policy", "tracker"):
-            if kind not in changes and f"built_{kind}" in vars(self):
-                vars(changed)[f"built_{kind}"] = vars(self)[f"built_{kind}"]
+        for name in ("policy", "tracker", "plan", "sampler", "rewards"):
+            taught = name in ("plan", "sampler") and "policy" in changes  # what is left at None follows the policy
+            if f"built_{name}" in vars(self) and name not in changes and not taught:
+                vars(changed)[f"built_{name}"] = vars(self)[f"built_{name}"]
         return changed
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON that `from_dict` reads back. A part passed as an object is recorded by its import path."""
-        rounds = None if self.rounds is None else [[spec_of(part) for part in pair] for pair in self.rounds]
+        plan = None if self.plan is None else spec_of(self.plan)
+        if isinstance(self.plan, tuple):
+            plan = [[spec_of(part) for part in pair] for pair in self.plan]
         rewards = self.rewards
         if not isinstance(rewards, str):
             rewards = {reward_name(name): weight for name, weight in rewards.items()}
         return {
             "policy": spec_of(self.policy),
             "tracker": spec_of(self.tracker),
-            "rounds": rounds,
+            "plan": plan,
             "sampler": None if self.sampler is None else spec_of(self.sampler),
             "num_frames": self.num_frames,
             "rewards": rewards,
             "sampling": asdict(self.sampling),
+            "max_rounds": self.max_rounds,
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any], *, trust: bool = False) -> "ReVSeg":
-        """The inverse of `to_dict`. InputError for a key that does not exist or a value of another kind.
+        """The inverse of `to_dict`, of older records too. InputError for a key that does not exist or a wrong value.
 
         SpecError when a part is more than a registered one with plain options, unless `trust` says that the data is
         yours; `revseg.trust` has the rule.
         """
         if not isinstance(data, Mapping):
             raise InputError(f"expected the settings of a ReVSeg by name, got {type(data).__name__}")
-        _known(data)
         settings = dict(data)
+        if "rounds" in settings:  # what records of before the plans call a fixed one
+            settings["plan"] = settings.pop("rounds")
+        _known(settings)
         if not trust:
             check_foreign_settings(settings, "the record", "pass trust=True to ReVSeg.from_dict")
         if "sampling" in settings:
@@ -168,19 +193,19 @@ class ReVSeg:
         starts = []
         for sample in samples:
             checked.truth(sample.truth, sample.video, sample.query)
-            _tell(self.built_policy, sample.query, sample.truth)
-            start = Rollout(self.clip(sample.video, sample.query), sample.query, planned=len(self.built_rounds))
-            starts += [start] * n
+            starts += [Rollout(self.clip(sample.video, sample.query), sample.query, video=sample.video)] * n
         warn_of_footage(self.policy, [sample.video for sample in samples])
-        done = run(starts, self.built_policy, self.built_rounds, sampling=self.resolved().sampling)
+        policy, sampling = self.built_policy, self.resolved().sampling
+        if isinstance(policy, NeedsTruth):
+            policy = policy.with_truth(samples)
+        done = converse(starts, policy, self.built_plan, sampling=sampling, max_rounds=self.max_rounds)
         return [done[i : i + n] for i in range(0, len(done), n)] if n else [[] for _ in samples]
 
     def clip(self, video: Video, query: Query) -> Clip:
-        """The frames that the policy will see."""
-        model = self if None not in (self.sampler, self.num_frames) else self.resolved()
-        assert model.num_frames is not None
-        sampler = build("sampler", model.sampler)
-        return checked.clip(sampler, sampler(video, query, model.num_frames), video, model.num_frames)
+        """The frames that the policy will see first."""
+        frames = self.num_frames if self.num_frames is not None else self.resolved().num_frames
+        assert frames is not None
+        return checked.clip(self.built_sampler, self.built_sampler(video, query, frames), video, frames)
 
     def segment(
         self, video: Any, query: Query | str, truth: MaskTrack | None = None, progress: bool = False
@@ -190,52 +215,34 @@ class ReVSeg:
         Without a grounding (a reply that did not parse, or "not in the video") the masks are empty and the tracker does
         not run. `progress` shows a bar on the terminal. With `truth`, the rollout is scored too.
         """
-        video, query = as_video(video), as_query(query)
+        sample = Sample(as_video(video), as_query(query), truth)
         with waiting("asking the policy", show=progress):
-            rollout = self.rollout(video, query, truth)
-        if rollout.groundings:  # else the tracker is not even built: its weights may be large
-            _tell(self.built_tracker, query, truth)
-        with reading(video, "tracking", show=progress) as watched:
-            masks = self.track(watched, rollout)
+            rollout = self.rollouts([sample])[0][0]
+        with reading(sample.video, "tracking", show=progress) as watched:
+            masks = self.track(replace(sample, video=watched), rollout)
         rewards = None if truth is None else self.score(rollout, truth)
         return Segmentation(rollout, masks, rewards, self.resolved().to_dict())
 
-    def track(self, video: Video, rollout: Rollout) -> MaskTrack:
-        """Masks on every frame of the source; empty ones, without running the tracker, where nothing was grounded."""
-        if not rollout.groundings:
-            return MaskTrack.empty(video.size, range(len(video)))
-        return checked.masks(self.built_tracker, self.built_tracker(video, rollout.groundings), video)
+    def track(self, sample: Sample | Video, rollout: Rollout) -> MaskTrack:
+        """Masks on every frame of the source; empty ones, without running the tracker, where nothing was grounded.
+
+        A tracker that needs the truth (`oracle`) takes it from the sample.
+        """
+        sample = sample if isinstance(sample, Sample) else Sample(sample, rollout.query)
+        if not rollout.groundings:  # the tracker is not even built: its weights may be large
+            return MaskTrack.empty(sample.video.size, range(len(sample.video)))
+        tracker = self.built_tracker
+        if isinstance(tracker, NeedsTruth):
+            tracker = tracker.with_truth([sample])
+        return checked.masks(tracker, tracker(sample.video, rollout.groundings), sample.video)
 
     def score(self, rollout: Rollout, truth: MaskTrack) -> RewardBreakdown:
         """The rewards of a rollout against the truth of its video, under this model's weights."""
-        return score(rollout, truth, self.rewards)
+        return self.score_all([rollout], [truth])[0]
 
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What `segment` gives: the conversation, the masks on every frame of the source, and what they came from."""
-
-    rollout: Rollout
-    masks: MaskTrack
-    rewards: RewardBreakdown | None = None  # None without a truth
-    spec: Mapping[str, Any] = field(default_factory=dict)  # the model, as `ReVSeg.from_dict` reads it
-
-    @property
-    def status(self) -> str:
-        """ "found"; "absent" when the reply says so; else the failure: see `Rollout.status`."""
-        return self.rollout.status
-
-    def save(
-        self, folder: str | Path, video: Any, *, overwrite: bool = False, truth: MaskTrack | None = None, **options: Any
-    ) -> Path:
-        """Writes masks/, masks.json, overlay.mp4, reasoning.json and reasoning.html; whole or not at all.
-
-        `video` is the source that was segmented; it is read again, a few frames at a time. Raises OutputError when the
-        folder exists, unless `overwrite`. For `options` see `revseg.report.save`.
-        """
-        from revseg.report import save
-
-        return save(self, folder, as_video(video), overwrite=overwrite, truth=truth, **options)
+    def score_all(self, rollouts: Sequence[Rollout], truths: Sequence[MaskTrack]) -> list[RewardBreakdown]:
+        """`score` for many at a time: a reward that is marked `batched` sees them together."""
+        return self.built_rewards(rollouts, truths)
 
 
 def as_video(source: Any) -> Video:
@@ -251,20 +258,20 @@ def as_query(query: Query | str) -> Query:
     return found
 
 
-def _tell(part: Any, query: Query, truth: MaskTrack | None) -> None:
-    if truth is not None and hasattr(part, "tell"):
-        part.tell(query, truth)
-
-
 def _check(settings: Mapping[str, Any]) -> None:
     """InputError or SpecError for a setting of another kind or range. Specs are checked when they are built."""
-    rounds, frames, trust = (settings.get(name) for name in ("rounds", "num_frames", "trust"))
-    if rounds is not None:
-        listed = isinstance(rounds, list | tuple) and bool(rounds)
-        if not listed or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in rounds):
-            raise InputError(f"expected rounds as (prompt, parser) pairs, at least one; got {rounds!r:.200}")
-    if frames is not None and not (isinstance(frames, int) and not isinstance(frames, bool) and frames >= 1):
-        raise InputError(f"expected num_frames of 1 or more, got {frames!r:.80}")
+    plan, trust = settings.get("plan"), settings.get("trust")
+    pairs = plan if isinstance(plan, list | tuple) else ()
+    spec = plan is None or callable(plan) or isinstance(plan, str | Mapping)
+    if not (spec or pairs) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise InputError(
+            f"expected a plan as a spec, a function or (prompt, parser) pairs, at least one; got {plan!r:.200}"
+        )
+    for name in ("num_frames", "max_rounds"):
+        count = settings.get(name)
+        unset = name not in settings or (count is None and name == "num_frames")
+        if not unset and not (type(count) is int and count >= 1):
+            raise InputError(f"expected {name} of 1 or more, got {count!r:.80}")
     if not isinstance(trust, bool | None):
         raise InputError(f"expected trust to be true or false, got {trust!r:.80}")
     if "rewards" in settings:

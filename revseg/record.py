@@ -3,28 +3,27 @@
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import revseg
-from revseg.types import Clip, Grounding, RewardBreakdown, Target, Turn
+from revseg.types import Clip, Grounding, RewardBreakdown, Segmentation, Target, Turn
 from revseg.video import Video
 
-if TYPE_CHECKING:
-    from revseg.pipeline import Segmentation
 
-
-def reasoning_record(result: "Segmentation", video: Video, scores: Mapping[str, float] | None = None) -> dict[str, Any]:
+def reasoning_record(result: Segmentation, video: Video, scores: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Plain JSON: what was asked and answered, what came of it, and what it takes to do it again."""
     rollout, rewards = result.rollout, result.rewards
     return {
         "query": {"id": rollout.query.id, "text": rollout.query.text},
         "video": {"id": video.id, "size": list(video.size), "fps": video.fps, "frames": len(video)},
-        "status": result.status,
+        "status": rollout.status,
+        "error": rollout.error,
         "frame_ids": rollout.clip.frame_ids.tolist(),
         "rounds": [_turn(turn) for turn in rollout.turns],
-        "planned_rounds": rollout.planned,
+        "due_rounds": rollout.due,
+        "form": rollout.form,
         "groundings": [_grounding(grounding) for grounding in rollout.groundings],
         "objects": result.masks.objects,
         "visible_frames": int(result.masks.visible.sum()),
@@ -49,12 +48,15 @@ def versions() -> dict[str, str]:
 def _turn(turn: Turn) -> dict[str, Any]:
     answer = turn.answer
     return {
+        "round": turn.round,
         "prompt": turn.prompt.text,
         "shown": [_shown(clip) for clip in turn.prompt.clips],
         "reply": turn.reply.whole,
         "finish_reason": turn.reply.finish_reason,
         "answer": {
             "targets": [_target(target) for target in answer.targets],
+            "windows": [list(window) for window in answer.windows],
+            "verdict": answer.verdict,
             "error": answer.error,
             "detail": answer.detail,
             "form": answer.form,
@@ -67,12 +69,16 @@ def _shown(clip: Clip) -> dict[str, Any]:
 
 
 def _target(target: Target) -> dict[str, Any]:
-    return {"keyframe": target.keyframe, "description": target.description, **_places(target)}
+    return {
+        "frame_id": target.frame_id,
+        "object_id": target.object_id,
+        "description": target.description,
+        **_places(target),
+    }
 
 
 def _grounding(grounding: Grounding) -> dict[str, Any]:
     return {
-        "keyframe": grounding.keyframe,
         "frame_id": grounding.frame_id,
         "object_id": grounding.object_id,
         "description": grounding.description,

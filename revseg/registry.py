@@ -1,4 +1,4 @@
-"""Parts by name: eight kinds, one registry each, and the spec text that names a part with its options.
+"""Parts by name: nine kinds, one registry each, and the spec text that names a part with its options.
 
 A *spec* is one of
 
@@ -21,6 +21,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,7 @@ _CALLED = ("__call__",)
 _METHODS = {  # what a part has to have; of objectives training says it, which needs more of them
     "policy": ("reply",),
     "dataset": ("__len__", "__getitem__"),
-    **dict.fromkeys(("prompt", "parser", "reward", "tracker", "sampler"), _CALLED),
+    **dict.fromkeys(("plan", "prompt", "parser", "reward", "tracker", "sampler"), _CALLED),
 }
 
 T = TypeVar("T")
@@ -98,15 +99,9 @@ class Registry(Generic[T]):
         """
         if isinstance(spec, str) and is_address(spec):
             raise SpecError(_unknown(self.kind, spec, self.names(), suggestion(self.kind, spec)))
-        if isinstance(spec, str):
-            name, options = parse_spec(spec)
-        elif isinstance(spec, Mapping):
-            options = dict(spec)
-            name = options.pop("name", None)
-            if not isinstance(name, str):
-                raise SpecError(f'{self.kind} spec with {list(spec)}: expected a "name"')
-        else:
+        if not isinstance(spec, (str, Mapping)):
             return _fitting(self.kind, spec, spec)
+        name, options = read_spec(self.kind, spec)
         source, colon, rest = name.partition(":")
         if colon and source in self.names():
             known = options_of(self.get(source))
@@ -183,10 +178,22 @@ def _plugins(name: str) -> list[Any]:
     return found
 
 
+def read_spec(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and options of a spec, as text or mapping. SpecError when it is not of that form."""
+    if isinstance(spec, str):
+        return parse_spec(spec)
+    options = dict(spec)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise SpecError(f'{kind} spec with {list(spec)}: expected a "name"')
+    return name, options
+
+
 REGISTRIES: dict[str, Registry[Any]] = {
     kind: Registry(kind, home)
     for kind, home in {
         "policy": "revseg.rollout",
+        "plan": "revseg.rollout",
         "prompt": "revseg.rollout",
         "parser": "revseg.grounding",
         "reward": "revseg.rewards",
@@ -271,12 +278,17 @@ def _load(path: str) -> Any:
         raise SpecError(f"cannot load {path!r}: expected file.py:name or package.module:name")
     if source.endswith(".py"):
         module_name = _module_name(source)
+        changed = os.stat(source).st_mtime_ns if Path(source).is_file() else None
+        module = sys.modules.get(module_name)
+        if changed is not None and getattr(module, "__changed__", None) == changed:
+            return _attribute(module, source, attribute)  # a file is run once, and again when it was edited
         spec = importlib.util.spec_from_file_location(module_name, source)
         if spec is None or spec.loader is None or not Path(source).is_file():
             raise SpecError(f"cannot load {path!r}: no file {source!r}")
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
+        module.__dict__["__changed__"] = changed
     else:
         if not all(part.isidentifier() for part in source.split(".")):
             raise SpecError(f"cannot load {path!r}: expected package.module:name or path/to/file.py:name")
@@ -284,9 +296,13 @@ def _load(path: str) -> Any:
             module = importlib.import_module(source)
         except ModuleNotFoundError as error:
             raise SpecError(f"cannot load {path!r}: {error}") from error
-    if not hasattr(module, attribute):
-        raise SpecError(_unknown(f"name in {source}", attribute, [n for n in vars(module) if not n.startswith("_")]))
-    return getattr(module, attribute)
+    return _attribute(module, source, attribute)
+
+
+def _attribute(module: Any, source: str, name: str) -> Any:
+    if not hasattr(module, name):
+        raise SpecError(_unknown(f"name in {source}", name, [n for n in vars(module) if not n.startswith("_")]))
+    return getattr(module, name)
 
 
 def _module_name(source: str) -> str:

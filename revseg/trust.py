@@ -12,7 +12,7 @@ from typing import Any
 from revseg.errors import InputError, SpecError
 from revseg.spec import is_import_path, parse_spec
 
-_LIGHT = ("prompt", "parser", "reward", "sampler", "objective")  # parts that have no weights or data to find
+_LIGHT = ("plan", "prompt", "parser", "reward", "sampler", "objective")  # parts that have no weights or data to find
 _OWN = ("api_key", "base_url", "path")  # options that send what you have, or read it
 _DEEPEST = 20
 
@@ -42,8 +42,9 @@ def check_foreign_settings(settings: Mapping[str, Any], source: str, trust: str)
         raise SpecError(f"{source} asks for trust, which is yours to give: {trust}")
     for kind in ("policy", "tracker", "sampler"):
         check_foreign(kind, settings.get(kind), source, trust)
-    rounds, rewards = settings.get("rounds"), settings.get("rewards")
-    for pair in rounds if isinstance(rounds, list | tuple) else ():
+    plan, rewards = settings.get("plan"), settings.get("rewards")
+    check_foreign("plan", plan, source, trust)
+    for pair in plan if isinstance(plan, list | tuple) else ():
         for kind, part in zip(("prompt", "parser"), pair if isinstance(pair, list | tuple) else (), strict=False):
             check_foreign(kind, part, source, trust)
     for reward in rewards if isinstance(rewards, Mapping) else ():
@@ -55,9 +56,11 @@ def taught_settings(policy: Any, names: Sequence[str], trust: bool) -> dict[str,
     defaults = getattr(policy, "defaults", None) or {}
     if not isinstance(defaults, Mapping):
         raise InputError(f"expected what {policy!r} was taught as settings by name, got {defaults!r:.80}")
+    if "rounds" in defaults:  # what checkpoints of before the plans call a fixed one
+        defaults = {"plan": defaults["rounds"], **defaults}
     taught = {name: defaults[name] for name in names if defaults.get(name) is not None}
     if not trust:
-        how = "set trust=True in ReVSeg (--trust on the command line), or give rounds and sampler yourself"
+        how = "set trust=True in ReVSeg (--trust on the command line), or give plan and sampler yourself"
         check_foreign_settings(taught, "what the policy was taught", how)
     return taught
 

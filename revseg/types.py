@@ -3,7 +3,8 @@
 Conventions, everywhere in the library:
 
 - boxes are **xyxy divided by width and height**, half-open: `0 <= x1 < x2 <= 1`, `float32[k 4]`;
-- frame numbers are 0-based. A *keyframe* counts the frames of the sampled `Clip`, a *frame id* those of the source;
+- frame numbers are 0-based; a *frame id* counts the frames of the source, and nothing outside a parser counts
+  anything else (a reply counts the pictures that it was shown; its parser converts);
 - frames are RGB `uint8[t h w 3]`, masks are `bool[t h w]`, sizes are `(height, width)`;
 - axes: `t` frames, `o` objects, `k` boxes, `m` points, `n` tokens.
 
@@ -11,13 +12,15 @@ Only a parser (text to unit box, by the size of the picture shown in that round)
 the source) know a size in pixels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.reading import well_formed
 from revseg.video import Video
@@ -76,10 +79,17 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """One message of a conversation: text and pictures or clips, at the size in pixels that the policy sees."""
+    """One message of a conversation: text and pictures or clips, at the size in pixels that the policy sees.
+
+    `asks` says what the reply should give: "keyframe" (with a description), "box" or "verdict". Policies that do not
+    read the text, such as `oracle`, go by it; empty means a keyframe in the first round and boxes in later ones.
+    `about` are the numbers of the targets (in `Rollout.targets`, from 0) that it asks for, None for all.
+    """
 
     role: str
     parts: tuple[str | Clip, ...]
+    asks: tuple[str, ...] = ()
+    about: tuple[int, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -94,26 +104,29 @@ class Message:
 class Target:
     """What an answer says of one target. Each round fills what it was asked for."""
 
-    keyframe: int | None = None  # index into the sampled clip
+    frame_id: int | None = None  # the keyframe, a frame of the source
     description: str = ""
     boxes: Boxes = field(default_factory=no_boxes)
     points: Points = field(default_factory=lambda: np.zeros((0, 2), np.float32))  # xy, unit
     point_labels: PointLabels = field(default_factory=lambda: np.zeros(0, bool))  # True: on the target
+    object_id: int | None = None  # the reply's own number for the object; None where it gave none
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """One reply, parsed. No targets and no error means: the target is not in the video."""
+    """One reply, parsed."""
 
     targets: tuple[Target, ...] = ()
     error: str | None = None  # the kind of failure, a short stable word such as "no_json"; None when parsed
     form: float = 1.0  # share of the format rules met, in [0, 1]
     detail: str = ""  # what was expected and what came, for people
+    windows: tuple[tuple[int, int], ...] = ()  # source frames [first, end) that the reply asks to see more closely
+    verdict: bool | None = None  # of a round that checks an earlier answer: is it right? None: nothing was checked
 
     @property
     def absent(self) -> bool:
-        """True when this one reply says that the target is not in the video; of a conversation: `Rollout.absent`."""
-        return self.error is None and not self.targets
+        """True when this one reply says that what it asks for is not in the video; of a conversation: `status`."""
+        return self.error is None and not self.targets and not self.windows and self.verdict is None
 
 
 @dataclass(frozen=True)
@@ -158,20 +171,33 @@ class Reply:
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """One round that took place. `token_ids` and `logprobs` are of the sampled tokens only."""
+    """One round that took place.
+
+    `shown` are the pictures that the reply speaks of; `then` is how many rounds still had to follow a good reply.
+    """
 
     prompt: Message
     reply: Reply
     answer: Answer
+    shown: Clip
+    round: str = ""
+    then: int = 0
+
+    @property
+    def denies(self) -> bool:
+        """True when the reply says that nothing of what the question means is in the video."""
+        return self.answer.absent and self.prompt.about is None
 
 
 @dataclass(frozen=True, eq=False)
 class Grounding:
-    """A target placed in the source: what a tracker starts from. Coordinates are unit, whatever the frame's size."""
+    """A target placed in the source: what a tracker starts from. Coordinates are unit, whatever the frame's size.
 
-    keyframe: int  # index into the clip that the policy saw
-    frame_id: int  # index into the source; another number than keyframe
-    boxes: Boxes
+    A box, a point or a description suffices; a tracker that cannot start from what there is says so.
+    """
+
+    frame_id: int  # the keyframe, a frame of the source
+    boxes: Boxes = field(default_factory=no_boxes)
     points: Points = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     point_labels: PointLabels = field(default_factory=lambda: np.zeros(0, bool))
     description: str = ""
@@ -180,126 +206,195 @@ class Grounding:
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """A conversation so far: the state that prompts read, and the record that rewards judge."""
+    """A conversation so far: the state that plans and prompts read, and the record that rewards judge.
+
+    `clip` is the first look, frames drawn from `video` (which is read lazily, and is None where only the clip is
+    known). `about` are the numbers of the targets that the next question is about, None for all. `failure` names what
+    ended the conversation when it was no reply, such as "too_many_rounds".
+    """
 
     clip: Clip
     query: Query
-    planned: int = 2  # how many rounds the plan has; an early stop leaves fewer turns
     turns: tuple[Turn, ...] = ()
-
-    @property
-    def error(self) -> str | None:
-        """The first failure, as "round 1: no_json"; None when every reply so far parsed."""
-        for number, turn in enumerate(self.turns, 1):
-            if turn.answer.error is not None:
-                return f"round {number}: {turn.answer.error}"
-        return None
-
-    @property
-    def answer(self) -> Answer:
-        """What the rounds say together: later rounds fill in the targets of earlier ones (`merge_targets`)."""
-        targets: tuple[Target, ...] = ()
-        for number, turn in enumerate(self.turns):
-            if turn.answer.error is not None:
-                return replace(turn.answer, targets=targets)
-            targets = turn.answer.targets if number == 0 else merge_targets(targets, turn.answer.targets)
-        return Answer(targets, form=self.form)
-
-    @property
-    def absent(self) -> bool:
-        """True when the conversation ended, without any failure, in "the target is not in the video"."""
-        return bool(self.turns) and self.error is None and self.turns[-1].answer.absent
+    video: Video | None = None
+    about: tuple[int, ...] | None = None
+    failure: str | None = None
 
     @property
     def status(self) -> str:
-        """How it ended: "found", "absent", or the failure: `error`, "unfinished", "no box" (nothing to follow)."""
+        """ "open" while a round is still due, "failed" (see `error`), "absent" (it is not in the video), or "found"."""
         if self.error is not None:
-            return self.error
-        if self.absent:
-            return "absent"
-        if self.groundings:
-            return "found"
-        return "no box" if self.done else "unfinished"
+            return "failed"
+        return "open" if self._open else "found" if self.targets else "absent"
+
+    @property
+    def error(self) -> str | None:
+        """The first failure, as "round 1: no_json", or what else ended the conversation; None when all went well.
+
+        "round 2: no_keyframe" also stands for targets none of which a tracker could start from.
+        """
+        for number, turn in enumerate(self.turns, 1):
+            if turn.answer.error is not None:
+                return f"round {number}: {turn.answer.error}"
+        if self.failure is None and not self._open and self.targets and not _placed(self.targets):
+            return f"round {len(self.turns)}: no_keyframe"
+        return self.failure
+
+    @property
+    def detail(self) -> str:
+        """What was expected and what came in the reply that failed, for people; "" when none did."""
+        return next((turn.answer.detail for turn in self.turns if turn.answer.error is not None), "")
+
+    @property
+    def due(self) -> int:
+        """Rounds held, and those that had to follow the last one: what a share of rounds is taken of."""
+        if not self.turns or self.turns[-1].denies:
+            return max(1, len(self.turns))
+        return len(self.turns) + self.turns[-1].then
 
     @property
     def form(self) -> float:
-        """Share of the format rules met, in [0, 1]: see `mean_form`."""
-        return mean_form([turn.answer.form for turn in self.turns], self.planned, self.absent)
+        """Mean share of the format rules met over the rounds that were due, in [0, 1]."""
+        return sum(turn.answer.form for turn in self.turns) / self.due
 
     @property
-    def done(self) -> bool:
-        """True when nothing more will be asked: all rounds held, a failure, or "not in the video"."""
-        return len(self.turns) >= self.planned or self.error is not None or self.absent
+    def chosen(self) -> tuple[Target, ...]:
+        """The targets as the latest round that named keyframes named them, whatever came of them later."""
+        named = (turn.answer.targets for turn in reversed(self.turns) if turn.answer.error is None)
+        return next((ts for ts in named if any(t.frame_id is not None for t in ts)), ())
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What the rounds say together, up to a failure: later rounds fill in the targets of earlier ones.
+
+        A round that names keyframes starts anew. One that says "not in the video" takes away what it asked about.
+        """
+        return tuple(target for target in self._known() if target is not None)
+
+    @property
+    def asked(self) -> tuple[Target, ...]:
+        """The targets that the next question is about."""
+        if self.about is None:
+            return self.targets
+        known = self._known()
+        return tuple(target for i in self.about if (target := known[i]) is not None)
 
     @property
     def groundings(self) -> tuple[Grounding, ...]:
-        """The targets that have both a keyframe and a box; empty unless every planned round parsed.
+        """The targets with a keyframe and a place on it; empty unless the conversation ended well.
 
-        Targets described in the same words on different keyframes are one object (they share an `object_id`). Equal
-        boxes on one keyframe are one instance, whatever they are called: the first one stands for all.
+        Where no target has a box or a point, their descriptions are what a tracker starts from. Targets described in
+        the same words on different keyframes, without numbers of their own, are one object (they share `object_id`).
+        Equal boxes on one keyframe are one instance, whatever they are called: the first one stands for all.
         """
-        if self.error is not None or len(self.turns) < self.planned:
+        if self.status != "found":
             return ()
+        placed = _without_equals(_placed(self.targets))
         found: list[Grounding] = []
-        met: dict[int, set[bytes]] = {}
-        for target in self.answer.targets:
-            boxes = target.boxes
-            if target.keyframe is not None:
-                boxes = _first_of_equals(boxes, met.setdefault(target.keyframe, set()))
-            if target.keyframe is None or not len(boxes if len(target.boxes) else target.points):
-                continue
-            same = [
-                g.object_id
-                for g in found
-                if target.description and g.description == target.description and g.keyframe != target.keyframe
-            ]
-            object_id = same[0] if same else len({g.object_id for g in found})
-            frame_id = int(self.clip.frame_ids[target.keyframe])
-            points = target.points, target.point_labels
-            found.append(Grounding(target.keyframe, frame_id, boxes, *points, target.description, object_id))
+        for target, object_id in zip(placed, _object_ids(placed), strict=True):
+            assert target.frame_id is not None
+            where = (target.boxes, target.points, target.point_labels)
+            found.append(Grounding(target.frame_id, *where, target.description, object_id))
         return tuple(found)
 
+    @property
+    def frame_ids(self) -> FrameIds:
+        """Frames of the source shown in the conversation, sorted; what "the best frame" is the best of."""
+        shown = [self.clip.frame_ids, *(clip.frame_ids for turn in self.turns for clip in turn.prompt.clips)]
+        return np.unique(np.concatenate(shown))
 
-def mean_form(forms: Sequence[float], planned: int, absent: bool) -> float:
-    """The mean form of the rounds that were due, in [0, 1].
+    def picture(self, frame_id: int) -> Clip:
+        """A frame of the source as a picture at its full size: from the clip, else read from the video."""
+        place = np.flatnonzero(self.clip.frame_ids == frame_id)
+        if len(place):
+            return self.clip.pick(int(place[0]))
+        if self.video is None:
+            raise InputError(f"frame {frame_id} is not in the clip, and this conversation has no video to read it from")
+        return Clip(self.video.read([frame_id]), np.array([frame_id], np.int64))
 
-    All planned rounds are due, so one that was not reached counts 0; after a well-formed "not in the video", which ends
-    the conversation rightly, only those held.
-    """
-    due = len(forms) if absent else max(planned, len(forms))
-    return min(1.0, sum(forms) / due) if due else 0.0
+    @property
+    def _open(self) -> bool:
+        """True while a round is due: none was held, or the last one has to be followed and did not say "absent"."""
+        return not self.turns or (self.turns[-1].then > 0 and not self.turns[-1].denies)
+
+    def _known(self) -> list[Target | None]:
+        """The targets by number; None for one that a later round found not to be in the video."""
+        known: list[Target | None] = []
+        for turn in self.turns:
+            answer = turn.answer
+            if answer.error is not None:
+                break
+            if not known or any(target.frame_id is not None for target in answer.targets):
+                known = list(answer.targets)
+            elif answer.absent or answer.targets:
+                asked = [i for i in (turn.prompt.about or range(len(known))) if known[i] is not None]
+                filled = merge_targets([t for i in asked if (t := known[i]) is not None], answer.targets)
+                for place, i in enumerate(asked):
+                    known[i] = None if answer.absent else filled[place]
+        return known
 
 
-def _first_of_equals(boxes: np.ndarray, met: set[bytes]) -> np.ndarray:
-    """The boxes that are not in `met`, each once; adds them to it. Equal: to the six decimals that records hold."""
-    fresh = []
-    for index, box in enumerate(np.round(boxes.astype(np.float64), 6) + 0.0):  # + 0.0: no negative zero
-        if box.tobytes() not in met:
-            met.add(box.tobytes())
-            fresh.append(index)
-    return boxes if len(fresh) == len(boxes) else boxes[fresh]
+def _placed(targets: Sequence[Target]) -> list[Target]:
+    """Those that a tracker can start from: with boxes or points where any target has them, else by description."""
+    named = [target for target in targets if target.frame_id is not None]
+    places = [target for target in named if len(target.boxes) or len(target.points)]
+    return places or [target for target in named if target.description]
 
 
-def merge_targets(known: tuple[Target, ...], new: tuple[Target, ...]) -> tuple[Target, ...]:
-    """Targets of an earlier round with what a later round adds, paired in order.
+def _without_equals(targets: Sequence[Target]) -> list[Target]:
+    """Each box of a keyframe once, with the first target that gave it; equal to the six decimals that records hold."""
+    met: dict[int | None, set[bytes]] = {}
+    kept = []
+    for target in targets:
+        seen, fresh = met.setdefault(target.frame_id, set()), []
+        for index, box in enumerate(np.round(target.boxes.astype(np.float64), 6) + 0.0):  # + 0.0: no negative zero
+            if box.tobytes() not in seen:
+                seen.add(box.tobytes())
+                fresh.append(index)
+        if fresh or not len(target.boxes):
+            kept.append(target if len(fresh) == len(target.boxes) else replace(target, boxes=target.boxes[fresh]))
+    return kept
+
+
+def merge_targets(known: Sequence[Target], new: Sequence[Target]) -> list[Target]:
+    """Targets of an earlier round with what a later round adds: by the numbers that both give, else in order.
 
     One known target takes the boxes of all new ones ("the two dogs"). Of several known targets each takes its own,
     the last also what is left over; a known target without a new one keeps no box and is not grounded.
     """
-    if not known or not new:
-        return known
-    merged = []
-    for index, target in enumerate(known):
-        mine = new[index:] if index == len(known) - 1 else new[index : index + 1]
-        merged.append(
-            replace(
-                target,
-                boxes=np.concatenate([target.boxes, *(t.boxes for t in mine)]),
-                points=np.concatenate([target.points, *(t.points for t in mine)]),
-                point_labels=np.concatenate([target.point_labels, *(t.point_labels for t in mine)]),
-            )
-        )
-    return tuple(merged)
+    numbers = {target.object_id for target in known} - {None}
+    if len(known) > 1 and new and all(target.object_id in numbers for target in new):
+        mine = [[t for t in new if t.object_id == target.object_id] for target in known]
+    else:
+        mine = [list(new[index : index + 1]) for index in range(len(known))]
+        if known:
+            mine[-1] = list(new[len(known) - 1 :])
+    return [_filled(target, added) for target, added in zip(known, mine, strict=True)]
+
+
+def _filled(target: Target, added: Sequence[Target]) -> Target:
+    return replace(
+        target,
+        boxes=np.concatenate([target.boxes, *(t.boxes for t in added)]),
+        points=np.concatenate([target.points, *(t.points for t in added)]),
+        point_labels=np.concatenate([target.point_labels, *(t.point_labels for t in added)]),
+    )
+
+
+def _object_ids(targets: Sequence[Target]) -> list[int]:
+    """A number for each object from 0: the reply's own numbers where every target has one, else by description."""
+    if all(target.object_id is not None for target in targets):
+        order = list(dict.fromkeys(target.object_id for target in targets))
+        return [order.index(target.object_id) for target in targets]
+    ids: list[int] = []
+    for target in targets:
+        same = [
+            i
+            for i, other in zip(ids, targets, strict=False)
+            if target.description and other.description == target.description and other.frame_id != target.frame_id
+        ]
+        ids.append(same[0] if same else len(set(ids)))
+    return ids
 
 
 @dataclass(frozen=True)
@@ -312,6 +407,34 @@ class RewardBreakdown:
     @property
     def total(self) -> float:
         return sum(self.weights[name] * value for name, value in self.values.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What `ReVSeg.segment` gives: the conversation, the masks on every frame of the source, what they came from."""
+
+    rollout: Rollout
+    masks: MaskTrack
+    rewards: RewardBreakdown | None = None  # None without a truth
+    spec: Mapping[str, Any] = field(default_factory=dict)  # the model, as `ReVSeg.from_dict` reads it
+
+    @property
+    def status(self) -> str:
+        """The conversation's: "found", "absent", or "failed" (see `rollout.error`)."""
+        return self.rollout.status
+
+    def save(
+        self, folder: str | Path, video: Any, *, overwrite: bool = False, truth: MaskTrack | None = None, **options: Any
+    ) -> Path:
+        """Writes masks/, masks.json, overlay.mp4, reasoning.json and reasoning.html; whole or not at all.
+
+        `video` is the source that was segmented; it is read again, a few frames at a time. Raises OutputError when the
+        folder exists, unless `overwrite`. For `options` see `revseg.report.save`.
+        """
+        from revseg.report import save
+
+        source = video if isinstance(video, Video) else Video.open(video)
+        return save(self, folder, source, overwrite=overwrite, truth=truth, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,10 +491,12 @@ class TrainablePolicy(Policy, Protocol):
 
 
 @runtime_checkable
-class TruthfulPolicy(Protocol):
-    """A policy that has to be told the truth first, such as `oracle`."""
+class NeedsTruth(Protocol):
+    """A policy or tracker that answers from the truth, such as `oracle`: bound to samples for one call."""
 
-    def tell(self, query: Query, truth: MaskTrack) -> None: ...
+    def with_truth(self, samples: Sequence[Sample], /) -> Any:
+        """The part that knows the truth of these samples; itself it keeps none."""
+        ...
 
 
 @runtime_checkable
@@ -383,14 +508,33 @@ class Prompt(Protocol):
 
 @runtime_checkable
 class Parser(Protocol):
-    """Reads a reply. Total: any string in, an Answer out, never an exception."""
+    """Reads a reply to `shown`, the pictures of its round. Total: any string in, an Answer out, never an exception."""
 
     def __call__(self, text: str, shown: Clip, /) -> Answer: ...
 
 
+@dataclass(frozen=True)
+class Round:
+    """One question: what is asked, and how the reply is read.
+
+    `about` are the numbers of the targets (in `Rollout.targets`, from 0) that it asks for, None for all; `then` is how
+    many rounds have to follow a good reply, by which a conversation that stops early is known.
+    """
+
+    name: str
+    prompt: Prompt
+    parser: Parser
+    about: tuple[int, ...] | None = None
+    then: int = 0
+
+
+Plan = Callable[[Rollout], Round | None]
+"""What is asked next, given the conversation so far; None when it is over. Pure: no model, no draw."""
+
+
 @runtime_checkable
 class Reward(Protocol):
-    """Judges a rollout, in [0, 1]. `truth` is aligned: its index k is the clip's frame k."""
+    """Judges a rollout, in [0, 1]. `truth` holds the frames that were shown, `rollout.frame_ids`, in order."""
 
     def __call__(self, rollout: Rollout, truth: MaskTrack, /) -> float: ...
 

@@ -24,7 +24,7 @@ Answers = Mapping[str, np.ndarray | None]  # by the query's id; None: no predict
 
 def written(data: Any, answers: Answers, path: Path, dataset: str) -> Results:
     """A results file as `evaluate` writes it, with these answers."""
-    lines = [{"format": "revseg-results", "version": 1, "samples": len(data), "dataset": dataset}]
+    lines = [{"format": "revseg-results", "version": 2, "samples": len(data), "dataset": dataset}]
     for index, sample in enumerate(data):
         sample = replace(sample, meta={**sample.meta, **_for_scoring(data, sample)})
         answer = answers[sample.query.id]

@@ -199,7 +199,7 @@ def small(weights: str) -> ReVSeg:
     return ReVSeg(
         policy=f"qwen:model={weights}",
         tracker="fill_box",
-        rounds=TWO,
+        plan=TWO,
         num_frames=4,
         rewards=REWARDS,
         sampling=revseg.Sampling(max_new_tokens=LIMIT),

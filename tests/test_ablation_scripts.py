@@ -152,12 +152,12 @@ def test_a_swap_keeps_what_it_does_not_replace():
     sample = revseg.build("dataset", f"shapes:size=1,split=test,{WORLD},kinds=['attribute']")[0]
     thought = '<think>hm</think><answer>[{"frame_idx":%d,"object description":"%s"}]</answer>'
     clip = Clip(sample.video.read(range(8)), np.arange(8))
-    start = Rollout(clip, Query(sample.query.id, "what"))
+    start = Rollout(clip, Query(sample.query.id, "what"), video=sample.video)
     message = revseg.build("prompt", "keyframe_terse:size=56")(start)
 
     def reply(text: str, **parts: bool) -> str:
         policy = script("stage_one").Assisted({"name": "scripted", "replies": [text]}, **parts)
-        policy.tell(start.query, sample.truth)
+        policy = policy.with_truth([sample])
         return policy.reply([start], [message], sampling=Sampling())[0].text
 
     name = sample.meta["descriptions"][0]
@@ -168,7 +168,7 @@ def test_a_swap_keeps_what_it_does_not_replace():
 
     def answer(text: str) -> tuple[Any, ...]:
         (target,) = parser(text, clip).targets
-        return target.keyframe, target.description
+        return target.frame_id, target.description
 
     own = thought % (other, "blob")
     assert reply(own) == own
@@ -177,10 +177,10 @@ def test_a_swap_keeps_what_it_does_not_replace():
     assert answer(reply("nonsense", keyframe=True, description=True)) == (best, name)
     assert reply("nonsense", keyframe=True) == "nonsense"
     assert "<think>hm</think>" in reply(own, keyframe=True)
-    turn = Turn(message, Reply(own), parser(own, clip))
-    held = Rollout(clip, start.query, turns=(turn,))
+    turn = Turn(message, Reply(own), parser(own, clip), clip, then=1)
+    held = Rollout(clip, start.query, (turn,), sample.video)
     policy = script("stage_one").Assisted({"name": "scripted", "replies": ["", "mine"]}, box=True)
-    policy.tell(start.query, sample.truth)
+    policy = policy.with_truth([sample])
     found = policy.reply([held], [revseg.build("prompt", "box_terse:size=56")(held)], sampling=Sampling())[0].text
     assert ("bbox_2d" in found) == bool(sample.truth.visible[other])
     assert isinstance(turn.answer.targets[0], Target)

@@ -11,7 +11,7 @@ from revseg.errors import InputError, OutputError
 from revseg.training.average import average
 from tests.tiny_qwen import save_tiny_qwen
 
-TAUGHT = {"rounds": [["box_terse", "box_json"]], "sampler": "uniform", "num_frames": 4}
+TAUGHT = {"plan": [["box_terse", "box_json"]], "sampler": "uniform", "num_frames": 4}
 
 
 @pytest.fixture

@@ -19,12 +19,13 @@ from revseg.evaluation import evaluate
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg
 from revseg.registry import build
-from revseg.rollout import run
+from revseg.rollout import converse
+from revseg.rollout.plans import InOrder
 from revseg.samplers import head
 from revseg.testing import moving_squares
 from revseg.training.filter import filter_videos
 from revseg.training.rollouts import draw
-from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sample, Sampling, Target
+from revseg.types import Answer, Clip, Message, NeedsTruth, Query, Reply, Rollout, Sample, Sampling, Target
 from revseg.video import Video
 
 FRAMES, SIZE = 6, (24, 32)
@@ -90,20 +91,23 @@ ANSWERS = [
     lambda good: changed(good, targets=None),
     lambda good: changed(good, targets=generated(*good.targets)),
     lambda good: changed(good, targets=(None,)),
-    lambda good: changed(good, targets=[{"keyframe": 0}]),
+    lambda good: changed(good, targets=[{"frame_id": 0}]),
     lambda good: changed(good, error=ValueError("no")),
     lambda good: changed(good, detail=None),
     lambda good: changed(good, form=None),
     lambda good: changed(good, form=100.0),
     lambda good: changed(good, form=float("nan")),
+    lambda good: changed(good, verdict="yes"),
+    lambda good: changed(good, windows=((3, 1),)),
+    lambda good: changed(good, windows=(0, 2)),
     *(
         (lambda good, values=values: changed(good, targets=(changed(Target(0, "x"), **values),)))
         for values in [
-            {"keyframe": 99},
-            {"keyframe": -1},
-            {"keyframe": np.int64(0)},
-            {"keyframe": 0.0},
-            {"keyframe": True},
+            {"frame_id": 99},
+            {"frame_id": -1},
+            {"frame_id": np.int64(0)},
+            {"frame_id": 0.0},
+            {"frame_id": True},
             {"description": None},
             {"boxes": None},
             {"boxes": [[0, 0, 1, 1]]},
@@ -162,6 +166,7 @@ WRONG: dict[str, list[Callable[[Any], Any]]] = {
     "policy": [*ANYTHING, *REPLIES],
     "prompt": [*ANYTHING, *MESSAGES],
     "parser": [*ANYTHING, *ANSWERS],
+    "plan": [wrong for wrong in ANYTHING if wrong(Answer()) is not None],
     "sampler": [*ANYTHING, *CLIPS],
     "tracker": [*ANYTHING, *TRACKS],
     "reward": [*ANYTHING, *NUMBERS],
@@ -176,6 +181,7 @@ class Spoilt:
 
     SPECS = {  # noqa: RUF012
         "policy": "oracle",
+        "plan": "two_rounds",
         "prompt": "keyframe",
         "parser": "keyframe_json",
         "sampler": "uniform",
@@ -189,17 +195,19 @@ class Spoilt:
     def reply(self, *given: Any, **options: Any) -> Any:
         return self.wrong(self.right.reply(*given, **options))
 
-    def tell(self, *given: Any) -> None:
-        if hasattr(self.right, "tell"):
-            self.right.tell(*given)
+    def with_truth(self, samples: Any) -> Any:
+        knowing = copy.copy(self)
+        if isinstance(self.right, NeedsTruth):
+            knowing.right = self.right.with_truth(samples)
+        return knowing
 
 
 def model_with(kind: str, part: Any) -> ReVSeg:
     model = ReVSeg(policy="oracle", tracker="oracle", num_frames=4)
     if kind == "prompt":
-        return model.replace(rounds=[(part, "keyframe_json"), ("box", "box_json")])
+        return model.replace(plan=[(part, "keyframe_json"), ("box", "box_json")])
     if kind == "parser":
-        return model.replace(rounds=[("keyframe", part), ("box", "box_json")])
+        return model.replace(plan=[("keyframe", part), ("box", "box_json")])
     return model.replace(rewards={part: 1.0}) if kind == "reward" else model.replace(**{kind: part})
 
 
@@ -300,7 +308,7 @@ def test_what_is_more_than_asked_passes():
     assert checked.masks(len, track, SCENE.video) is track
     assert checked.number("reward", np.float32(0.5)) == 0.5
     assert checked.number("reward", True) == 1.0
-    assert checked.answer(len, changed(Answer(), targets=[]), 3).absent
+    assert checked.answer(len, changed(Answer(), targets=[]), SCENE.clip).absent
 
 
 @pytest.mark.parametrize("kind", ["policy", "prompt", "parser", "reward", "tracker", "sampler", "dataset"])
@@ -357,7 +365,7 @@ def test_training_names_the_objective_and_the_policy():
 def _turn(message: Message, tokens: int) -> Any:
     from revseg.types import Turn
 
-    return Turn(message, Reply("x", np.arange(tokens), np.zeros(tokens, np.float32)), Answer())
+    return Turn(message, Reply("x", np.arange(tokens), np.zeros(tokens, np.float32)), Answer(), SCENE.clip)
 
 
 def test_without_the_checks_of_shapes_too(tmp_path: Path):
@@ -374,7 +382,7 @@ def test_without_the_checks_of_shapes_too(tmp_path: Path):
         "tracks = [None, masks.dense(), masks.at([0, 1]), revseg.MaskTrack.from_dense(masks.dense()[..., ::2])]\n"
         "models = [base.replace(tracker=lambda v, g, t=t: t) for t in tracks]\n"
         "models += [base.replace(policy=Words()), base.replace(sampler=lambda v, q, n: v.read([0]))]\n"
-        "models += [base.replace(rounds=[(lambda r: 'find it', 'keyframe_json')])]\n"
+        "models += [base.replace(plan=[(lambda r: 'find it', 'keyframe_json')])]\n"
         "for model in models:\n"
         "    try:\n"
         "        model.segment(sample.video, sample.query, sample.truth)\n"
@@ -392,7 +400,7 @@ def test_without_the_checks_of_shapes_too(tmp_path: Path):
 
 def test_a_conversation_outside_a_model_is_checked_alike():
     start = Rollout(head(SCENE.video, SCENE.query, 3), SCENE.query)
-    rounds: Any = [(lambda rollout: Message("user", (rollout.clip,)), lambda text, shown: None)]
+    pairs: Any = [(lambda rollout: Message("user", (rollout.clip,)), lambda text, shown: None)]
 
     class Talks:
         """Says x."""
@@ -401,7 +409,7 @@ def test_a_conversation_outside_a_model_is_checked_alike():
             return [Reply("x")] * len(rollouts)
 
     with pytest.raises(PartError, match=r"parser test_checked:.*<lambda>: expected an Answer, got None"):
-        run([start], Talks(), rounds, sampling=Sampling())
+        converse([start], Talks(), InOrder(pairs), sampling=Sampling())
 
 
 def test_a_video_of_nothing_is_no_sample():

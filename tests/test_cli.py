@@ -244,15 +244,15 @@ def test_the_most_tokens_of_a_reply_are_an_option(clip: Path, tmp_path: Path):
     assert run("segment", clip, "x", "--out", tmp_path / "no", "--max-new-tokens", 0).exit_code == 2
 
 
-def test_replies_that_leave_no_box_are_neither_found_nor_absent(clip: Path, tmp_path: Path):
+def test_a_tracker_that_needs_a_box_says_so_where_only_words_were_found(clip: Path, tmp_path: Path):
     (tmp_path / "half.py").write_text(
         "from revseg.types import Reply\n"
         "class Half:\n"
-        "    defaults = {'rounds': [['keyframe', 'keyframe_json']]}\n"
+        "    defaults = {'plan': [['keyframe', 'keyframe_json']]}\n"
         "    def reply(self, rollouts, prompts, *, sampling):\n"
         '        text = \'<think></think><answer>[{"frame_idx": 1, "label": "dog"}]</answer>\'\n'
         "        return [Reply(text) for _ in rollouts]\n"
     )
     done = run("segment", clip, "x", "--out", tmp_path / "out", "--policy", f"{tmp_path / 'half.py'}:Half")
-    assert done.exit_code == 0, done.output
-    assert "leave nothing to follow (no box)" in done.stdout
+    assert done.exit_code == 3, done.output
+    assert "expected a box or a point on the target" in done.stderr

@@ -146,7 +146,9 @@ def test_rows_done_are_not_done_again(whole: Path, tmp_path: Path, monkeypatch: 
     asked = []
     real = revseg.ReVSeg.track
     monkeypatch.setattr(
-        revseg.ReVSeg, "track", lambda self, video, rollout: asked.append(video.id) or real(self, video, rollout)
+        revseg.ReVSeg,
+        "track",
+        lambda self, sample, rollout: asked.append(sample.video.id) or real(self, sample, rollout),
     )
     run(out)
     assert asked == ["shapes-train-3-0", "shapes-train-3-2", "shapes-train-3-4"]
@@ -254,7 +256,7 @@ def test_crashed_samples_are_tried_again_when_asked(tmp_path: Path, monkeypatch:
 def test_a_failed_reply_is_data(tmp_path: Path):
     model = revseg.ReVSeg(policy={"name": "scripted", "replies": ["no json at all"]}, tracker="fill_box")
     row = next(iter(run(tmp_path / "r.jsonl", model, limit=1)))
-    assert row.failure == row.data["status"]
+    assert (row.data["status"], row.data["error"]) == ("failed", row.failure)
     assert row.failure is not None
     assert row.failure.startswith("round 1: ")
     assert not row.crashed
@@ -293,7 +295,7 @@ def test_starting_over_removes_no_file_of_somebody_else(tmp_path: Path, monkeypa
 def test_replies_cannot_break_the_file(tmp_path: Path):
     nasty = 'a\nb\u2028c\ud800 "x" {"index": 9, "failure": null}\x00'
     out = tmp_path / "r.jsonl"
-    header = {"format": "revseg-results", "version": 1, "samples": 1}
+    header = {"format": "revseg-results", "version": 2, "samples": 1}
     with shard(out, 0, header) as file:
         append(file, {"index": 0, "failure": None, "query": {"id": "q", "text": nasty}})
     assert [row.text for row in merge(out)] == [nasty]
@@ -309,7 +311,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path, text: str):
 
 
 def test_rows_written_by_others_may_order_their_keys_freely(tmp_path: Path):
-    header = {"samples": 2, "version": 1, "format": "revseg-results"}
+    header = {"samples": 2, "version": 2, "format": "revseg-results"}
     rows = [{"failure": None, "index": 1}, {"query": {"id": "a"}, "index": 0}]
     (tmp_path / "x.jsonl").write_bytes(b"".join(to_line(line) for line in [header, *rows]))
     assert [row.index for row in Results.open(tmp_path / "x.jsonl")] == [0, 1]

@@ -41,7 +41,7 @@ def square(frame: np.ndarray, x: int, y: int, side: int, colour: tuple[int, int,
 
 def prompt(frame_id: int, box: tuple[float, ...], size: tuple[int, int] = (80, 120), **more: Any) -> Grounding:
     unit = np.asarray([box], np.float32) / np.tile(np.asarray(size[::-1], np.float32), 2)
-    return Grounding(frame_id, frame_id, unit, **more)
+    return Grounding(frame_id, unit, **more)
 
 
 def region(track: MaskTrack, truth: np.ndarray, row: int = 0) -> np.ndarray:
@@ -162,7 +162,7 @@ def test_objects_are_rows_and_boxes_of_one_object_unite():
     video = film(draw, 6)
     pair = np.asarray([[10, 10, 22, 22], [60, 50, 72, 62]], np.float32) / [120, 80, 120, 80]
     groundings = [
-        Grounding(0, 0, pair.astype(np.float32), description="both", object_id=7),
+        Grounding(0, pair.astype(np.float32), description="both", object_id=7),
         prompt(3, (90, 20, 102, 32), description="still", object_id=2),
     ]
     track = FlowTracker()(video, groundings)
@@ -193,7 +193,7 @@ def test_a_point_is_enough():
         truth[i] = square(frame, 30 + i, 20, 16, RED)
 
     point = np.asarray([[38 / 120, 28 / 80]], np.float32)
-    grounding = Grounding(0, 0, np.zeros((0, 4), np.float32), point, np.asarray([True]))
+    grounding = Grounding(0, np.zeros((0, 4), np.float32), point, np.asarray([True]))
     assert (FlowTracker()(film(draw, 5), [grounding]).dense()[0] == truth).all()
 
 
@@ -263,7 +263,7 @@ def test_refuses_a_frame_outside_the_video(frame_id):
 
 def test_refuses_a_grounding_without_box_or_point():
     with pytest.raises(InputError, match="box or a point"):
-        FlowTracker()(film(lambda i, f: None, 5), [Grounding(0, 0, np.zeros((0, 4), np.float32))])
+        FlowTracker()(film(lambda i, f: None, 5), [Grounding(0, np.zeros((0, 4), np.float32))])
 
 
 def test_no_groundings_no_rows():

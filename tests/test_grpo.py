@@ -55,7 +55,7 @@ def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_custom_reward_rises(folder: str, tmp_path: Path, seed: int):
-    model = tiny(folder, rounds=ONE, rewards={"training_world:length": 1.0})
+    model = tiny(folder, plan=ONE, rewards={"training_world:length": 1.0})
     settings = config(steps=10, rollouts=16, lr=2e-2, save_every=10, objective="grpo:beta=0", seed=seed)
     revseg.train(model, samples(), tmp_path / "out", settings)
     rewards = [row["reward"] for row in rows(tmp_path / "out")]
@@ -109,7 +109,7 @@ def test_the_result_loads_with_what_it_was_taught(folder: str, finished: Path):
     model = revseg.ReVSeg(policy=policy, rewards=REWARDS, trust=True)
     taught = model.resolved()
     assert taught.num_frames == 4
-    assert taught.rounds == TWO
+    assert taught.plan == TWO
     model.rollout(samples()[0].video, "red")
     settings = json.loads((finished / "train.json").read_text())
     assert settings["train"] == config().to_dict()
@@ -123,11 +123,11 @@ def test_the_model_handed_over_stays_as_it_is(folder: str, tmp_path: Path):
     assert all(torch.equal(p, before[n]) for n, p in model.built_policy.model.named_parameters())  # pyright: ignore
 
 
-@pytest.mark.parametrize("rounds", [ONE, THREE])
-def test_other_plans_go_through_the_same_loop(folder: str, tmp_path: Path, rounds: Any):
-    revseg.train(tiny(folder, rounds=rounds), samples(), tmp_path, config(steps=1))
+@pytest.mark.parametrize("plan", [ONE, THREE])
+def test_other_plans_go_through_the_same_loop(folder: str, tmp_path: Path, plan: Any):
+    revseg.train(tiny(folder, plan=plan), samples(), tmp_path, config(steps=1))
     (row,) = rows(tmp_path)
-    assert row["turns"] == 1 if rounds is ONE else row["turns"] > 1
+    assert row["turns"] == 1 if plan is ONE else row["turns"] > 1
     assert abs(row["ratio"] - 1) < 1e-4
     assert row["grad_norm"] > 0
 

@@ -29,7 +29,8 @@ from revseg.errors import InputError, PartError, RunStopped, SpecError
 from revseg.evaluation.results import Results
 from revseg.registry import build, options_of, registry, spec_of
 from revseg.report.site import write_site
-from revseg.rollout import run
+from revseg.rollout import converse
+from revseg.rollout.plans import InOrder
 from revseg.rollout.seeding import row_seeds
 from revseg.spec import format_spec
 from revseg.testing import check_policy
@@ -170,8 +171,7 @@ def pictures(message: dict[str, Any]) -> list[np.ndarray]:
 @pytest.mark.parametrize(("image_format", "tolerance"), [("png", 0), ("jpeg", 6)])
 def test_two_rounds(server: Server, image_format: str, tolerance: int):
     server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
-    pairs = [(build("prompt", prompt), build("parser", parser)) for prompt, parser in ROUNDS]
-    (rollout,) = run([start()], server.policy(image_format=image_format), pairs, sampling=Sampling())
+    (rollout,) = converse([start()], server.policy(image_format=image_format), InOrder(ROUNDS), sampling=Sampling())
     (grounding,) = rollout.groundings
     assert (grounding.frame_id, grounding.description) == (20, "the red dog")
     np.testing.assert_allclose(grounding.boxes, [[7 / 56, 14 / 56, 21 / 56, 28 / 56]])
@@ -193,8 +193,7 @@ def test_two_rounds(server: Server, image_format: str, tolerance: int):
 
 def test_the_papers_prompts_keep_their_sizes(server: Server):
     server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
-    pairs = [(build("prompt", p), build("parser", q)) for p, q in (("keyframe", "keyframe_json"), ("box", "box_json"))]
-    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling())
+    (rollout,) = converse([start()], server.policy(), build("plan", "two_rounds"), sampling=Sampling())
     assert [p.shape for p in pictures(server.bodies[0]["messages"][0])] == [(448, 448, 3)] * 4
     assert [p.shape for p in pictures(server.bodies[1]["messages"][2])] == [(840, 840, 3)]
     np.testing.assert_allclose(rollout.groundings[0].boxes, [[7 / 840, 14 / 840, 21 / 840, 28 / 840]], rtol=1e-5)
@@ -263,7 +262,7 @@ def test_unicode(server: Server, text: str):
 def test_half_of_a_pair_in_a_reply_can_be_sent_back(server: Server):
     server.answer = lambda body: (200, json.dumps(completion("cut \ud83d")).encode(), {})
     assert one(server.policy()) == "cut \ud83d"
-    turn = Turn(asking("hi"), Reply("cut \ud83d"), Answer())
+    turn = Turn(asking("hi"), Reply("cut \ud83d"), Answer(), start().clip)
     before = Rollout(start().clip, Query("q", "x"), turns=(turn,))
     ask(server.policy(), [(before, asking("and?"))])
     assert server.bodies[1]["messages"][1]["content"] == "cut ?"
@@ -331,7 +330,7 @@ def test_seeds_belong_to_content_and_place_among_equals(names: list[str], seed: 
 
 def test_seeds_follow_earlier_replies():
     def after(reply: str) -> Rollout:
-        return Rollout(start().clip, Query("q", "x"), turns=(Turn(asking("hi"), Reply(reply), Answer()),))
+        return Rollout(start().clip, Query("q", "x"), turns=(Turn(asking("hi"), Reply(reply), Answer(), start().clip),))
 
     a, b = row_seeds([after("x"), after("y")], [asking("and?")] * 2, Sampling(temperature=1.0))
     assert a != b
@@ -341,8 +340,7 @@ def test_seeds_follow_earlier_replies():
 def test_no_content_is_an_empty_reply(server: Server, content: str | None):
     server.answer = lambda body: (200, completion(content), {})
     assert one(server.policy()) == ""
-    pairs = [(build("prompt", prompt), build("parser", parser)) for prompt, parser in ROUNDS]
-    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling())
+    (rollout,) = converse([start()], server.policy(), InOrder(ROUNDS), sampling=Sampling())
     assert rollout.error is not None
     assert rollout.groundings == ()
 
@@ -363,7 +361,7 @@ def test_the_contract(server: Server):
         return BOX.replace("7", str(numbers[0] % 20))
 
     server.answer = answer
-    check_policy(server.policy(concurrency=2), rounds=ROUNDS)
+    check_policy(server.policy(concurrency=2), plan=ROUNDS)
 
 
 # failures
@@ -469,7 +467,7 @@ THOUGHT = {
 def test_the_parser_sees_the_thinking(server: Server, message: dict[str, Any]):
     server.answer = lambda body: said(message) if len(body["messages"]) == 1 else BOX
     pairs = [(build("prompt", p), build("parser", q + ":strict=True")) for p, q in ROUNDS]
-    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling())
+    (rollout,) = converse([start()], server.policy(), InOrder(pairs), sampling=Sampling())
     assert rollout.turns[0].reply.whole == KEYFRAME
     assert (rollout.error, rollout.form) == (None, 1.0)
     assert server.bodies[1]["messages"][1] == {"role": "assistant", "content": KEYFRAME}
@@ -484,7 +482,7 @@ def test_thinking_that_was_cut_off_stays_open(server: Server):
 def test_a_cut_reply_says_so(server: Server, reason: str):
     server.answer = lambda _: said({"content": "<think>and then"}, reason)
     pairs = [(build("prompt", p), build("parser", q)) for p, q in ROUNDS]
-    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling(max_new_tokens=77))
+    (rollout,) = converse([start()], server.policy(), InOrder(pairs), sampling=Sampling(max_new_tokens=77))
     (turn,) = rollout.turns
     assert turn.reply.cut_off
     assert rollout.error == "round 1: no_answer"
@@ -496,7 +494,7 @@ def test_a_cut_reply_says_so(server: Server, reason: str):
 def test_another_early_end_is_named(server: Server, reason: str):
     server.answer = lambda _: said({"content": None, "tool_calls": [{}]}, reason)
     pairs = [(build("prompt", p), build("parser", q)) for p, q in ROUNDS]
-    (rollout,) = run([start()], server.policy(), pairs, sampling=Sampling())
+    (rollout,) = converse([start()], server.policy(), InOrder(pairs), sampling=Sampling())
     assert rollout.turns[0].answer.detail.endswith(f"the reply ended early: {reason}")
 
 
@@ -639,7 +637,7 @@ def test_a_run_stops_and_keeps_its_rows(server: Server, tmp_path: Path):
 
     server.answer = answer
     policy = {"name": "openai", "model": "m", "base_url": server.url, "retries": 0, "give_up": 3}
-    model = revseg.ReVSeg(policy=policy, tracker="fill_box", rounds=ROUNDS, num_frames=4)
+    model = revseg.ReVSeg(policy=policy, tracker="fill_box", plan=ROUNDS, num_frames=4)
     data, out = "shapes:size=8,split=test,frames=8,height=32,width=32", tmp_path / "r.jsonl"
     with pytest.raises(RunStopped, match="3 requests in a row"):
         revseg.evaluate(model, data, out)
@@ -680,7 +678,7 @@ def test_secrets_are_in_no_record_and_no_error(
     if form == "text":
         spec = format_spec("openai", {k: v for k, v in options.items() if k != "name"})
     server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
-    model = revseg.ReVSeg(policy=spec, tracker="fill_box", rounds=ROUNDS, num_frames=4, rewards={"format": 1})
+    model = revseg.ReVSeg(policy=spec, tracker="fill_box", plan=ROUNDS, num_frames=4, rewards={"format": 1})
     if form == "nested":
         wrapped = spec_of({"name": "wrapper", "policy": options, "others": [format_spec("openai", {"api_key": KEY})]})
         assert hides(json.dumps(wrapped))
@@ -706,7 +704,7 @@ def test_secrets_are_in_no_record_and_no_error(
 
 def test_a_run_goes_on_with_another_key(server: Server, tmp_path: Path):
     server.answer = lambda body: KEYFRAME if len(body["messages"]) == 1 else BOX
-    model = revseg.ReVSeg(policy=secretive(server), tracker="fill_box", rounds=ROUNDS, num_frames=4)
+    model = revseg.ReVSeg(policy=secretive(server), tracker="fill_box", plan=ROUNDS, num_frames=4)
     data, out = "shapes:size=2,split=test,frames=8,height=32,width=32", tmp_path / "r.jsonl"
     revseg.evaluate(model, data, out, limit=1)
     other = {**secretive(server), "api_key": "sk-another", "base_url": server.url}
@@ -728,7 +726,7 @@ def test_a_run_goes_on_with_another_key(server: Server, tmp_path: Path):
 )
 def test_addresses_are_recorded_without_their_secrets(address: str):
     for spec in ({"name": "openai", "model": "m", "base_url": address}, f"openai:model=m,base_url={address}"):
-        record = revseg.ReVSeg(policy=spec, rounds=ROUNDS).to_dict()["policy"]
+        record = revseg.ReVSeg(policy=spec, plan=ROUNDS).to_dict()["policy"]
         assert hides(json.dumps(record))
         assert "m" in json.dumps(record)
     try:

@@ -49,7 +49,7 @@ def test_both_rounds_and_the_tracker(paper: ReVSeg) -> None:
     def second(text: str, shown: Clip) -> Answer:
         return box_json(SECOND, shown)
 
-    model = paper.replace(rounds=[("keyframe:size=448", first), ("box:size=840", second)])
+    model = paper.replace(plan=[("keyframe:size=448", first), ("box:size=840", second)])
     result = model.segment(FRAMES, "the runner most likely to win")
     rollout = result.rollout
     assert rollout.error is None

@@ -24,7 +24,7 @@ def wrap(body, thinking="It is there."):
 
 def keyframes(answer):
     assert answer.error is None, answer
-    return [(t.keyframe, t.description) for t in answer.targets]
+    return [(t.frame_id // 10, t.description) for t in answer.targets]
 
 
 def corners(answer):
@@ -193,7 +193,7 @@ def test_several_boxes_are_a_target_each():
     ):
         answer = box_json(text, PICTURE)
         np.testing.assert_allclose(corners(answer), [[[0, 0, 0.1, 0.1]], [[0, 0, 1, 1]]], rtol=1e-6)
-        assert all(target.keyframe is None for target in answer.targets)
+        assert all(target.frame_id is None for target in answer.targets)
 
 
 def test_boxes_are_cut_off_at_the_edges():
@@ -536,7 +536,7 @@ def test_render_and_parse_are_inverse(data, shown, kind, coords):
 
 
 def test_render_by_hand():
-    target = Target(3, "a dog", np.array([[0.1, 0.1, 0.5, 0.5]], np.float32))
+    target = Target(30, "a dog", np.array([[0.1, 0.1, 0.5, 0.5]], np.float32))
     keyframe = render(Answer((target,)), CLIP, kind="keyframe_json", thinking="Look.")
     assert keyframe == '<think>Look.</think><answer>[{"frame_idx": 3, "object description": "a dog"}]</answer>'
     box = '[{"bbox_2d": [80, 40, 400, 200], "label": "a dog"}]'
@@ -558,7 +558,7 @@ def test_render_in_steps():
 def test_render_refuses_what_it_cannot_say():
     with pytest.raises(InputError, match="failed"):
         render(Answer(error="no_json"), CLIP, kind="keyframe_json")
-    with pytest.raises(InputError, match="keyframe and a description"):
+    with pytest.raises(InputError, match="a description, on one of the frames shown"):
         render(Answer((Target(),)), CLIP, kind="keyframe_json")
     with pytest.raises(InputError, match="with a box"):
         render(Answer((Target(3, "x"),)), CLIP, kind="box_json")

@@ -7,27 +7,31 @@ from revseg.errors import InputError, PartError
 from revseg.grounding import iou
 from revseg.masks import MaskTrack
 from revseg.registry import build
-from revseg.rollout import run
+from revseg.rollout import converse
+from revseg.rollout.plans import InOrder
 from revseg.testing import boxes, check_policy, moving_squares
-from revseg.types import Clip, Query, Rollout, Sampling
+from revseg.types import Clip, Query, Rollout, Sample, Sampling
+from revseg.video import Video
 
 TWO = [("keyframe_terse:size=28", "keyframe_json:strict=True"), ("box_terse:size=56", "box_json:strict=True")]
 ONE = [("keyframe_and_box_terse:size=28", "keyframe_and_box_json:strict=True")]
 
 
 def hold(policy, starts, rounds, **sampling):
-    pairs = [(build("prompt", prompt), build("parser", parser)) for prompt, parser in rounds]
-    return run(starts, policy, pairs, sampling=Sampling(**sampling))
+    return converse(starts, policy, InOrder(rounds), sampling=Sampling(**sampling))
+
+
+VIDEO = Video("clip", (20, 30), 10.0, 40, lambda ids: np.zeros((len(ids), 20, 30, 3), np.uint8))
 
 
 def start(ids=(0, 10, 20, 30), name="q", size=(20, 30)):
-    return Rollout(Clip(np.zeros((len(ids), *size, 3), np.uint8), np.array(ids)), Query(name, "the dog"))
+    return Rollout(Clip(np.zeros((len(ids), *size, 3), np.uint8), np.array(ids)), Query(name, "the dog"), video=VIDEO)
 
 
 @pytest.mark.parametrize("rounds", [ONE, TWO])
 @pytest.mark.parametrize("spec", ["random", "oracle", "oracle:per_object=True", "given:keyframe=1,box=[0, 0, 0.5, 1]"])
 def test_contract(spec, rounds):
-    check_policy(spec, rounds=rounds)
+    check_policy(spec, plan=rounds)
 
 
 # given
@@ -38,9 +42,9 @@ def test_contract(spec, rounds):
 def test_given_says_what_it_was_given(rounds, box):
     (rollout,) = hold(build("policy", {"name": "given", "keyframe": 20, "box": box[0].tolist()}), [start()], rounds)
     (grounding,) = rollout.groundings
-    assert (grounding.keyframe, grounding.frame_id, grounding.description) == (2, 20, "object")
+    assert (grounding.frame_id, grounding.description) == (20, "object")
     np.testing.assert_array_equal(grounding.boxes, box)
-    assert rollout.answer.form == 1
+    assert rollout.form == 1
 
 
 @pytest.mark.parametrize("coords", ["per_mille", "unit"])
@@ -108,9 +112,7 @@ SMALL, LARGE, OTHER = (0, 0, 3, 2), (3, 2, 15, 10), (21, 4, 30, 20)
 
 
 def told(track, **options):
-    policy = build("policy", {"name": "oracle", **options})
-    policy.tell(Query("q", ""), track)
-    return policy
+    return build("policy", {"name": "oracle", **options}).with_truth([Sample(VIDEO, Query("q", ""), track)])
 
 
 @pytest.mark.parametrize("rounds", [ONE, TWO])
@@ -134,7 +136,7 @@ def test_oracle_says_absent():
     nothing = truth([None] * 4)
     for policy in (told(nothing), told(nothing, per_object=True), told(truth([None, LARGE, None, None]))):
         (rollout,) = hold(policy, [start(ids=(0, 20, 30))], TWO)
-        assert rollout.answer.absent
+        assert rollout.status == "absent"
         assert len(rollout.turns) == 1
 
 
@@ -155,7 +157,7 @@ def test_random_is_uniform_and_repeats():
     starts = [start(name=f"q{i}") for i in range(120)]
     rollouts = hold(build("policy", "random"), starts, TWO)
     assert all(len(r.groundings) == 1 for r in rollouts)
-    counts = np.bincount([r.groundings[0].keyframe for r in rollouts], minlength=4)
+    counts = np.bincount([r.groundings[0].frame_id // 10 for r in rollouts], minlength=4)
     assert counts.min() > 15  # 30 expected, standard deviation 4.7
     corners = np.concatenate([r.groundings[0].boxes for r in rollouts])
     assert np.abs(corners.mean(0) - [1 / 3, 1 / 3, 2 / 3, 2 / 3]).max() < 0.09  # standard deviation 0.02

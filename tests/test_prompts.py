@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revseg.errors import SpecError
-from revseg.registry import build, names
+from revseg.registry import build, names, options_of, registry
 from revseg.rollout.prompts import resize
 from revseg.testing import clips, queries
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Target, Turn
@@ -17,7 +17,8 @@ def start(frames=16, size=(30, 40), text="Who {wins}?"):
 
 def after_round_one(*targets, **options):
     rollout = start(**options)
-    turn = Turn(Message("user", (rollout.clip, "?")), Reply("!"), Answer(tuple(Target(k, d) for k, d in targets)))
+    answer = Answer(tuple(Target(10 * k, d) for k, d in targets))
+    turn = Turn(Message("user", (rollout.clip, "?")), Reply("!"), answer, rollout.clip)
     return Rollout(rollout.clip, rollout.query, turns=(turn,))
 
 
@@ -76,9 +77,10 @@ def test_box_prompts_need_a_keyframe(name):
 @given(st.data())
 def test_any_rollout_with_a_keyframe_can_be_asked(name, data):
     clip, query = data.draw(clips()), data.draw(queries())
-    keyframe = data.draw(st.integers(0, len(clip) - 1))
-    turn = Turn(Message("user", (clip,)), Reply(""), Answer((Target(keyframe, query.text),)))
-    message = build("prompt", f"{name}:size=14")(Rollout(clip, query, turns=(turn,)))
+    keyframe = data.draw(st.sampled_from(clip.frame_ids.tolist()))
+    turn = Turn(Message("user", (clip,)), Reply(""), Answer((Target(keyframe, query.text),)), clip)
+    sized = "size" in options_of(registry("prompt").get(name))
+    message = build("prompt", f"{name}:size=14" if sized else name)(Rollout(clip, query, turns=(turn,)))
     assert all(shown.size == (14, 14) for shown in message.clips)
     assert query.text in message.text
     assert "{{" not in message.text.replace(query.text, "")

@@ -21,7 +21,7 @@ DRAW = Sampling(temperature=1.0, max_new_tokens=10, seed=3)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_qwen(tmp_path_factory.mktemp("tiny"), defaults={"num_frames": 4, "rounds": TERSE})
+    return save_tiny_qwen(tmp_path_factory.mktemp("tiny"), defaults={"num_frames": 4, "plan": TERSE})
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def groups(sizes: tuple[int, ...] = (3, 3, 2)) -> tuple[list[Rollout], list[Mess
 
 
 def answered(rollouts: list[Rollout], prompts: list[Message], replies: list[Reply]) -> list[Rollout]:
-    turns = [Turn(p, r, Answer((Target(0, "red"),))) for p, r in zip(prompts, replies, strict=True)]
-    return [Rollout(r.clip, r.query, 2, (*r.turns, t)) for r, t in zip(rollouts, turns, strict=True)]
+    turns = [Turn(p, r, Answer((Target(0, "red"),)), p.clips[-1]) for p, r in zip(prompts, replies, strict=True)]
+    return [Rollout(r.clip, r.query, (*r.turns, t)) for r, t in zip(rollouts, turns, strict=True)]
 
 
 def second_prompts(count: int) -> list[Message]:
@@ -86,7 +86,7 @@ def test_cache_and_neighbours_change_no_token(policy: QwenPolicy, folder: str) -
     alone = QwenPolicy(folder, reuse=False, batch_size=1)
     for number, rollout in enumerate(together):
         for index, turn in enumerate(rollout.turns):
-            before = Rollout(rollout.clip, rollout.query, 2, rollout.turns[:index])
+            before = Rollout(rollout.clip, rollout.query, rollout.turns[:index])
             # a group's rows differ by their place among equals, so the group is asked again up to this row
             place = [r for r in together[:number] if same_start(r, rollout, index)]
             again = alone.reply([before] * (len(place) + 1), [turn.prompt] * (len(place) + 1), sampling=DRAW)[-1]
@@ -237,7 +237,7 @@ def test_adapter_folder(policy: QwenPolicy, folder: str, tmp_path: Path) -> None
 
 
 def test_conformance(policy: QwenPolicy) -> None:
-    check_policy(policy, rounds=TERSE)
+    check_policy(policy, plan=TERSE)
 
 
 def test_choose_inverts_the_distribution() -> None:

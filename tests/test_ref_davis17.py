@@ -52,7 +52,7 @@ def ours(root: Path, answers: Answers, protocol: str = "ref_davis17", **options:
 
 def written(root: Path, answers: Answers, name: str = "r") -> Results:
     data = build("dataset", f"ref_davis17:root={root}")
-    lines = [{"format": "revseg-results", "version": 1, "samples": len(data), "dataset": "ref_davis17"}]
+    lines = [{"format": "revseg-results", "version": 2, "samples": len(data), "dataset": "ref_davis17"}]
     for index, sample in enumerate(data):
         sample = replace(sample, meta={**sample.meta, **_for_scoring(data, sample)})
         answer = answers[sample.meta["video"], sample.meta["exp_id"]]

@@ -16,7 +16,7 @@ from revseg.registry import REGISTRIES, Registry, options_of, registry, spec_of
 from revseg.spec import format_spec, parse_spec
 from revseg.testing import check_parser, check_reward, check_tracker, moving_squares
 
-KINDS = ("policy", "prompt", "parser", "reward", "tracker", "objective", "sampler", "dataset")
+KINDS = ("policy", "plan", "prompt", "parser", "reward", "tracker", "objective", "sampler", "dataset")
 PLUGIN = Path(__file__).parent / "plugin_package"
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
@@ -273,7 +273,7 @@ def test_plugin_parts_make_a_model():
     model = revseg.ReVSeg(
         policy={"name": "scripted", "replies": ["1: the square", f"[[{x1}, {y1}, {x2}, {y2}]]"]},
         tracker="still",
-        rounds=[("plain_question:word=When?", "plain_keyframe"), ("box_terse", "box_json")],
+        plan=[("plain_question:word=When?", "plain_keyframe"), ("box_terse", "box_json")],
         sampler="ends",
         rewards={"corner:reach=0.2": 1.0, "spatial": 0.5},
     )

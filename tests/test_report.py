@@ -148,7 +148,7 @@ def test_nothing_is_asked_of_the_network_and_what_the_model_wrote_is_text():
 def test_a_failure_is_shown_by_its_name():
     result, video, _ = segmented("who knows")
     page = Page(reasoning_page(result, video))
-    assert f"failed · {result.status}" in page.text
+    assert f"failed · {result.rollout.error}" in page.text
     assert "Round 2 did not take place" in page.text
     assert "who knows" in page.text
     absent, video, _ = segmented("<think></think><answer>[]</answer>")
@@ -202,7 +202,7 @@ def test_the_folder_holds_every_frame_and_can_be_read_back(tmp_path: Path):
     Page((out / "reasoning.html").read_text())
     record = json.loads((out / "reasoning.json").read_text())
     assert record["rounds"][0]["reply"] == GOOD[0]
-    assert record["rounds"][0]["answer"]["targets"][0]["keyframe"] == 3
+    assert record["rounds"][0]["answer"]["targets"][0]["frame_id"] == result.rollout.clip.frame_ids[3]
     assert record["groundings"][0]["frame_id"] == result.rollout.groundings[0].frame_id
     assert result.rewards is not None
     assert record["rewards"]["total"] == result.rewards.total

@@ -1,6 +1,7 @@
 """Rewards: hand-computed examples, and properties over boxes, areas and failures."""
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,19 @@ def unit(*boxes: tuple[float, float, float, float]) -> np.ndarray:
 
 def turn(answer: Answer, text: str = "a b c", tokens: int = 3) -> Turn:
     reply = Reply(text, np.zeros(tokens, np.int64), np.zeros(tokens, np.float32))
-    return Turn(Message("user", ("?",)), reply, answer)
+    clip = Clip(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, np.int64))
+    return Turn(Message("user", ("?",)), reply, answer, clip)
+
+
+def in_order(planned: int, *turns: Turn) -> tuple[Turn, ...]:
+    """Turns of a plan of so many rounds."""
+    return tuple(replace(turn, then=max(planned - number, 0)) for number, turn in enumerate(turns, 1))
 
 
 def rollout(*answers: Answer, frames: int = 3, ids: list[int] | None = None, planned: int = 2) -> Rollout:
     frame_ids = np.arange(frames) if ids is None else np.array(ids)
     clip = Clip(np.zeros((len(frame_ids), 8, 8, 3), np.uint8), frame_ids)
-    return Rollout(clip, Query("q7", "which one?"), planned, tuple(turn(answer) for answer in answers))
+    return Rollout(clip, Query("q7", "which one?"), in_order(planned, *(turn(answer) for answer in answers)))
 
 
 def two_rounds(*found: tuple[int, str, list[tuple[float, float, float, float]]], frames: int = 3) -> Rollout:
@@ -65,7 +72,8 @@ GROWING = track([None, (0, 0, 10, 10), (0, 0, 20, 20), (10, 10, 40, 40)])  # are
 def test_temporal_is_equation_7() -> None:
     scores = [value("temporal", two_rounds((k, "it", [FULL]), frames=4), GROWING) for k in range(4)]
     assert scores == pytest.approx([0, 1 / 9, 4 / 9, 1])
-    later = GROWING.at([1, 2, 3])  # visible everywhere: the smallest frame earns 0 although the target is there
+    later = replace(GROWING.at([1, 2, 3]), frame_ids=np.arange(3))
+    # visible everywhere: the smallest frame earns 0 although the target is there
     scores = [value("temporal", two_rounds((k, "it", [FULL])), later) for k in range(3)]
     assert scores == pytest.approx([0, 3 / 8, 1])
 
@@ -180,7 +188,7 @@ def test_no_target_wants_absent_exactly_when_it_is() -> None:
 def test_repetition_is_the_share_of_distinct_n_grams() -> None:
     def said(*texts: str) -> Rollout:
         bare = rollout(planned=len(texts))
-        return Rollout(bare.clip, bare.query, len(texts), tuple(turn(Answer(), text) for text in texts))
+        return Rollout(bare.clip, bare.query, tuple(turn(Answer(), text) for text in texts))
 
     truth = track([FULL] * 3)
     assert value("repetition:n=2", said("a b a b"), truth) == pytest.approx(2 / 3)
@@ -193,13 +201,13 @@ def test_repetition_is_the_share_of_distinct_n_grams() -> None:
 def test_overlong_falls_over_the_buffer() -> None:
     def long(*lengths: int) -> Rollout:
         bare = rollout(planned=len(lengths))
-        return Rollout(bare.clip, bare.query, len(lengths), tuple(turn(Answer(), "x", n) for n in lengths))
+        return Rollout(bare.clip, bare.query, tuple(turn(Answer(), "x", n) for n in lengths))
 
     truth = track([FULL] * 3)
     spec = "overlong:limit=100,buffer=40"
     assert [value(spec, long(n), truth) for n in (1, 60, 70, 80, 100, 900)] == [1, 1, 0.75, 0.5, 0, 0]
     assert value(spec, long(10, 80), truth) == 0.5  # the longest reply decides
-    words = Rollout(long(1).clip, Query("q", "?"), 1, (turn(Answer(), "w " * 80, tokens=0),))
+    words = Rollout(long(1).clip, Query("q", "?"), (turn(Answer(), "w " * 80, tokens=0),))
     assert value(spec, words, truth) == 0.5
     assert value("overlong:limit=10,buffer=0", long(10), truth) == 1
 
@@ -227,7 +235,7 @@ def conversation(found: list[Any], ending: str) -> Rollout:
     if ending == "round 2 fails":
         return rollout(whole.turns[0].answer, Answer(error="no_box", form=0.7))
     kept = {"whole": 2, "unfinished": 1, "none": 0}[ending]
-    return Rollout(whole.clip, whole.query, 2, whole.turns[:kept])
+    return Rollout(whole.clip, whole.query, whole.turns[:kept])
 
 
 @given(found=targets, ending=endings, objects=st.lists(tracks, min_size=1, max_size=2))
@@ -302,7 +310,7 @@ def test_spatial_grows_with_the_iou(true: Any, one: Any, two: Any) -> None:
 def test_score_aligns_the_truth_with_the_clip() -> None:
     boxes: list[Any] = [None] * 9
     boxes[6] = (0, 0, 20, 20)
-    first, second = Answer((Target(1, "it"),)), Answer((Target(boxes=unit((0, 0, 20, 20))),))
+    first, second = Answer((Target(6, "it"),)), Answer((Target(boxes=unit((0, 0, 20, 20))),))
     given_ = rollout(first, second, ids=[2, 6, 8])
     breakdown = score(given_, track(boxes), {"format": 1, "temporal": 2, "spatial": 0.5})
     assert breakdown.values == {"format": 1, "temporal": 1, "spatial": 1}

@@ -107,7 +107,7 @@ def different(one: MaskTrack) -> int:
 
 def test_sam2_gives_the_masks_of_metas_predictor(folders: dict[str, Path], jpegs: Path) -> None:
     """Two objects, the keyframe in the middle."""
-    groundings = [Grounding(0, 9, FIRST), Grounding(0, 9, SECOND, object_id=1)]
+    groundings = [Grounding(9, FIRST), Grounding(9, SECOND, object_id=1)]
     got = revseg.build("tracker", {"name": "sam2", "model": str(folders["sam2"])})(video_of_folder(jpegs), groundings)
     prompts = [
         {"frame_idx": 9, "obj_id": 0, "box": pixels(FIRST)},
@@ -120,7 +120,7 @@ def test_sam2_gives_the_masks_of_metas_predictor(folders: dict[str, Path], jpegs
 def test_sam2_gives_metas_masks_with_corrections_and_points(folders: dict[str, Path], jpegs: Path) -> None:
     """A box with points on one frame, another box on a later one."""
     points, labels = np.array([[0.375, 0.25], [0.75, 0.75]], np.float32), np.array([True, False])
-    groundings = [Grounding(0, 15, SECOND), Grounding(0, 4, FIRST, points, labels)]
+    groundings = [Grounding(15, SECOND), Grounding(4, FIRST, points, labels)]
     got = revseg.build("tracker", {"name": "sam2", "model": str(folders["sam2"])})(video_of_folder(jpegs), groundings)
     first = {"points": points * np.array([64, 48], np.float32), "labels": labels.astype(np.int32)}
     prompts = [
@@ -140,7 +140,7 @@ def test_sam2_hf_gives_the_masks_of_transformers_session(folders: dict[str, Path
 
     frames = moving_square(24)
     got = revseg.build("tracker", {"name": "sam2_hf", "model": str(folders["sam2_hf"])})(
-        video_of(frames), [Grounding(0, 15, SECOND), Grounding(0, 9, FIRST)]
+        video_of(frames), [Grounding(15, SECOND), Grounding(9, FIRST)]
     )
     model = Sam2VideoModel.from_pretrained(folders["sam2_hf"]).eval()  # pyright: ignore[reportArgumentType]
     processor = Sam2VideoProcessor.from_pretrained(folders["sam2_hf"])
@@ -185,7 +185,7 @@ def test_the_model_keeps_a_window_and_reads_a_few_frames(
         with monkeypatch.context() as patch:
             patch.setattr(tracker._model, "start", start)
             patch.setattr(streaming._Run, "forget", forget)
-            tracker(Video("v", (48, 64), 10.0, length, reader), [Grounding(0, length // 2, FIRST)])
+            tracker(Video("v", (48, 64), 10.0, length, reader), [Grounding(length // 2, FIRST)])
         held[length] = most
         assert max(reads) <= 5
     assert held[20] == held[40] > 0
@@ -209,7 +209,7 @@ def tensors(thing: object, seen: set[int] | None = None) -> int:
 @pytest.mark.parametrize("name", BOTH)
 def test_points_alone_and_half_precision_work(name: str, folders: dict[str, Path]) -> None:
     tracker = revseg.build("tracker", {"name": name, "model": str(folders[name]), "dtype": "bfloat16"})
-    grounding = Grounding(0, 2, FIRST[:0], np.array([[0.4, 0.4]], np.float32), np.array([True]))
+    grounding = Grounding(2, FIRST[:0], np.array([[0.4, 0.4]], np.float32), np.array([True]))
     got = tracker(video_of(moving_square(6)), [grounding])
     assert (got.objects, len(got)) == (1, 6)
     assert got.visible.all()
@@ -226,14 +226,14 @@ def test_an_absent_target_is_a_confident_empty_mask(name: str, folders: dict[str
     )
     torch.nn.init.constant_(head.weight, 0)
     torch.nn.init.constant_(head.bias, -4.0)
-    got = tracker(video_of(moving_square(5)), [Grounding(0, 2, FIRST)])
+    got = tracker(video_of(moving_square(5)), [Grounding(2, FIRST)])
     assert not got.visible.any()
     np.testing.assert_allclose(got.scores, 0.982, atol=1e-3)  # 1 - sigmoid(-4)
 
 
 def test_weights_are_found_as_a_folder_a_file_and_a_pickle(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = folders["sam2"]
-    video, groundings = video_of(moving_square(4)), [Grounding(0, 1, FIRST)]
+    video, groundings = video_of(moving_square(4)), [Grounding(1, FIRST)]
     want = revseg.build("tracker", f"sam2:model={folder}")(video, groundings)
     weights, config = folder / "sam2_tiny.safetensors", folder / "sam2_tiny.yaml"
     torch.save({"model": load_file(weights)}, tmp_path / "tiny.pt")

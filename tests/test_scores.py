@@ -43,7 +43,7 @@ def row(
 
 
 def results(folder: Path, rows: Sequence[dict[str, Any]], name: str = "r", **header: Any) -> Results:
-    lines = [{"format": "revseg-results", "version": 1, "samples": len(rows), **header}, *rows]
+    lines = [{"format": "revseg-results", "version": 2, "samples": len(rows), **header}, *rows]
     path = folder / f"{name}.jsonl"
     path.write_bytes(b"".join(to_line(line) for line in lines))
     return Results.open(path)

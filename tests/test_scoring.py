@@ -28,7 +28,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> QwenPolicy:
 def rollouts(policy: QwenPolicy) -> list[Rollout]:
     """Groups of 3, 3 and 2, both rounds; of the last group's first row only one round."""
     held = two_rounds(policy, DRAW)
-    held[6] = Rollout(held[6].clip, held[6].query, 2, held[6].turns[:1])
+    held[6] = Rollout(held[6].clip, held[6].query, held[6].turns[:1])
     return held
 
 

@@ -28,8 +28,8 @@ def parsed(rollout: Rollout, rounds: tuple[tuple[str, str], ...]) -> Rollout:
     turns = []
     for turn, (_, parser) in zip(rollout.turns, rounds, strict=False):
         shown = turn.prompt.clips[-1]
-        turns.append(Turn(turn.prompt, turn.reply, build("parser", parser)(turn.reply.text, shown)))
-    return Rollout(rollout.clip, rollout.query, len(rounds), tuple(turns))
+        turns.append(Turn(turn.prompt, turn.reply, build("parser", parser)(turn.reply.text, shown), shown))
+    return Rollout(rollout.clip, rollout.query, tuple(turns))
 
 
 @pytest.mark.parametrize("rounds", [TWO, ONE], ids=["two", "one"])
@@ -45,7 +45,7 @@ def test_the_expert_is_right(rounds: tuple[tuple[str, str], ...]) -> None:
         assert values["format"] == 1.0
         assert values["spatial"] == 1.0, rollout.turns[-1].reply.text
         if sample.meta["kind"] not in ("absent", "several"):
-            assert rollout.answer.targets[0].description == sample.meta["descriptions"][0]
+            assert rollout.targets[0].description == sample.meta["descriptions"][0]
 
 
 def test_keyframes_show_enough_of_the_target() -> None:
@@ -54,9 +54,10 @@ def test_keyframes_show_enough_of_the_target() -> None:
     for seed, sample in enumerate(Shapes(size=20, kinds=["motion"])):
         clip = build("sampler", "uniform")(sample.video, sample.query, 16)
         rollout = expert.conversation(sample, clip, np.random.default_rng(seed))
-        keyframe = rollout.answer.targets[0].keyframe
+        frame_id = rollout.targets[0].frame_id
         assert sample.truth is not None
-        assert keyframe is not None
+        assert frame_id is not None
+        keyframe = clip.frame_ids.tolist().index(frame_id)
         x1, y1, x2, y2 = sample.truth.union().at(clip.frame_ids).boxes.T
         areas = (x2 - x1) * (y2 - y1)
         assert areas[keyframe] >= 0.6 * areas.max()
@@ -74,7 +75,7 @@ def test_an_expert_in_a_hurry_is_right_but_careless() -> None:
             rollout = parsed(expert.conversation(sample, clip, np.random.default_rng(seed)), TWO)
             values = score(rollout, sample.truth, {"format": 1.0, "temporal:soft=False": 1.0}).values
             assert list(values.values()) == [1.0, 1.0]
-            assert [t.description for t in rollout.answer.targets] == sample.meta["descriptions"]
+            assert [t.description for t in rollout.targets] == sample.meta["descriptions"]
             thinking = rollout.turns[0].reply.text.partition("</think>")[0]
             assert (" . " in thinking) == (name == "careful" and " . " in sample.meta["thinking"])
             assert "so " + sample.meta["descriptions"][0] in thinking
@@ -133,7 +134,7 @@ def test_learns_and_a_stopped_run_ends_the_same(tmp_path: Path) -> None:
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
     saved = QwenPolicy(str(tmp_path / "whole"))
     assert saved.defaults["num_frames"] == 4
-    assert [list(pair) for pair in saved.defaults["rounds"]] == [list(pair) for pair in TWO]
+    assert [list(pair) for pair in saved.defaults["plan"]] == [list(pair) for pair in TWO]
 
 
 def test_a_scene_is_told_whole() -> None:
@@ -153,8 +154,8 @@ def test_a_scene_is_told_whole() -> None:
         seen = [o for o in range(shown.objects) if shown.select([o]).boxes.any()]
         assert [t.description for t in answer.targets] == [shown.names[o] for o in seen]
         for target, o in zip(answer.targets, seen, strict=True):
-            assert target.keyframe is not None
-            assert np.abs(target.boxes[0] - shown.select([o]).boxes[target.keyframe - start]).max() <= 1 / 112
+            assert target.frame_id is not None
+            assert np.abs(target.boxes[0] - shown.select([o]).at([target.frame_id]).boxes[0]).max() <= 1 / 112
 
 
 def test_box_rounds_ask_for_all_on_one_picture() -> None:
@@ -204,7 +205,7 @@ def test_asides_ask_about_the_same_clip() -> None:
         assert [rollout.query for rollout in rollouts] == [aside.query for aside in more]
         for rollout, aside in zip(rollouts, more, strict=True):
             (turn,) = rollout.turns
-            asked = expert.prompts[0](Rollout(clip, aside.query, 2))
+            asked = expert.prompts[0](Rollout(clip, aside.query))
             assert turn.prompt.text == asked.text
             assert np.array_equal(turn.prompt.clips[0].frames, asked.clips[0].frames)
             read = build("parser", "keyframe_json")(turn.reply.text, clip)

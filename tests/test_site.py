@@ -191,7 +191,7 @@ def test_a_dataset_that_is_code_is_not_run_because_a_file_names_it(tmp_path: Pat
 
 def test_keyframes_are_among_the_frames_shown():
     row = Row(made_row(0, frame_ids=list(range(0, 64, 4))))
-    row.data["rounds"][0]["answer"]["targets"][0]["keyframe"] = 3  # type: ignore[index]
+    row.data["rounds"][0]["answer"]["targets"][0]["frame_id"] = 12  # type: ignore[index]
     assert choose_frames([row, None], 4) == [0, 12, 40, 60]  # 12 in the place of the nearest, 20
     assert choose_frames([row], 1) == [12]
     assert choose_frames([row], 0) == []

@@ -35,7 +35,7 @@ def row(index: int, masks: np.ndarray | None = MASK, video: str = "cat", **meta:
 
 
 def results(folder: Path, *rows: dict[str, Any], samples: int | None = None) -> Results:
-    header = {"format": "revseg-results", "version": 1, "samples": len(rows) if samples is None else samples}
+    header = {"format": "revseg-results", "version": 2, "samples": len(rows) if samples is None else samples}
     path = folder / "r.jsonl"
     path.write_bytes(b"".join(to_line(line) for line in [header, *rows]))
     return Results.open(path)

@@ -1,6 +1,7 @@
 """What every tracker owes, on all registered ones; then `fill_box`, `oracle` and the shared planning by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import revseg
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.trackers import streaming
-from revseg.types import Grounding, Query, Tracker
+from revseg.types import Grounding, NeedsTruth, Query, Sample, Tracker
 from revseg.video import Video
 
 LENGTH, SIZE = 9, (30, 41)  # odd on purpose
@@ -50,16 +51,21 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(params=revseg.names("tracker"))
 def tracker(request: pytest.FixtureRequest, models: dict[str, str]) -> Tracker:
     part = revseg.build("tracker", models.get(request.param, request.param))
-    if hasattr(part, "tell"):
+    if isinstance(part, NeedsTruth):
         masks = np.zeros((LENGTH, *SIZE), bool)
         masks[:, 6:18, 4:16] = True
-        part.tell(Query("q", "the square"), MaskTrack.from_dense(masks))
+        return knowing(part, MaskTrack.from_dense(masks))
     return part
+
+
+def knowing(part: Any, truth: MaskTrack) -> Tracker:
+    """The oracle, bound to a truth."""
+    return part.with_truth([Sample(a_video(), Query("q", "the square"), truth)])
 
 
 def test_a_tracker_answers_for_the_whole_video(tracker: Tracker) -> None:
     assert isinstance(tracker, Tracker)
-    groundings = [Grounding(1, 4, LEFT, description="one"), Grounding(0, 0, RIGHT, description="two", object_id=7)]
+    groundings = [Grounding(4, LEFT, description="one"), Grounding(0, RIGHT, description="two", object_id=7)]
     got = tracker(a_video(), groundings)
     assert (got.objects, got.size, got.names) == (2, SIZE, ("one", "two"))
     np.testing.assert_array_equal(got.frame_ids, np.arange(LENGTH))
@@ -73,7 +79,7 @@ def test_a_tracker_answers_for_the_whole_video(tracker: Tracker) -> None:
 @pytest.mark.parametrize("tracker", ["fill_box", "oracle", "sam2", "sam2_hf"], indirect=True)
 def test_objects_do_not_disturb_one_another(tracker: Tracker) -> None:
     """What streams together equals what is tracked alone, also where the keyframes differ."""
-    groundings = [Grounding(0, 5, LEFT), Grounding(0, 2, RIGHT, object_id=1)]
+    groundings = [Grounding(5, LEFT), Grounding(2, RIGHT, object_id=1)]
     both = tracker(a_video(), groundings)
     for row, grounding in enumerate(groundings):
         assert tracker(a_video(), [grounding]).counts[0] == both.counts[row]
@@ -86,17 +92,17 @@ def test_nothing_grounded_is_a_track_of_no_objects(tracker: Tracker) -> None:
 
 
 def test_a_video_of_one_frame(tracker: Tracker) -> None:
-    if hasattr(tracker, "tell"):
-        pytest.skip("was told of a longer video")
-    assert len(tracker(a_video(1), [Grounding(0, 0, LEFT)])) == 1
+    if isinstance(tracker, NeedsTruth):
+        pytest.skip("knows a longer video")
+    assert len(tracker(a_video(1), [Grounding(0, LEFT)])) == 1
 
 
 def test_boxes_of_one_grounding_are_united(models: dict[str, str]) -> None:
     """Two boxes of one grounding: the union of what each gives, with the lesser score."""
     for spec in ("fill_box", *models.values()):
         tracker = revseg.build("tracker", spec)
-        apart = [tracker(a_video(), [Grounding(0, 3, box)]) for box in (LEFT, RIGHT)]
-        united = tracker(a_video(), [Grounding(0, 3, np.concatenate([LEFT, RIGHT]))])
+        apart = [tracker(a_video(), [Grounding(3, box)]) for box in (LEFT, RIGHT)]
+        united = tracker(a_video(), [Grounding(3, np.concatenate([LEFT, RIGHT]))])
         np.testing.assert_array_equal(united.dense(), apart[0].dense() | apart[1].dense())
         np.testing.assert_array_equal(united.scores, np.minimum(apart[0].scores, apart[1].scores))
 
@@ -104,8 +110,8 @@ def test_boxes_of_one_grounding_are_united(models: dict[str, str]) -> None:
 def test_fill_box_fills_the_nearest_prompted_frames_box() -> None:
     """Worked by hand: a frame of 10x20 and two prompts, on frames 1 and 4."""
     video = Video("v", (10, 20), 5.0, 6, lambda ids: np.zeros((len(ids), 10, 20, 3), np.uint8))
-    early = Grounding(0, 1, np.array([[0.1, 0.2, 0.3, 0.5]], np.float32))
-    late = Grounding(0, 4, np.array([[0.5, 0.5, 0.51, 0.51]], np.float32))
+    early = Grounding(1, np.array([[0.1, 0.2, 0.3, 0.5]], np.float32))
+    late = Grounding(4, np.array([[0.5, 0.5, 0.51, 0.51]], np.float32))
     got = revseg.build("tracker", "fill_box")(video, [late, early])
     np.testing.assert_allclose(got.boxes[:3], [[0.1, 0.2, 0.3, 0.5]] * 3)
     np.testing.assert_allclose(got.boxes[3:], [[0.5, 0.5, 0.55, 0.6]] * 3)  # never less than a pixel
@@ -116,7 +122,7 @@ def test_fill_box_fills_the_nearest_prompted_frames_box() -> None:
 def test_the_box_of_a_filled_box_is_the_box(corners: tuple[int, int, int, int]) -> None:
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
     box = np.array([[x1, y1, x2 + 1, y2 + 1]], np.float32) / 32
-    got = revseg.build("tracker", "fill_box")(a_video(2, (32, 32)), [Grounding(0, 1, box)])
+    got = revseg.build("tracker", "fill_box")(a_video(2, (32, 32)), [Grounding(1, box)])
     np.testing.assert_allclose(got.boxes, box.repeat(2, 0))
 
 
@@ -130,32 +136,32 @@ def truth_of_two() -> MaskTrack:
 
 def test_the_oracle_tracks_what_is_boxed() -> None:
     oracle = revseg.build("tracker", "oracle")
-    with pytest.raises(InputError, match="was not told the truth"):
+    with pytest.raises(InputError, match="does not know the truth"):
         oracle(a_video(), [])
     truth = truth_of_two()
-    oracle.tell(Query("q", "which"), truth)
+    oracle = knowing(oracle, truth)
     left, right, nowhere = LEFT, RIGHT, np.array([[0.0, 0.95, 0.05, 1.0]], np.float32)
-    got = oracle(a_video(), [Grounding(0, 5, box, object_id=i) for i, box in enumerate((right, nowhere, left))])
+    got = oracle(a_video(), [Grounding(5, box, object_id=i) for i, box in enumerate((right, nowhere, left))])
     # frames 0..8 take the truth of 0 0 0 4 4 4 4 8 8; of two as near (2 and 6) the earlier
     want = truth.at([0, 0, 0, 4, 4, 4, 4, 8, 8])
     assert got.counts[0] == want.counts[1]
     assert not got.select([1]).visible.any()
     assert got.counts[2] == want.counts[0]
-    both = oracle(a_video(), [Grounding(0, 0, np.concatenate([left, right]))])
+    both = oracle(a_video(), [Grounding(0, np.concatenate([left, right]))])
     assert both.counts[0] == want.union().counts[0]
-    oracle.tell(Query("q", "which"), MaskTrack.empty((5, 5), [0]))
+    oracle = knowing(oracle, MaskTrack.empty((5, 5), [0]))
     with pytest.raises(InputError, match=r"of the size of 'clip', \(30, 41\), got \(5, 5\)"):
-        oracle(a_video(), [Grounding(0, 0, left)])
+        oracle(a_video(), [Grounding(0, left)])
 
 
 def test_a_plan_pairs_boxes_and_points_with_instances() -> None:
     two = np.concatenate([LEFT, RIGHT])
     marks, labels = points((0.75, 0.5), (0.95, 0.1), (0.05, 0.2), (0.3, 0.3)), np.array([True, True, True, False])
     groundings = [
-        Grounding(0, 6, LEFT, description="dogs", object_id=3),
-        Grounding(0, 2, two, marks, labels, object_id=3),
-        Grounding(0, 4, two[:0], points((0.3, 0.3)), np.array([True]), object_id=3),
-        Grounding(0, 2, RIGHT, description="cat", object_id=1),
+        Grounding(6, LEFT, description="dogs", object_id=3),
+        Grounding(2, two, marks, labels, object_id=3),
+        Grounding(4, two[:0], points((0.3, 0.3)), np.array([True]), object_id=3),
+        Grounding(2, RIGHT, description="cat", object_id=1),
     ]
     dogs, cat = streaming.plan(a_video(), groundings)
     assert (dogs.name, cat.name, len(cat.instances)) == ("dogs", "cat", 1)
@@ -169,21 +175,21 @@ def test_a_plan_pairs_boxes_and_points_with_instances() -> None:
 
 
 def test_groundings_of_one_object_on_one_frame_are_its_instances() -> None:
-    (one,) = streaming.plan(a_video(), [Grounding(0, 2, LEFT), Grounding(0, 2, RIGHT)])
+    (one,) = streaming.plan(a_video(), [Grounding(2, LEFT), Grounding(2, RIGHT)])
     assert [instance[0].box is not None for instance in one.instances] == [True, True]
 
 
 @pytest.mark.parametrize(
     ("grounding", "message"),
     [
-        (Grounding(0, LENGTH, LEFT), "expected a frame of 'clip', 0 to 8, got frame_id 9"),
-        (Grounding(0, -1, LEFT), "got frame_id -1"),
-        (Grounding(0, 0, LEFT * 100), "divide pixels by the frame's width and height"),
-        (Grounding(0, 0, LEFT[:, [2, 1, 0, 3]]), "expected unit boxes"),
-        (Grounding(0, 0, LEFT * np.float32(np.nan)), "expected unit boxes"),
-        (Grounding(0, 0, LEFT[:0]), "expected a box or a point on the target"),
-        (Grounding(0, 0, LEFT[:0], points((0.5, 0.5)), np.array([False])), "expected a box or a point on the target"),
-        (Grounding(0, 0, LEFT, points((5, 0.5)), np.array([True])), r"expected unit points in \[0, 1\]"),
+        (Grounding(LENGTH, LEFT), "expected a frame of 'clip', 0 to 8, got frame_id 9"),
+        (Grounding(-1, LEFT), "got frame_id -1"),
+        (Grounding(0, LEFT * 100), "divide pixels by the frame's width and height"),
+        (Grounding(0, LEFT[:, [2, 1, 0, 3]]), "expected unit boxes"),
+        (Grounding(0, LEFT * np.float32(np.nan)), "expected unit boxes"),
+        (Grounding(0, LEFT[:0]), "expected a box or a point on the target"),
+        (Grounding(0, LEFT[:0], points((0.5, 0.5)), np.array([False])), "expected a box or a point on the target"),
+        (Grounding(0, LEFT, points((5, 0.5)), np.array([True])), r"expected unit points in \[0, 1\]"),
     ],
 )
 def test_a_grounding_outside_the_video_is_refused(grounding: Grounding, message: str) -> None:

@@ -17,7 +17,7 @@ BOX = np.array([[0.0, 0.0, 0.5, 0.5]], np.float32)
 
 def found(text: str, shown: Clip) -> Answer:
     """Reads a target into whatever was said, so that a random model gets to every round."""
-    return Answer((Target(0, "red", BOX),))
+    return Answer((Target(int(shown.frame_ids[0]), "red", BOX),))
 
 
 def picky(text: str, shown: Clip) -> Answer:
@@ -27,7 +27,7 @@ def picky(text: str, shown: Clip) -> Answer:
 
 def length(rollout: Rollout, truth: MaskTrack) -> float:
     """Long replies are good."""
-    return sum(len(turn.reply.token_ids) for turn in rollout.turns) / (LIMIT * rollout.planned)
+    return sum(len(turn.reply.token_ids) for turn in rollout.turns) / (LIMIT * rollout.due)
 
 
 def vowels(rollout: Rollout, truth: MaskTrack) -> float:
@@ -48,7 +48,7 @@ def samples(count: int = 5, *, truth: bool = True) -> list[Sample]:
 
 
 def tiny(folder: str | Path, **changes: Any) -> ReVSeg:
-    settings = {"rounds": TWO, "num_frames": 4, "sampler": "uniform", "rewards": REWARDS, **changes}
+    settings = {"plan": TWO, "num_frames": 4, "sampler": "uniform", "rewards": REWARDS, **changes}
     return ReVSeg(policy=f"qwen:model={folder}", **settings)
 
 

@@ -82,7 +82,7 @@ def make_groups(given: Any) -> list[Any]:
 
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (given.prompts, given.frames, 64, 64, 3), np.uint8)
-    starts = [Rollout(Clip(c, np.arange(given.frames)), Query(f"q{i}", "where?"), 2) for i, c in enumerate(clips)]
+    starts = [Rollout(Clip(c, np.arange(given.frames)), Query(f"q{i}", "where?")) for i, c in enumerate(clips)]
     return [start for start in starts for _ in range(N)]
 
 
@@ -99,7 +99,7 @@ def hold(policy: Any, given: Any, tokens: int, seed: int = 0) -> list[Any]:
         asked = asked if number == 0 else [box(row, size=given.keyframe) for row in rows]
         replies = policy.reply(rows, asked, sampling=sampling)
         answers = [Answer((Target(i % given.frames, "red"),)) for i in range(len(rows))]
-        turns = [Turn(*row) for row in zip(asked, replies, answers, strict=True)]
+        turns = [Turn(*row, row[0].clips[-1]) for row in zip(asked, replies, answers, strict=True)]
         rows = [replace(row, turns=(*row.turns, turn)) for row, turn in zip(rows, turns, strict=True)]
     policy.forget()
     return rows
@@ -240,7 +240,7 @@ def tracking(given: Any, folder: Path) -> list[dict[str, Any]]:
     save_sam2(folder, small)
     frames = np.random.default_rng(0).integers(0, 256, (given.track, 480, 854, 3), np.uint8)
     video = Video("random", (480, 854), 24.0, given.track, frames.__getitem__)
-    prompt = [Grounding(0, 0, np.array([[0.3, 0.3, 0.6, 0.6]], np.float32))]
+    prompt = [Grounding(0, np.array([[0.3, 0.3, 0.6, 0.6]], np.float32))]
     found = []
     for dtype, compiled in (("float32", False), ("bfloat16", False), ("bfloat16", True)):
         if small and compiled:

@@ -72,7 +72,7 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
         samples.append(Sample(video, Query(f"q{i}", QUESTION), MaskTrack.empty((size, size), range(frames))))
     rounds = ((f"keyframe_and_box_terse:size={size}", "grpo_step:found"),)
     rewards = {"grpo_step:vowels": 1.0}
-    model = ReVSeg(policy=policy, rounds=rounds, num_frames=frames, sampler="uniform", rewards=rewards)
+    model = ReVSeg(policy=policy, plan=rounds, num_frames=frames, sampler="uniform", rewards=rewards)
     tokens = N * (job["tokens"] + 64 + frames * (size // 28) ** 2 // 2)  # a group a micro-batch, as TRL's
     settings = TrainConfig(
         steps=job["steps"] + 1, prompts=job["prompts"], rollouts=N, objective="grpo:beta=0", tokens=tokens,

@@ -19,21 +19,21 @@ import measure
 # Part: (file, function) whose cumulative time it is. A part that runs inside another is taken off the other.
 GRPO = {
     "draw and read scenes": [("rollouts.py", "draw"), ("pipeline.py", "clip")],
-    "rollouts: prompts, tokens, patches": [("encoding.py", "_encode"), ("rounds.py", "shown")],
+    "rollouts: prompts, tokens, patches": [("encoding.py", "_encode"), ("converse.py", "shown")],
     "rollouts: reading prompts (prefill)": [("session.py", "_feed")],
     "rollouts: decoding": [("session.py", "_decode")],
-    "rewards": [("pipeline.py", "score")],
+    "rewards": [("score.py", "__call__")],
     "update: forward": [("scoring.py", "logprobs")],
     "update: backward": [("_tensor.py", "backward")],
     "update: optimizer": [("optim.py", "descend")],
 }
 EVALUATION = {
     "draw and read scenes": [("shapes.py", "__getitem__"), ("pipeline.py", "clip")],
-    "policy: prompts, tokens, patches": [("encoding.py", "_encode"), ("rounds.py", "shown")],
+    "policy: prompts, tokens, patches": [("encoding.py", "_encode"), ("converse.py", "shown")],
     "policy: reading prompts (prefill)": [("session.py", "_feed")],
     "policy: decoding": [("session.py", "_decode")],
     "tracker": [("pipeline.py", "track")],
-    "scores": [("pipeline.py", "score"), ("metrics.py", "j_and_f")],
+    "scores": [("score.py", "__call__"), ("metrics.py", "j_and_f")],
 }
 
 

@@ -34,7 +34,7 @@ def start(given: Any) -> Any:
 
     frames = np.random.default_rng(0).integers(0, 256, (given.frames, 32, 32, 3), np.uint8)
     smooth = frames.repeat(8, 1).repeat(8, 2)
-    return Rollout(Clip(smooth, np.arange(given.frames)), Query("q", "where is the red square?"), planned=2)
+    return Rollout(Clip(smooth, np.arange(given.frames)), Query("q", "where is the red square?"))
 
 
 def hold(reply: Any, given: Any) -> list[Any]:
@@ -50,7 +50,7 @@ def hold(reply: Any, given: Any) -> list[Any]:
         asked = [message] * N if number == 0 else [box(row, size=given.keyframe) for row in rows]
         replies = reply(rows, asked)
         answers = [Answer((Target(i % given.frames % given.pictures, "the red square"),)) for i in range(N)]
-        turns = [Turn(*row) for row in zip(asked, replies, answers, strict=True)]
+        turns = [Turn(*row, row[0].clips[-1]) for row in zip(asked, replies, answers, strict=True)]
         rows = [replace(row, turns=(*row.turns, turn)) for row, turn in zip(rows, turns, strict=True)]
     return rows
 

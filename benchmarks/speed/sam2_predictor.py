@@ -26,7 +26,7 @@ from revseg.types import Grounding
 from revseg.video import Video
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))  # where the tiny models are made
-GROUNDING = Grounding(0, 0, box(0))
+GROUNDING = Grounding(0, box(0))
 
 
 def predictor(folder: Path) -> Any:

@@ -33,7 +33,7 @@ def write_run(path: Path, expressions: int, frames: int) -> None:
             pred = np.stack([wavy(t, shape, off) for t in range(frames)])
             tracks.append([MaskTrack.from_dense(m).to_dict() for m in (pred, truth)])
     with path.open("wb") as file:
-        file.write(to_line({"format": "revseg-results", "version": 1, "samples": expressions, "dataset": "speed"}))
+        file.write(to_line({"format": "revseg-results", "version": 2, "samples": expressions, "dataset": "speed"}))
         for index in range(expressions):
             masks, truth = tracks[index % len(tracks)]
             height, width = tracks[index % len(tracks)][0]["size"]

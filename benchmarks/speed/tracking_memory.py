@@ -56,7 +56,7 @@ def track(spec: str, length: int) -> dict[str, int]:
 
     def run(frames: int) -> tuple[int, int]:
         video = Video("rendered", SIZE, 25.0, frames, render)
-        masks = tracker(video, [Grounding(0, frames // 2, box(frames // 2))])
+        masks = tracker(video, [Grounding(frames // 2, box(frames // 2))])
         return int(masks.visible.sum()), sum(
             sys.getsizeof(code) for code in {id(c): c for c in masks.counts[0]}.values()
         )

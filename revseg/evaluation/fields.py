@@ -38,7 +38,8 @@ class ListedFields(TypedDict):
 
 
 class TargetFields(TypedDict):
-    keyframe: Whole | None
+    frame_id: FrameId | None
+    object_id: NotRequired[Whole | None]
     description: str
     boxes: list[Box]
     points: list[Point]
@@ -50,6 +51,8 @@ class AnswerFields(TypedDict):
     error: str | None
     detail: str
     form: Share
+    windows: NotRequired[list[tuple[FrameId, FrameId] | list[FrameId]]]
+    verdict: NotRequired[bool | None]
 
 
 class ShownFields(TypedDict):
@@ -58,6 +61,7 @@ class ShownFields(TypedDict):
 
 
 class TurnFields(TypedDict):
+    round: NotRequired[str]
     prompt: str
     shown: list[ShownFields]
     reply: str
@@ -66,7 +70,6 @@ class TurnFields(TypedDict):
 
 
 class GroundingFields(TypedDict):
-    keyframe: Whole
     frame_id: FrameId
     object_id: Whole
     description: str
@@ -93,7 +96,9 @@ class RowFields(TypedDict):
     status: NotRequired[str | None]
     frame_ids: NotRequired[list[FrameId] | None]
     rounds: NotRequired[list[TurnFields] | None]
-    planned_rounds: NotRequired[Count | None]
+    due_rounds: NotRequired[Count | None]
+    form: NotRequired[Share | None]
+    error: NotRequired[str | None]
     groundings: NotRequired[list[GroundingFields] | None]
     objects: NotRequired[Count | None]
     visible_frames: NotRequired[Count | None]
@@ -106,7 +111,7 @@ class HeaderFields(TypedDict):
     """The first line of a results file."""
 
     format: Literal["revseg-results"]
-    version: Literal[1]
+    version: Literal[2]
     samples: Count
     dataset: NotRequired[Plain]
     dataset_length: NotRequired[Count]

@@ -22,7 +22,7 @@ from revseg.masks import MaskTrack
 from revseg.reading import checked, parse_json
 from revseg.rle import brief
 
-FORMAT, VERSION = "revseg-results", 1
+FORMAT, VERSION = "revseg-results", 2  # 2: frame numbers of the source alone
 _HEAD = re.compile(rb'\{"index": (\d{1,9}), "failure": (null|")(crash:)?')
 
 
@@ -32,7 +32,7 @@ class Row:
 
     Keys: "index" (in the dataset), "failure" (None, "round 1: no_json", or "crash:ValueError" when our code broke),
     "detail" (of the failure), "video" (id, size, fps, frames), "query" (id, text), "status", "frame_ids" (that the
-    policy saw), "rounds" (prompt, reply, why it ended, answer with its error and form), "planned_rounds",
+    policy saw), "rounds" (prompt, reply, why it ended, answer with its error and form), "due_rounds", "form",
     "groundings", "objects", "visible_frames", "rewards" (None unless every sampled frame has a truth), "masks" and
     "truth" (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in seconds; all that differs between two runs
     of the same model). A crash leaves None for what it prevented. A sample that could not be read has no "video" and
@@ -288,6 +288,9 @@ def _checked(header: dict[str, Any], file: Path) -> dict[str, Any]:
     from revseg.evaluation.fields import HeaderFields
 
     if header.get("version") != VERSION:
-        raise InputError(f"{file}: expected version {VERSION} of the format, got {brief(header.get('version'))}")
+        raise InputError(
+            f"{file}: expected version {VERSION} of the format, got {brief(header.get('version'))}: evaluate again, or "
+            "read it with the release of revseg that its header names"
+        )
     checked(header, HeaderFields, f"{file}: header")
     return header

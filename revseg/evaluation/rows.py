@@ -13,8 +13,6 @@ from revseg.errors import InputError, RunStopped
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.record import reasoning_record
-from revseg.registry import build, registry
-from revseg.rewards import resolve_weights
 from revseg.types import Dataset, RewardBreakdown, Rollout, Sample
 
 Timings = dict[str, float]
@@ -24,10 +22,9 @@ def build_parts(model: ReVSeg) -> None:
     """Builds every part, so that a wrong spec is an error at once and not a crash in each row."""
     assert model.built_policy is not None
     assert model.built_tracker is not None
-    assert model.built_rounds
-    build("sampler", model.resolved().sampler)
-    for reward in resolve_weights(model.rewards):
-        registry("reward").build(reward)
+    assert model.built_plan is not None
+    assert model.built_sampler is not None
+    assert model.built_rewards is not None
 
 
 def make_rows(model: ReVSeg, data: Dataset, indices: Sequence[int], batch: int = 1) -> Iterator[dict[str, Any]]:
@@ -128,16 +125,13 @@ def _finish(
 
 def _rewards(model: ReVSeg, sample: Sample, rollout: Rollout) -> RewardBreakdown | None:
     """None where a sampled frame has no truth, as in sets with sparse masks: rewards need one for each."""
-    if sample.truth is None or not np.isin(rollout.clip.frame_ids, sample.truth.frame_ids).all():
+    if sample.truth is None or not np.isin(rollout.frame_ids, sample.truth.frame_ids).all():
         return None
     return model.score(rollout, sample.truth)
 
 
 def _masks(model: ReVSeg, sample: Sample, rollout: Rollout) -> MaskTrack:
-    tracker: Any = model.built_tracker
-    if sample.truth is not None and hasattr(tracker, "tell"):
-        tracker.tell(sample.query, sample.truth)
-    return model.track(sample.video, rollout)
+    return model.track(sample, rollout)
 
 
 def _row(
@@ -157,7 +151,7 @@ def _row(
         record = reasoning_record(result, sample.video)
         row |= {key: value for key, value in record.items() if key not in ("scores", "spec", "versions")}
         row["failure"] = result.rollout.error
-        row["detail"] = "" if result.rollout.error is None else result.rollout.turns[-1].answer.detail
+        row["detail"] = result.rollout.detail
     if error is not None:
         row["failure"] = row["status"] = f"crash:{type(error).__name__}"
         row["detail"] = "".join(traceback.format_exception(error))

@@ -12,7 +12,6 @@ from revseg.evaluation.scores.expressions import group_of
 from revseg.grounding import boxes
 from revseg.masks import MaskTrack
 from revseg.metrics import region
-from revseg.types import mean_form
 
 TINY = 0.25  # a keyframe where the target's box has less than this share of its largest area on the frames shown
 ON_TARGET = 0.5  # IoU of a box, as in the paper's spatial reward
@@ -31,7 +30,7 @@ class Stages:
     text: str
     group: str  # the query's type
     failure: str | None
-    form: float  # share of the format rules met, over the rounds that were due (`types.mean_form`)
+    form: float  # share of the format rules met, over the rounds that were due
     rewards: Mapping[str, float] | None
     total: float | None  # their weighted sum
     shown: bool | None  # is the target visible on some frame that the policy saw
@@ -67,8 +66,6 @@ class Stages:
 def stages_of(row: Row) -> Stages:
     """Measures one row."""
     truth, pred = row.truth, row.masks
-    rounds = row.data.get("rounds") or []
-    planned = max(int(row.data.get("planned_rounds") or 1), 1)
     shown, keyframe, by_chance = _keyframes(row, truth)
     box, readings = _boxes(row, truth)
     j, covered, lost, gone = _masks(pred, truth)
@@ -80,7 +77,7 @@ def stages_of(row: Row) -> Stages:
         row.text,
         group_of(row.meta),
         row.failure,
-        mean_form([float(turn["answer"]["form"]) for turn in rounds], planned, absent),
+        float(row.data.get("form") or 0.0),
         (row.data.get("rewards") or {}).get("values"),
         (row.data.get("rewards") or {}).get("total"),
         shown,
@@ -99,11 +96,10 @@ def stages_of(row: Row) -> Stages:
 
 def keyframes_of(row: Row) -> list[int]:
     """Frames of the source that the reply chose, also when a later round failed; in order, without repeats."""
-    ids = row.data.get("frame_ids") or []
-    for turn in row.data.get("rounds") or []:
-        chosen = [t["keyframe"] for t in turn["answer"]["targets"] if t["keyframe"] is not None]
+    for turn in reversed(row.data.get("rounds") or []):
+        chosen = [t["frame_id"] for t in turn["answer"]["targets"] if t["frame_id"] is not None]
         if turn["answer"]["error"] is None and chosen:
-            return [int(ids[k]) for k in dict.fromkeys(chosen) if 0 <= k < len(ids)]
+            return [int(frame_id) for frame_id in dict.fromkeys(chosen)]
     return []
 
 

@@ -11,6 +11,7 @@ from revseg.errors import InputError
 from revseg.evaluation.header import files_of
 from revseg.pipeline import ReVSeg
 from revseg.registry import options_of, registry, spec_of
+from revseg.rollout.plans import InOrder
 from revseg.spec import format_spec, parse_spec
 from revseg.training.config import TrainConfig
 from revseg.types import Sampling
@@ -175,9 +176,10 @@ def _changed(model: ReVSeg, changes: Mapping[str, Any]) -> ReVSeg:
 def _check(trained: ReVSeg, tested: ReVSeg, config: TrainConfig | None) -> None:
     """Builds what is light, so that a wrong spec is an error before hours of training."""
     for model in (trained, tested):
-        for prompt, parser in model.rounds or ():
-            registry("prompt").build(prompt)
-            registry("parser").build(parser)
+        if isinstance(model.plan, tuple):
+            InOrder(model.plan)
+        elif model.plan is not None:
+            registry("plan").build(model.plan)
         if model.sampler is not None:
             registry("sampler").build(model.sampler)
     if config is None:

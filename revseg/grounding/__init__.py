@@ -3,6 +3,7 @@
 from revseg.grounding.boxes import areas, box_of, clamp, iou, to_pixels, to_unit, union_box
 from revseg.grounding.parsers import FAILURES, box_json, keyframe_and_box_json, keyframe_json
 from revseg.grounding.render import render
+from revseg.grounding.verdict import verdict
 
 __all__ = [
     "FAILURES",
@@ -17,4 +18,5 @@ __all__ = [
     "to_pixels",
     "to_unit",
     "union_box",
+    "verdict",
 ]

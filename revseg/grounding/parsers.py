@@ -42,6 +42,7 @@ FAILURES = {
     "keyframe_range": "the frame index is not one of the frames shown",
     "no_description": "an item has no description, or an empty one",
     "no_box": "an item has no box",
+    "no_verdict": "neither yes, no nor absent",
     "box_type": "a box is not four finite numbers",
     "box_order": "a box has x1 >= x2 or y1 >= y2",
     "box_outside": "nothing of a box lies in the picture",
@@ -152,6 +153,12 @@ def _last_readable(bodies: list[str], in_tags: bool) -> str:
     return bodies[-1]
 
 
+def answer_of(text: str) -> str:
+    """What a reply answers: its last readable `<answer>` after the thinking, else all that follows the thinking."""
+    _, _, bodies, tagged = _split(text)
+    return _last_readable(bodies, tagged)
+
+
 _ABSENT = re.compile(
     r"\b(?:not|never|no longer)\s(?:\w+\s){0,2}(?:in|present|visible|shown|appear|found|exist|there)\b"
     r"|\bno such\b|\A\W*(?:none|nothing|absent|null|no (?:target|object|match))\W*\Z",
@@ -228,11 +235,12 @@ def _targets(items: list[Any] | None, shown: Clip, wanted: _Format) -> tuple[tup
         keyframes = [None for _ in items or []]
         descriptions = [read_description(item, needed=False) for item in items or []]
         rules = []
+    ids = [None if k is None else int(shown.frame_ids[k]) for k in keyframes]
     if not wanted.box:
-        return tuple(Target(k, d) for k, d in zip(keyframes, descriptions, strict=False)), rules
+        return tuple(Target(f, d) for f, d in zip(ids, descriptions, strict=False)), rules
     places, no_place = _all(items, lambda item: (read_boxes(item, scale, wanted.strict), read_points(item, scale)))
-    fields = zip(keyframes, descriptions, places, strict=False)
-    targets = [Target(k, d, boxes, points, np.ones(len(points), bool)) for k, d, (boxes, points) in fields]
+    fields = zip(ids, descriptions, places, strict=False)
+    targets = [Target(f, d, boxes, points, np.ones(len(points), bool)) for f, d, (boxes, points) in fields]
     return tuple(targets if wanted.keyframe else _one_box_each(targets)), [*rules, no_place]
 
 

@@ -38,7 +38,7 @@ def render(
         raise InputError(f"a failed answer ({answer.error}) has no reply")
     height, width = {"pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[coords]
     scale = np.array([width, height], np.float64)
-    items = [item for target in answer.targets for item in _items(target, kind, scale, step)]
+    items = [item for target in answer.targets for item in _items(target, shown, kind, scale, step)]
     # As a JSON escape "<" is still "<" to a parser, and cannot be mistaken for a tag.
     separators = (",", ":") if compact else None
     text = json.dumps(items, ensure_ascii=False, separators=separators).replace("<", "\\u003c")
@@ -47,7 +47,7 @@ def render(
     return f"<think>{thinking}</think><answer>{text}</answer>"
 
 
-def _items(target: Target, kind: str, scale: np.ndarray, step: float) -> list[dict[str, Any]]:
+def _items(target: Target, shown: Clip, kind: str, scale: np.ndarray, step: float) -> list[dict[str, Any]]:
     if not target.point_labels.all():
         raise InputError("expected points on the target only; a reply cannot say that a point is off it")
     boxes = [_coordinates(box, np.tile(scale, 2), step) for box in target.boxes]
@@ -58,9 +58,10 @@ def _items(target: Target, kind: str, scale: np.ndarray, step: float) -> list[di
     if kind == "box_json":
         label = {"label": target.description} if target.description else {}
         return [{"bbox_2d": box} | label | (on if number == 0 else {}) for number, box in enumerate(boxes)]
-    if target.keyframe is None or not target.description.strip():
-        raise InputError(f"expected a target with a keyframe and a description, got {target}")
-    item = {"frame_idx": target.keyframe, "object description": target.description}
+    places = np.flatnonzero(shown.frame_ids == target.frame_id)
+    if target.frame_id is None or not len(places) or not target.description.strip():
+        raise InputError(f"expected a target with a description, on one of the frames shown; got {target}")
+    item = {"frame_idx": int(places[0]), "object description": target.description}
     if kind == "keyframe_json":
         return [item]
     return [item | {"bbox_2d": boxes[0] if len(boxes) == 1 else boxes} | on]

@@ -69,7 +69,7 @@ def _run(row: Row, stages: Stages, frames: Sequence[int]) -> dict[str, Any]:
         "lost": _rounded(stages.lost),
         "total": _rounded(stages.total),
         "rewards": [[name, _rounded(v), rewards["weights"].get(name)] for name, v in rewards["values"].items()],
-        "planned": data.get("planned_rounds") or 0,
+        "planned": data.get("due_rounds") or 0,
         "rounds": [_round(turn) for turn in data.get("rounds") or []],
         "keyframes": keyframes_of(row),
         "marks": [_marks(grounding) for grounding in data.get("groundings") or []],
@@ -92,7 +92,7 @@ def _round(turn: Mapping[str, Any]) -> dict[str, Any]:
         "detail": answer["detail"],
         "form": answer["form"],
         "targets": [
-            {name: target[name] for name in ("keyframe", "description", "boxes", "points")}
+            {name: target[name] for name in ("frame_id", "description", "boxes", "points")}
             for target in answer["targets"]
         ],
     }

@@ -3,25 +3,22 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from revseg import draw
 from revseg.colours import RGB, choose_colours, css
+from revseg.types import Segmentation
 from revseg.video import Video
-
-if TYPE_CHECKING:
-    from revseg.pipeline import Segmentation
 
 LOOKED_AT = 8  # frames that colours are chosen against, and as many of those with a mask
 
 
-def scene_colours(result: "Segmentation", video: Video) -> list[RGB]:
+def scene_colours(result: Segmentation, video: Video) -> list[RGB]:
     """A colour for each object (and target), chosen against frames spread over the video; the same each time."""
     masks, groundings = result.masks, result.rollout.groundings
-    count = max(masks.objects, len(result.rollout.answer.targets), 1)
+    count = max(masks.objects, len(result.rollout.chosen), 1)
     if not groundings or not masks.visible.any():
         return choose_colours([], [], count)
     shown = np.flatnonzero(masks.visible)

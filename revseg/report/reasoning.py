@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,18 +12,15 @@ from revseg.colours import RGB, css
 from revseg.masks import MaskTrack
 from revseg.report.conversation import given_section, not_held, round_section
 from revseg.report.pictures import data_uri, paint, scene_colours, timeline
-from revseg.types import Grounding, RewardBreakdown
+from revseg.types import Grounding, RewardBreakdown, Segmentation
 from revseg.video import Video
-
-if TYPE_CHECKING:
-    from revseg.pipeline import Segmentation
 
 MASK_FRAMES = 8
 DOUBT = 0.5  # a mask with a lower score is marked as doubtful
 
 
 def reasoning_page(
-    result: "Segmentation",
+    result: Segmentation,
     video: Video,
     *,
     truth: MaskTrack | None = None,
@@ -56,22 +53,22 @@ def reasoning_page(
     )
 
 
-def was_given(result: "Segmentation") -> bool:
+def was_given(result: Segmentation) -> bool:
     """True when the user named keyframe and box (policy `given`), so that nothing was chosen or found by a model."""
     policy = result.spec.get("policy")
     name = policy.get("name") if isinstance(policy, Mapping) else policy
     return isinstance(name, str) and name.partition(":")[0] == "given"
 
 
-def _facts(result: "Segmentation", video: Video, scores: Mapping[str, float]) -> str:
-    kind = result.status if result.status in ("found", "absent") else "failed"
+def _facts(result: Segmentation, video: Video, scores: Mapping[str, float]) -> str:
+    kind = result.status
     words = {
         "found": "given" if was_given(result) else "found",
         "absent": "not in the video, says the model",
-        "failed": f"failed · {result.status}",
+        "failed": f"failed · {result.rollout.error}",
     }
     visible = int(result.masks.visible.sum())
-    chips = [f'<li class="chip {kind}">{escape(words[kind])}</li>']
+    chips = [f'<li class="chip {kind}">{escape(words.get(kind, kind))}</li>']
     chips += [f'<li class="chip">{escape(name)} <b>{value:.2f}</b></li>' for name, value in scores.items()]
     if kind == "found":
         objects = result.masks.objects
@@ -82,7 +79,7 @@ def _facts(result: "Segmentation", video: Video, scores: Mapping[str, float]) ->
     return f'<ul class="facts">{"".join(chips)}</ul>'
 
 
-def _masks(result: "Segmentation", video: Video, truth: MaskTrack | None, colours: Sequence[RGB]) -> str:
+def _masks(result: Segmentation, video: Video, truth: MaskTrack | None, colours: Sequence[RGB]) -> str:
     masks, groundings = result.masks, result.rollout.groundings
     if not groundings:
         why = "the model says that the target is absent" if result.status == "absent" else "there is no box to follow"
@@ -119,7 +116,7 @@ def _spread(masks: MaskTrack, groundings: Sequence[Grounding]) -> list[int]:
     return sorted(rows)
 
 
-def _chart(result: "Segmentation", truth: MaskTrack | None, colours: Sequence[RGB]) -> str:
+def _chart(result: Segmentation, truth: MaskTrack | None, colours: Sequence[RGB]) -> str:
     masks = result.masks
     pixels = float(np.prod(masks.size))
     whole = None if truth is None or len(truth) != len(masks) else truth.areas / pixels
@@ -162,7 +159,7 @@ def _rewards(rewards: RewardBreakdown) -> str:
     )
 
 
-def _record(result: "Segmentation", video: Video) -> str:
+def _record(result: Segmentation, video: Video) -> str:
     record: dict[str, Any] = dict(result.spec)
     parts = [("policy", record.get("policy")), ("tracker", record.get("tracker")), ("sampler", record.get("sampler"))]
     rows = [f"<dt>{name}</dt><dd>{escape(_plain(value))}</dd>" for name, value in parts if value is not None]

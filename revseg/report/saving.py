@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +15,14 @@ from revseg.progress import tracked
 from revseg.record import reasoning_record
 from revseg.report.pictures import scene_colours
 from revseg.report.reasoning import reasoning_page
+from revseg.types import Segmentation
 from revseg.video import Video
-
-if TYPE_CHECKING:
-    from revseg.pipeline import Segmentation
 
 CHUNK = 16  # frames held at a time
 
 
 def save(
-    result: "Segmentation",
+    result: Segmentation,
     folder: str | Path,
     video: Video,
     *,
@@ -69,7 +67,7 @@ def write_masks(masks: MaskTrack, folder: Path, *, progress: bool = False) -> No
             write_png(place / f"{frame_id:05d}.png", one.dense([frame_id])[0, 0])
 
 
-def _painted(result: "Segmentation", video: Video) -> Iterator[np.ndarray]:
+def _painted(result: Segmentation, video: Video) -> Iterator[np.ndarray]:
     """The whole video, the rest of each frame dimmed unless nothing was found on any."""
     look: dict[str, Any] = {"colours": scene_colours(result, video), "dim": DIM if result.masks.visible.any() else 0.0}
     for start in range(0, len(video), CHUNK):

@@ -7,12 +7,14 @@ from revseg.rewards.iou import iou
 from revseg.rewards.no_target import no_target
 from revseg.rewards.overlong import overlong
 from revseg.rewards.repetition import repetition
-from revseg.rewards.score import PRESETS, resolve_weights, reward_name, score
+from revseg.rewards.score import PRESETS, Rewards, batched, resolve_weights, reward_name, score
 from revseg.rewards.spatial import spatial
 from revseg.rewards.temporal import temporal
 
 __all__ = [
     "PRESETS",
+    "Rewards",
+    "batched",
     "box_l1",
     "format",
     "hungarian",

@@ -7,7 +7,7 @@ from revseg.registry import register
 from revseg.rewards.iou import box_iou
 from revseg.types import Rollout
 
-Placed = list[tuple[int, np.ndarray]]  # (keyframe, box) of one predicted object
+Placed = list[tuple[int, np.ndarray]]  # (row of the truth, box) of one predicted object
 
 
 @register("reward", "hungarian")
@@ -20,8 +20,8 @@ def hungarian(rollout: Rollout, truth: MaskTrack) -> float:
     frame: 1 for saying so, else 0. 0 when a round failed.
     """
     if not truth.visible.any():
-        return float(rollout.absent)
-    predicted = _predicted(rollout)
+        return float(rollout.status == "absent")
+    predicted = _predicted(rollout, truth)
     keyframes = sorted({keyframe for object_ in predicted for keyframe, _ in object_})
     boxes = [truth.select([o]).boxes for o in range(truth.objects)]
     found = [track for track in boxes if track[keyframes].any()]
@@ -36,11 +36,11 @@ def hungarian(rollout: Rollout, truth: MaskTrack) -> float:
     return float(min(1.0, overlap[rows, columns].sum() / max(overlap.shape)))
 
 
-def _predicted(rollout: Rollout) -> list[Placed]:
+def _predicted(rollout: Rollout, truth: MaskTrack) -> list[Placed]:
     """Objects as the rollout sees them: each box one, but one description on several keyframes is one object."""
     by_object: dict[int, list[Placed]] = {}
     for grounding in rollout.groundings:
-        here = [(grounding.keyframe, box) for box in grounding.boxes]
+        here = [(truth.row(grounding.frame_id), box) for box in grounding.boxes]
         by_object.setdefault(grounding.object_id, []).append(here)
     predicted: list[Placed] = []
     for rows in by_object.values():

@@ -27,14 +27,14 @@ def judge_boxes(rollout: Rollout, truth: MaskTrack, judge: Callable[[Box, Box], 
     """
     visible = truth.visible
     if not visible.any():
-        return float(rollout.absent)
+        return float(rollout.status == "absent")
     predicted: dict[int, list[np.ndarray]] = {}
     for grounding in rollout.groundings:
-        predicted.setdefault(grounding.keyframe, []).extend(grounding.boxes)
+        predicted.setdefault(truth.row(grounding.frame_id), []).extend(grounding.boxes)
     true = truth.boxes
     scores = [
-        judge(boxes.union_box(np.stack(found)), true[keyframe]) if found and visible[keyframe] else 0.0
-        for keyframe, found in predicted.items()
+        judge(boxes.union_box(np.stack(found)), true[row]) if found and visible[row] else 0.0
+        for row, found in predicted.items()
     ]
     return float(sum(scores) / len(scores)) if scores else 0.0
 

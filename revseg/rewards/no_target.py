@@ -12,7 +12,6 @@ def no_target(rollout: Rollout, truth: MaskTrack) -> float:
     A rollout that failed to parse, or stopped before its last round without saying so, earns 0. Asked for by the
     no-target queries of MeViS v2 and ReVOS; the paper has no such term.
     """
-    if rollout.absent:
+    if rollout.status == "absent":
         return float(not truth.visible.any())
-    complete = rollout.error is None and len(rollout.turns) >= rollout.planned
-    return float(complete and bool(truth.visible.any()))
+    return float(rollout.status == "found" and bool(truth.visible.any()))

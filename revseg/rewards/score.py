@@ -2,9 +2,10 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from revseg.errors import PartError, SpecError
 from revseg.masks import MaskTrack
 from revseg.registry import registry, spec_of
 from revseg.spec import format_spec
-from revseg.types import Reward, RewardBreakdown, Rollout
+from revseg.types import RewardBreakdown, Rollout
+
+B = TypeVar("B", bound=Callable[..., Any])
 
 Weights = Mapping[Any, float]  # a spec, or the callable itself, to its weight
 
@@ -46,16 +49,47 @@ def resolve_weights(weights: Any) -> Weights:
     return weights
 
 
-def score(rollout: Rollout, truth: MaskTrack, rewards: str | Weights = "eq8") -> RewardBreakdown:
-    """Judge one rollout by every reward of `rewards` (spec or callable to weight, or a preset's name).
+def batched(reward: B) -> B:
+    """`@revseg.batched` above a reward that judges many rollouts at once: `(rollouts, truths) -> list[float | None]`.
 
-    `truth` is the truth of the source video; it is cut to the clip's frames once, here. InputError when it lacks one
-    of them. PartError, naming the reward and the query, when a reward raises or gives anything but a number in [0, 1].
+    For what is cheaper together, such as a model on a GPU or a judge behind HTTP. None leaves a rollout unjudged.
     """
-    weights = resolve_weights(rewards)
-    aligned = truth.at(rollout.clip.frame_ids)
-    values = {reward_name(reward): _judge(reward, rollout, aligned) for reward in weights}
-    return RewardBreakdown(values, {reward_name(reward): float(weight) for reward, weight in weights.items()})
+    reward.batched = True  # pyright: ignore[reportFunctionMemberAccess]
+    return reward
+
+
+@dataclass(frozen=True, eq=False)
+class Rewards:
+    """Rewards ready to use, with their names and weights."""
+
+    parts: Mapping[str, Any]
+    weights: Mapping[str, float]
+
+    @staticmethod
+    def build(weights: str | Weights) -> "Rewards":
+        """From specs or callables to weights, or a preset's name. SpecError for what does not exist."""
+        found = resolve_weights(weights)
+        parts = {reward_name(reward): registry("reward").build(reward) for reward in found}
+        return Rewards(parts, {reward_name(reward): float(weight) for reward, weight in found.items()})
+
+    def __call__(self, rollouts: Sequence[Rollout], truths: Sequence[MaskTrack]) -> list[RewardBreakdown]:
+        """Each rollout judged against the truth of its source video, which is cut to the frames shown once, here.
+
+        InputError when a truth lacks one of them. PartError, naming the reward and the query, when a reward raises or
+        gives anything but numbers in [0, 1].
+        """
+        pairs = [(r, truth.at(r.frame_ids)) for r, truth in zip(rollouts, truths, strict=True)]
+        values: list[dict[str, float]] = [{} for _ in pairs]
+        for name, part in self.parts.items():
+            for row, value in zip(values, _judge(name, part, pairs), strict=True):
+                if value is not None:
+                    row[name] = value
+        return [RewardBreakdown(row, {name: self.weights[name] for name in row}) for row in values]
+
+
+def score(rollout: Rollout, truth: MaskTrack, rewards: str | Weights = "eq8") -> RewardBreakdown:
+    """Judge one rollout by every reward of `rewards`, specs or callables to weights or a preset's name (`Rewards`)."""
+    return Rewards.build(rewards)([rollout], [truth])[0]
 
 
 def reward_name(reward: str | Callable[..., float]) -> str:
@@ -68,24 +102,29 @@ def reward_name(reward: str | Callable[..., float]) -> str:
     return str(spec)
 
 
-def _judge(reward: str | Callable[..., float], rollout: Rollout, truth: MaskTrack) -> float:
-    name = reward_name(reward)
-    where = f"reward {name!r} on query {rollout.query.id!r}"
-    part = _part(reward)
+def _judge(name: str, part: Any, pairs: Sequence[tuple[Rollout, MaskTrack]]) -> list[float | None]:
+    if not _is_batched(part):
+        return [_number(name, rollout, _called(name, rollout, part, rollout, truth)) for rollout, truth in pairs]
+    if not pairs:
+        return []
+    given = _called(name, pairs[0][0], part, [rollout for rollout, _ in pairs], [truth for _, truth in pairs])
+    if not isinstance(given, (list, tuple, np.ndarray)) or len(given) != len(pairs):
+        came = f"{len(given)}" if hasattr(given, "__len__") else f"{type(given).__name__} {given!r}"
+        raise PartError(f"reward {name!r}: expected a list of {len(pairs)} numbers, one a rollout; got {came}")
+    return [None if v is None else _number(name, r, v) for v, (r, _) in zip(given, pairs, strict=True)]
+
+
+def _is_batched(part: Any) -> bool:
+    """Also of a function with options bound, and of an object whose class is marked."""
+    return bool(getattr(part.func if isinstance(part, functools.partial) else part, "batched", False))
+
+
+def _called(name: str, rollout: Rollout, part: Any, *arguments: Any) -> Any:
     try:
-        value: Any = part(rollout, truth)
+        return part(*arguments)
     except Exception as error:
-        raise PartError(f"{where} raised {error!r}") from error
-    return checked.number(where, value)
+        raise PartError(f"reward {name!r} on query {rollout.query.id!r} raised {error!r}") from error
 
 
-def _part(reward: str | Callable[..., float]) -> Reward:
-    if isinstance(reward, str) and ".py:" in reward:
-        return _from_file(reward)
-    return registry("reward").build(reward)
-
-
-@functools.lru_cache(maxsize=64)
-def _from_file(spec: str) -> Reward:
-    """Once per process: building a spec that names a file runs the file."""
-    return registry("reward").build(spec)
+def _number(name: str, rollout: Rollout, value: Any) -> float:
+    return checked.number(f"reward {name!r} on query {rollout.query.id!r}", value)

@@ -13,7 +13,7 @@ def temporal(rollout: Rollout, truth: MaskTrack, *, soft: bool = True) -> float:
     """How large the target's box is on the chosen keyframe, 0 (smallest, or not visible) to 1 (largest): Eq. 7.
 
     `1[visible at k] * (S(k) - min S) / (max S - min S)`, with S(t) the area of the true box (of all objects together)
-    on sampled frame t and 0 where nothing is visible. When every frame has the same area: 1 where visible, else 0.
+    on frame t of those shown and 0 where nothing is visible. When all have the same area: 1 where visible, else 0.
     `soft=False` is the 0/1 reward of Table 7: 1 when the target is visible at k.
 
     The keyframe counts from the moment it parsed, also when round 2 failed (Eq. 8's 1[S1]). Several targets: the mean
@@ -21,10 +21,9 @@ def temporal(rollout: Rollout, truth: MaskTrack, *, soft: bool = True) -> float:
     """
     visible = truth.visible
     if not visible.any():
-        return float(rollout.absent)
+        return float(rollout.status == "absent")
     value = _soft(truth) if soft else visible.astype(np.float64)
-    targets = rollout.answer.targets
-    scores = [float(value[t.keyframe]) if t.keyframe is not None else 0.0 for t in targets]
+    scores = [float(value[truth.row(t.frame_id)]) if t.frame_id is not None else 0.0 for t in rollout.chosen]
     return sum(scores) / len(scores) if scores else 0.0
 
 

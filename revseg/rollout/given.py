@@ -67,7 +67,7 @@ class Given:
                 f"sample it: sampler={self.defaults['sampler']!r}"
             )
         rows = zip(self.frames, self.descriptions, self.boxes, strict=True)
-        return [Target(sampled.index(frame), word, box[None]) for frame, word, box in rows]
+        return [Target(frame, word, box[None]) for frame, word, box in rows]
 
 
 def _brief(ids: list[int]) -> str:

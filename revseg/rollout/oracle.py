@@ -1,6 +1,7 @@
 """The truth as the policy: the upper bound that a tracker and a sampler allow."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from revseg.grounding.boxes import areas
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.rollout.writing import write
-from revseg.types import Message, Query, Reply, Rollout, Sampling, Target
+from revseg.types import Message, Reply, Rollout, Sample, Sampling, Target
 
 
 @register("policy", "oracle")
@@ -23,11 +24,13 @@ class Oracle:
     def __init__(self, per_object: bool = False, coords: str = "pixel") -> None:
         self.per_object = per_object
         self.coords = coords
-        self._truths: dict[str, MaskTrack] = {}
+        self._truths: Mapping[tuple[str | None, str], MaskTrack] = {}
 
-    def tell(self, query: Query, truth: MaskTrack) -> None:
-        """The truth for a query, with the source's frame ids; the pipeline calls this."""
-        self._truths[query.id] = truth
+    def with_truth(self, samples: Sequence[Sample], /) -> "Oracle":
+        """An oracle that knows the truth of these samples; the pipeline asks for one for each batch."""
+        knowing = copy.copy(self)
+        knowing._truths = {(s.video.id, s.query.id): s.truth for s in samples if s.truth is not None}
+        return knowing
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
         return [
@@ -36,9 +39,10 @@ class Oracle:
         ]
 
     def _targets(self, rollout: Rollout) -> list[Target]:
-        truth = self._truths.get(rollout.query.id)
+        video = None if rollout.video is None else rollout.video.id
+        truth = self._truths.get((video, rollout.query.id))
         if truth is None:
-            raise PartError(f"oracle was not told the truth of query {rollout.query.id!r}; pass truth= with the query")
+            raise PartError(f"oracle does not know the truth of query {rollout.query.id!r}; pass truth= with the query")
         objects = range(truth.objects)
         parts = [truth.select([o]) for o in objects] if self.per_object else [truth.union()]
         words = [_words(truth, [o]) for o in objects] if self.per_object else [_words(truth, objects)]
@@ -54,7 +58,8 @@ def _best(truth: MaskTrack, rollout: Rollout, description: str) -> Target | None
     if not sizes.any():
         return None
     best = int(sizes.argmax())
-    return Target(int(known[best]), description.strip() or "object", boxes[best : best + 1])
+    frame_id = int(rollout.clip.frame_ids[known[best]])
+    return Target(frame_id, description.strip() or "object", boxes[best : best + 1])
 
 
 def _words(truth: MaskTrack, objects: Sequence[int]) -> str:
@@ -67,4 +72,4 @@ def _distinct(targets: list[Target]) -> list[Target]:
     words = [target.description for target in targets]
     if len(set(words)) == len(words):
         return targets
-    return [Target(t.keyframe, f"{t.description} {n}", t.boxes) for n, t in enumerate(targets, 1)]
+    return [Target(t.frame_id, f"{t.description} {n}", t.boxes) for n, t in enumerate(targets, 1)]

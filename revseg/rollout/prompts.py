@@ -12,7 +12,7 @@ import numpy as np
 
 from revseg.errors import SpecError
 from revseg.registry import register
-from revseg.types import Clip, Message, Rollout, Target
+from revseg.types import Boxes, Clip, Message, Rollout, Target
 
 LARGEST = 8192  # pixels a side of a picture; a size beyond any model's would fill the memory
 
@@ -41,52 +41,96 @@ one dict:
 <answer>[{{{{"frame_idx": 0, "object description": "a short description", "bbox_2d": [x1, y1, x2, y2]}}}}]</answer>
 {_ABSENCE}"""
 
+_VERIFY = """\
+Question about the video: {question}
+Somebody answers: {description}, the object inside the box drawn in this picture.
+Is that the object that the question means, and does the box hold all of it and little else? Answer in JSON: \
+{{"verdict": "yes"}}, {{"verdict": "no", "reason": "..."}}, or {{"verdict": "absent"}} if nothing in the video \
+answers the question."""
+
+_AGAIN = """\
+That answer was checked and found wrong{reason}. Think again, choose another object or another frame for the \
+question "{question}", and answer in the same form as before.
+{absence}"""
+
+KEYFRAME, BOX, BOTH, VERDICT = ("keyframe",), ("box",), ("keyframe", "box"), ("verdict",)  # what a message asks for
+
 _BOX = 'Answer in JSON with pixel coordinates: [{"bbox_2d": [x1, y1, x2, y2], "label": "..."}].'
 
 
 @register("prompt", "keyframe")
 def keyframe(rollout: Rollout, *, size: int | Sequence[int] = 448, fps: float = 2.0) -> Message:
     """Round 1 of the paper: the clip and the question; asks for a keyframe and a description. `fps` is nominal."""
-    return _about_clip(rollout, _KEYFRAME, size, fps)
+    return _about_clip(rollout, _KEYFRAME, size, fps, KEYFRAME)
 
 
 @register("prompt", "box")
 def box(rollout: Rollout, *, size: int | Sequence[int] = 840) -> Message:
     """Round 2 of the paper: the keyframe and the description; asks for the box. Several targets: several of each."""
-    targets = rollout.answer.targets
+    targets = rollout.asked
     pictures = _pictures(rollout, targets, size)
-    order = list(dict.fromkeys(target.keyframe for target in targets))
+    order = list(dict.fromkeys(target.frame_id for target in targets))
     if len(targets) == 1:
-        return Message("user", (*pictures, f"Detect {targets[0].description} in this picture. {_BOX}"))
-    lines = [f"{n}. {t.description} (picture {order.index(t.keyframe) + 1})" for n, t in enumerate(targets, 1)]
-    asked = "\n".join(lines)
-    return Message("user", (*pictures, f"Detect each of the following, one box each, in this order:\n{asked}\n{_BOX}"))
+        return Message("user", (*pictures, f"Detect {targets[0].description} in this picture. {_BOX}"), BOX)
+    lines = [f"{n}. {t.description} (picture {order.index(t.frame_id) + 1})" for n, t in enumerate(targets, 1)]
+    asked = f"Detect each of the following, one box each, in this order:\n{chr(10).join(lines)}\n{_BOX}"
+    return Message("user", (*pictures, asked), BOX)
 
 
 @register("prompt", "keyframe_and_box")
 def keyframe_and_box(rollout: Rollout, *, size: int | Sequence[int] = 448, fps: float = 2.0) -> Message:
     """One round that asks for keyframe, description and box at once: the paper's ablation of its two rounds."""
-    return _about_clip(rollout, _KEYFRAME_AND_BOX, size, fps)
+    return _about_clip(rollout, _KEYFRAME_AND_BOX, size, fps, BOTH)
 
 
 @register("prompt", "keyframe_terse")
 def keyframe_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, ruler: int = 0) -> Message:
     """Round 1 for a small policy: the clip and the question, nothing else. `ruler`: see `ruled`."""
-    return Message("user", (ruled(resize(rollout.clip, size), ruler), f" {rollout.query.text}"))
+    return Message("user", (ruled(resize(rollout.clip, size), ruler), f" {rollout.query.text}"), KEYFRAME)
 
 
 @register("prompt", "box_terse")
 def box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, ruler: int = 0) -> Message:
     """Round 2 for a small policy: the keyframe and the description, nothing else. `ruler`: see `ruled`."""
-    targets = rollout.answer.targets
-    words = "; ".join(target.description for target in targets)
-    return Message("user", (*(ruled(picture, ruler) for picture in _pictures(rollout, targets, size)), f" {words}"))
+    words = _words(rollout.asked)
+    pictures = (ruled(picture, ruler) for picture in _pictures(rollout, rollout.asked, size))
+    return Message("user", (*pictures, f" {words}"), BOX)
 
 
 @register("prompt", "keyframe_and_box_terse")
 def keyframe_and_box_terse(rollout: Rollout, *, size: int | Sequence[int] = 112, ruler: int = 0) -> Message:
     """Both in one round for a small policy: the clip, the word "both" and the question. `ruler`: see `ruled`."""
-    return Message("user", (ruled(resize(rollout.clip, size), ruler), f" both {rollout.query.text}"))
+    return Message("user", (ruled(resize(rollout.clip, size), ruler), f" both {rollout.query.text}"), BOTH)
+
+
+@register("prompt", "verify")
+def verify(rollout: Rollout, *, size: int | Sequence[int] = 840) -> Message:
+    """Shows the keyframes with the boxes of the answer drawn on them; asks whether that is what the question means."""
+    text = _VERIFY.format(question=rollout.query.text, description=_words(rollout.asked))
+    return Message("user", (*_boxed(rollout, size), text), VERDICT)
+
+
+@register("prompt", "verify_terse")
+def verify_terse(rollout: Rollout, *, size: int | Sequence[int] = 112) -> Message:
+    """The same for a small policy: the pictures with their boxes, the word "right" and the question."""
+    return Message("user", (*_boxed(rollout, size), f" right {rollout.query.text}"), VERDICT)
+
+
+@register("prompt", "again")
+def again(rollout: Rollout) -> Message:
+    """After a check that said no: asks for another keyframe and description, in words alone; the clip is in context."""
+    said = rollout.turns[-1].answer.detail if rollout.turns else ""
+    return Message(
+        "user",
+        (_AGAIN.format(reason=f" ({said})" if said else "", question=rollout.query.text, absence=_ABSENCE),),
+        KEYFRAME,
+    )
+
+
+@register("prompt", "again_terse")
+def again_terse(rollout: Rollout) -> Message:
+    """The same for a small policy: the word "again" and the question."""
+    return Message("user", (f" again {rollout.query.text}",), KEYFRAME)
 
 
 @register("prompt", "template")
@@ -100,17 +144,17 @@ def template(
     """
     if show not in ("clip", "keyframe"):
         raise SpecError(f"show={show!r}: expected clip or keyframe")
-    targets = rollout.answer.targets
+    targets = rollout.asked
     known = {
         "question": rollout.query.text,
         "frames": str(len(rollout.clip)),
         "seconds": f"{_seconds(len(rollout.clip), fps):g}",
-        "description": "; ".join(target.description for target in targets),
+        "description": _words(targets),
     }
     text = _fill(path, known if targets else {k: v for k, v in known.items() if k != "description"})
     if show == "clip":
         return Message("user", (resize(rollout.clip, 448 if size is None else size), text))
-    return Message("user", (*_pictures(rollout, targets, 840 if size is None else size), text))
+    return Message("user", (*_pictures(rollout, targets, 840 if size is None else size), text), BOX)
 
 
 def resize(clip: Clip, size: int | Sequence[int]) -> Clip:
@@ -156,19 +200,47 @@ def _seconds(frames: int, fps: float) -> float:
     return frames / fps
 
 
-def _about_clip(rollout: Rollout, text: str, size: int | Sequence[int], fps: float) -> Message:
+def _about_clip(rollout: Rollout, text: str, size: int | Sequence[int], fps: float, asks: tuple[str, ...]) -> Message:
     clip = resize(rollout.clip, size)
     frames = len(clip)
     filled = text.format(seconds=_seconds(frames, fps), frames=frames, last=frames - 1, question=rollout.query.text)
-    return Message("user", (clip, filled))
+    return Message("user", (clip, filled), asks)
+
+
+def _words(targets: Sequence[Target]) -> str:
+    return "; ".join(target.description for target in targets)
+
+
+def _boxed(rollout: Rollout, size: int | Sequence[int]) -> list[Clip]:
+    """The keyframes with the boxes of the targets drawn on them, two pixels wide and more on large pictures."""
+    drawn = []
+    for picture in _pictures(rollout, rollout.asked, size):
+        boxes = [box for t in rollout.asked if t.frame_id == int(picture.frame_ids[0]) for box in t.boxes]
+        frame = outlined(picture.frames[0], np.array(boxes, np.float32).reshape(-1, 4))
+        drawn.append(Clip(frame[None], picture.frame_ids))
+    return drawn
+
+
+def outlined(frame: np.ndarray, boxes: Boxes) -> np.ndarray:
+    """uint8[h w 3] with the edges of unit boxes drawn into it, red inside white so that any background shows them."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(frame)
+    pen, (height, width) = ImageDraw.Draw(picture), frame.shape[:2]
+    line = max(1, round(min(height, width) / 200))
+    for x1, y1, x2, y2 in boxes.tolist():
+        edges = [x1 * width, y1 * height, max(x2 * width - 1, x1 * width), max(y2 * height - 1, y1 * height)]
+        pen.rectangle([edges[0] - line, edges[1] - line, edges[2] + line, edges[3] + line], outline="white", width=line)
+        pen.rectangle(edges, outline=(255, 0, 0), width=line)
+    return np.asarray(picture)
 
 
 def _pictures(rollout: Rollout, targets: Sequence[Target], size: int | Sequence[int]) -> list[Clip]:
-    """One picture a keyframe, in the order in which the targets name them, from the clip at its full size."""
-    keyframes = list(dict.fromkeys(t.keyframe for t in targets if t.keyframe is not None))
+    """One picture per keyframe, in the order in which the targets name them, resized from the source's full size."""
+    keyframes = list(dict.fromkeys(t.frame_id for t in targets if t.frame_id is not None))
     if not keyframes:
         raise SpecError("this prompt shows a keyframe; it can only follow a round that chose one")
-    return [resize(rollout.clip.pick(k), size) for k in keyframes]
+    return [resize(rollout.picture(frame_id), size) for frame_id in keyframes]
 
 
 def _fill(path: str, known: dict[str, str]) -> str:

@@ -33,7 +33,7 @@ class QwenPolicy:
     Weights are safetensors and fill the whole model: InputError names what is missing, unexpected or of another shape,
     and whatever else in the folder is damaged or of another model. No code of the folder's is run.
 
-    A `revseg.json` beside the weights, as training writes it, gives `defaults`: the rounds, sampler, number of frames
+    A `revseg.json` beside the weights, as training writes it, gives `defaults`: the plan, sampler, number of frames
     and most tokens of a reply (`max_new_tokens`) that the checkpoint was taught.
     """
 
@@ -147,5 +147,5 @@ def _defaults(folder: str) -> Mapping[str, Any]:
         return {}
     data = read_json(path, "what a checkpoint was taught")
     if not isinstance(data, dict):
-        raise InputError(f"{path}: expected an object with rounds, sampler and num_frames, got {data!r:.80}")
+        raise InputError(f"{path}: expected an object with plan, sampler and num_frames, got {data!r:.80}")
     return data

@@ -8,7 +8,7 @@ import numpy as np
 
 from revseg.grounding.boxes import to_unit
 from revseg.registry import register
-from revseg.rollout.rounds import shown
+from revseg.rollout.converse import shown
 from revseg.rollout.writing import write
 from revseg.types import Message, Reply, Rollout, Sampling, Target
 
@@ -37,7 +37,7 @@ class RandomPolicy:
         height, width = shown(prompt, rollout.clip).size
         x1, x2 = sorted(draw.choice(width + 1, 2, replace=False))
         y1, y2 = sorted(draw.choice(height + 1, 2, replace=False))
-        keyframe = int(draw.integers(len(rollout.clip)))
+        keyframe = int(rollout.clip.frame_ids[draw.integers(len(rollout.clip))])
         box = to_unit(np.array([[x1, y1, x2, y2]]), (height, width))
         return Target(keyframe, rollout.query.text.strip() or "object", box)
 

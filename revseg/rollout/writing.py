@@ -1,18 +1,28 @@
-"""What policies that know their answer have in common: the whole answer, told in as many rounds as are planned."""
+"""What policies that know their answer have in common: the canonical reply to what a message asks for."""
 
+import json
 from collections.abc import Sequence
 
 from revseg.grounding.render import render
-from revseg.rollout.rounds import shown
+from revseg.rollout.converse import shown
 from revseg.types import Answer, Message, Reply, Rollout, Target
 
 
-def write(rollout: Rollout, prompt: Message, targets: Sequence[Target], coords: str, thinking: str = "") -> Reply:
-    """The canonical reply of this round: keyframes and descriptions first, boxes after; both when one round is planned.
+def asks(rollout: Rollout, prompt: Message) -> tuple[str, ...]:
+    """What the reply should give; of a prompt that does not say, a keyframe first and boxes later."""
+    return prompt.asks or (("box",) if rollout.turns else ("keyframe",))
 
-    Without targets it says in the first round that there is nothing to find.
+
+def write(rollout: Rollout, prompt: Message, targets: Sequence[Target], coords: str, thinking: str = "") -> Reply:
+    """The canonical reply: of `targets` those that the prompt is about, by keyframe, box or both; a "yes" to a check.
+
+    Without targets it says that there is nothing to find.
     """
-    first = not rollout.turns
-    kind = "box_json" if not first else "keyframe_and_box_json" if rollout.planned == 1 else "keyframe_json"
+    wanted = asks(rollout, prompt)
+    if prompt.about is not None:
+        targets = [targets[i] for i in prompt.about if i < len(targets)]
+    if "verdict" in wanted:
+        return Reply(json.dumps({"verdict": "yes" if targets else "absent"}))
+    kind = "_and_".join(part for part in ("keyframe", "box") if part in wanted) + "_json"
     pictures = shown(prompt, rollout.clip)
     return Reply(render(Answer(tuple(targets)), pictures, kind=kind, coords=coords, thinking=thinking))

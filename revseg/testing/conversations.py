@@ -7,9 +7,10 @@ from revseg.grounding.boxes import areas
 from revseg.grounding.parsers import box_json, keyframe_and_box_json, keyframe_json
 from revseg.grounding.render import render
 from revseg.masks import MaskTrack
+from revseg.rollout.converse import hear
 from revseg.testing.strategies import Draw, clips, queries, tracks
 from revseg.testing.texts import replies
-from revseg.types import Answer, Clip, Message, Reply, Rollout, Target, Turn
+from revseg.types import Answer, Clip, Message, Reply, Rollout, Round, Target
 
 _PLANS = {1: [("keyframe_and_box_json", keyframe_and_box_json)]}
 _PLANS[2] = [("keyframe_json", keyframe_json), ("box_json", box_json)]
@@ -21,19 +22,20 @@ def rollouts(draw: Draw, clip: Clip | None = None) -> Rollout:
     """Rollouts of one or two planned rounds, at any stage, with good replies, near misses and noise."""
     seen = draw(clips()) if clip is None else clip
     planned = draw(st.sampled_from([2, 2, 1]))
-    rollout = Rollout(seen, draw(queries()), planned)
-    for kind, _ in _PLANS[planned][: draw(st.sampled_from([2, 2, 2, 1, 0]))]:
-        if rollout.done:
+    rollout = Rollout(seen, draw(queries()))
+    for number in range(min(planned, draw(st.sampled_from([2, 2, 2, 1, 0])))):
+        if rollout.status != "open":
             break
-        rollout = extend(rollout, draw(replies(_shown(seen, kind), kind)))
+        kind = _PLANS[planned][number][0]
+        rollout = extend(rollout, draw(replies(_shown(seen, kind), kind)), planned)
     return rollout
 
 
 @st.composite
 def judged(draw: Draw) -> tuple[Rollout, MaskTrack]:
-    """A rollout and a truth of its clip, aligned: index k of the truth is frame k of the clip."""
+    """A rollout and a truth of the frames shown in it, in order, as a reward gets it."""
     rollout = draw(rollouts())
-    return rollout, draw(tracks(rollout.clip.frame_ids, rollout.clip.size))
+    return rollout, draw(tracks(rollout.frame_ids, rollout.clip.size))
 
 
 @st.composite
@@ -42,23 +44,26 @@ def perfect(draw: Draw) -> tuple[Rollout, MaskTrack]:
     clip = draw(clips())
     truth = draw(tracks(clip.frame_ids, clip.size, objects=1).filter(lambda t: bool(t.visible.any())))
     boxes = truth.boxes
-    keyframe = int(areas(boxes).argmax())
-    target = Target(keyframe, "the target", boxes[keyframe : keyframe + 1])
+    best = int(areas(boxes).argmax())
+    target = Target(int(clip.frame_ids[best]), "the target", boxes[best : best + 1])
     planned = draw(st.sampled_from([2, 1]))
-    rollout = Rollout(clip, draw(queries()), planned)
+    rollout = Rollout(clip, draw(queries()))
     for kind, _ in _PLANS[planned]:
-        rollout = extend(rollout, render(Answer((target,)), _shown(clip, kind), kind=kind, thinking="It is there."))
+        text = render(Answer((target,)), _shown(clip, kind), kind=kind, thinking="It is there.")
+        rollout = extend(rollout, text, planned)
     return rollout, truth
 
 
-def extend(rollout: Rollout, text: str) -> Rollout:
-    """The rollout with its next planned round held: `text` replied and parsed as in the paper's plan."""
-    kind, parser = _PLANS[rollout.planned][len(rollout.turns)]
-    shown = _shown(rollout.clip, kind)
+def extend(rollout: Rollout, text: str, planned: int = 2) -> Rollout:
+    """The rollout with its next round of `planned` held: `text` replied and parsed as in the paper's plan."""
+    kind, parser = _PLANS[planned][len(rollout.turns)]
+    pictures = _shown(rollout.clip, kind)
     tokens = np.arange(min(len(text), 5))
     reply = Reply(text, tokens, np.full(len(tokens), -0.5, np.float32))
-    turn = Turn(Message("user", (shown, f" {rollout.query.text}")), reply, parser(text, shown))
-    return Rollout(rollout.clip, rollout.query, rollout.planned, (*rollout.turns, turn))
+    round_ = Round(
+        kind.removesuffix("_json"), lambda r: Message("user", ()), parser, then=planned - len(rollout.turns) - 1
+    )
+    return hear(rollout, round_, Message("user", (pictures, f" {rollout.query.text}")), reply)
 
 
 def _shown(clip: Clip, kind: str) -> Clip:

@@ -32,7 +32,7 @@ def check_parser(parser: Any, *, thinking: bool = True, examples: int = 300) -> 
             raise AssertionError(f"{parser!r} raised {error!r} for {text[:200]!r}; expected an Answer") from error
         what = f"{parser!r} made {answer!r} of {text[:200]!r}"
         with kept():
-            checked.answer(built, answer, len(shown))
+            checked.answer(built, answer, shown)
         expect(answer.error is None or not answer.targets, f"{what}; expected an error or targets, not both")
         plain = answer.error is None or re.fullmatch(r"[a-z][a-z0-9_]*", answer.error)
         expect(bool(plain), f"{what}; expected an error of one plain word")
@@ -59,7 +59,7 @@ def same_answer(one: Answer, other: Answer) -> bool:
 def same_target(one: Target, other: Target) -> bool:
     """Equal in all fields, to the last bit."""
     return (
-        (one.keyframe, one.description) == (other.keyframe, other.description)
+        (one.frame_id, one.description, one.object_id) == (other.frame_id, other.description, other.object_id)
         and np.array_equal(one.boxes, other.boxes)
         and np.array_equal(one.points, other.points)
         and np.array_equal(one.point_labels, other.point_labels)

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from revseg.registry import build
-from revseg.rollout.rounds import run
+from revseg.rollout.converse import converse
+from revseg.rollout.plans import InOrder
 from revseg.testing.running import expect, kept
 from revseg.testing.squares import moving_squares
-from revseg.types import Policy, Query, Rollout, Sampling, TruthfulPolicy
+from revseg.types import NeedsTruth, Plan, Policy, Query, Rollout, Sample, Sampling
 
 ROUNDS = (("keyframe_terse", "keyframe_json"), ("box_terse", "box_json"))
 
@@ -17,7 +18,7 @@ ROUNDS = (("keyframe_terse", "keyframe_json"), ("box_terse", "box_json"))
 def check_policy(
     policy: Any,
     *,
-    rounds: Sequence[tuple[Any, Any]] = ROUNDS,
+    plan: Sequence[tuple[Any, Any]] | Plan = ROUNDS,
     frames: int = 4,
     size: tuple[int, int] = (112, 112),
     max_new_tokens: int = 24,
@@ -29,19 +30,21 @@ def check_policy(
     twice gets two replies, the first as if alone. `tolerance` is for log-probs only: texts and tokens must be equal.
     """
     built: Policy = build("policy", policy)
-    pairs = [(build("prompt", prompt), build("parser", parser)) for prompt, parser in rounds]
-    starts = []
+    rounds = plan if callable(plan) else InOrder(plan)
+    starts, samples = [], []
     for step in (0, 2, 5):
         scene = moving_squares(frames, size, step=step)
-        starts.append(Rollout(scene.clip, Query(f"step {step}", f"the square that moves by {step}")))
-        if isinstance(built, TruthfulPolicy):
-            built.tell(starts[-1].query, scene.truth)
+        query = Query(f"step {step}", f"the square that moves by {step}")
+        starts.append(Rollout(scene.clip, query, video=scene.video))
+        samples.append(Sample(scene.video, query, scene.truth))
+    if isinstance(built, NeedsTruth):
+        built = built.with_truth(samples)
     for temperature in (0.0, 1.0):
         sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=5)
 
         def hold(batch: list[Rollout], sampling: Sampling = sampling) -> list[Rollout]:
             with kept():
-                done = run(batch, built, pairs, sampling=sampling)
+                done = converse(batch, built, rounds, sampling=sampling)
             expect(len(done) == len(batch), f"{policy!r}: {len(done)} rollouts of {len(batch)}")
             return done
 

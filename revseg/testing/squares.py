@@ -31,7 +31,7 @@ class Scene:
         """The true box of an object on a frame, as a tracker gets it."""
         number = obj if object_id is None else object_id
         box = self.truth.select([obj]).at([frame]).boxes
-        return Grounding(frame, frame, box, description=f"square {number}", object_id=number)
+        return Grounding(frame, box, description=f"square {number}", object_id=number)
 
 
 def moving_squares(frames: int = 8, size: tuple[int, int] = (48, 64), objects: int = 1, step: int = 2) -> Scene:

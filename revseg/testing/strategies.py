@@ -67,7 +67,7 @@ def answers(draw: Draw, shown: Clip, kind: str = "keyframe_json") -> Answer:
     targets = []
     for _ in range(draw(st.integers(0, 3))):
         words = draw(descriptions())
-        keyframe = None if kind == "box_json" else draw(st.integers(0, len(shown) - 1))
+        keyframe = None if kind == "box_json" else int(shown.frame_ids[draw(st.integers(0, len(shown) - 1))])
         if kind == "keyframe_json":
             targets.append(Target(keyframe, words))
             continue
@@ -100,7 +100,7 @@ def groundings(draw: Draw, frames: int) -> tuple[Grounding, ...]:
     for _ in range(draw(st.integers(1, 3))):
         frame = draw(st.integers(0, frames - 1))
         number = draw(st.integers(0, len({g.object_id for g in found})))
-        found.append(Grounding(frame, frame, draw(boxes()), description=f"object {number}", object_id=number))
+        found.append(Grounding(frame, draw(boxes()), description=f"object {number}", object_id=number))
     return tuple(found)
 
 

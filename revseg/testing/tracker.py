@@ -10,7 +10,7 @@ from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.testing.running import expect, kept
 from revseg.testing.squares import Scene, moving_squares
-from revseg.types import Grounding, Tracker, TruthfulPolicy
+from revseg.types import Grounding, NeedsTruth, Sample, Tracker
 
 
 def check_tracker(tracker: Any, *, size: tuple[int, int] = (48, 64), frames: int = 7, iou: float = 0.0) -> None:
@@ -34,14 +34,12 @@ def check_tracker(tracker: Any, *, size: tuple[int, int] = (48, 64), frames: int
 def _prove(name: Any, tracker: Tracker, scene: Scene, groundings: Sequence[Grounding], iou: float) -> None:
     objects = sorted({g.object_id for g in groundings})
     truth = scene.truth.select(objects)
-    if isinstance(tracker, TruthfulPolicy):
-        tracker.tell(scene.query, truth)
+    if isinstance(tracker, NeedsTruth):
+        tracker = tracker.with_truth([Sample(scene.video, scene.query, truth)])
     masks = tracker(scene.video, groundings)
     what = f"{name!r} on {scene.video.id}, prompted on frames {[g.frame_id for g in groundings]}, gave {masks!r}"
     with kept():
         checked.masks(tracker, masks, scene.video, len(objects))
-    if isinstance(tracker, TruthfulPolicy):
-        tracker.tell(scene.query, truth)
     again = tracker(scene.video, groundings)
     expect(again.counts == masks.counts, f"{what}, and other masks when called again")
     overlap = _overlap(masks, truth)

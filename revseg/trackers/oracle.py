@@ -1,5 +1,6 @@
 """Tracker `oracle`: the truth's own masks. With it in a pipeline, whatever error is left comes before the tracker."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.trackers.fill_box import fill_box
 from revseg.trackers.streaming import plan
-from revseg.types import Grounding, Query
+from revseg.types import Grounding, Sample
 from revseg.video import Video
 
 
@@ -19,18 +20,21 @@ class OracleTracker:
 
     A grounded object stands for the true object (or all of them together) with which its boxes overlap most, by mask
     IoU on the prompted frames. Frames without truth repeat the nearest frame that has one. Like the policy of that
-    name it has to be told the truth before each call (`tell`), and it knows the last one it was told.
+    name it is bound to a sample for one call (`with_truth`).
     """
 
     def __init__(self) -> None:
         self._truth: MaskTrack | None = None
 
-    def tell(self, query: Query, truth: MaskTrack) -> None:
-        """The truth of the video that is tracked next."""
-        self._truth = truth
+    def with_truth(self, samples: Sequence[Sample], /) -> "OracleTracker":
+        """The tracker for the video of this one sample; the pipeline asks for one before each call."""
+        (sample,) = samples
+        knowing = copy.copy(self)
+        knowing._truth = sample.truth
+        return knowing
 
     def __call__(self, video: Video, groundings: Sequence[Grounding]) -> MaskTrack:
-        """Raises InputError when no truth was told or its size is not the video's."""
+        """Raises InputError without a truth, or when its size is not the video's."""
         truth = self._on_every_frame(video)
         objects = plan(video, groundings)
         candidates = [truth.select([o]) for o in range(truth.objects)] + [truth.union()]
@@ -48,7 +52,7 @@ class OracleTracker:
     def _on_every_frame(self, video: Video) -> MaskTrack:
         truth = self._truth
         if truth is None or not len(truth):
-            raise InputError("the oracle tracker was not told the truth: call tell(query, truth) before tracking")
+            raise InputError("the oracle tracker does not know the truth: bind it with with_truth([sample]) first")
         if truth.size != video.size:
             raise InputError(f"expected truth of the size of {video.id!r}, {video.size}, got {truth.size}")
         ids = np.arange(len(video))

@@ -194,10 +194,7 @@ def _nearest(boxes: Float32[np.ndarray, "k 4"], points: Float32[np.ndarray, "m 2
 
 def _check(video: Video, grounding: Grounding) -> None:
     if not 0 <= grounding.frame_id < len(video):
-        raise InputError(
-            f"expected a frame of {video.id!r}, 0 to {len(video) - 1}, got frame_id {grounding.frame_id}; "
-            "frame_id counts the source, keyframe the sampled clip"
-        )
+        raise InputError(f"expected a frame of {video.id!r}, 0 to {len(video) - 1}, got frame_id {grounding.frame_id}")
     x1, y1, x2, y2 = grounding.boxes.T
     if not np.all((x1 >= 0) & (y1 >= 0) & (x1 < x2) & (y1 < y2) & (x2 <= 1) & (y2 <= 1)):
         raise InputError(
@@ -207,4 +204,7 @@ def _check(video: Video, grounding: Grounding) -> None:
     if len(grounding.points) and not np.all((grounding.points >= 0) & (grounding.points <= 1)):
         raise InputError(f"expected unit points in [0, 1], got {grounding.points.tolist()}")
     if not len(grounding.boxes) and not grounding.point_labels.any():
-        raise InputError("expected a box or a point on the target, got neither; leave such a grounding out")
+        raise InputError(
+            "expected a box or a point on the target, got neither: let a round ask for the box, or take a tracker that "
+            "starts from a description"
+        )

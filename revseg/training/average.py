@@ -60,5 +60,5 @@ def _check_alike(
     if mean.defaults != policy.defaults:
         raise InputError(
             f"cannot average {specs[0]} and {specs[1]}: they were taught {dict(mean.defaults)} and "
-            f"{dict(policy.defaults)}; expected the same rounds, sampler and number of frames"
+            f"{dict(policy.defaults)}; expected the same plan, sampler and number of frames"
         )

@@ -53,7 +53,7 @@ class Expert:
         `sample.meta` may hold "descriptions" (one a target) and "thinking"; without, the query's own words serve.
         """
         boxed = len(self.prompts) == 1
-        rollout = Rollout(clip, sample.query, len(self.prompts))
+        rollout = Rollout(clip, sample.query)
         prompt = self._ask(0, rollout)
         turn, targets = self._answered(sample, clip, prompt, rng)
         rollout = _with(rollout, turn)
@@ -67,13 +67,13 @@ class Expert:
 
     def asides(self, sample: Sample, clip: Clip, rng: np.random.Generator, others: Sequence[Sample]) -> list[Rollout]:
         """First rounds with `others`, further questions about the same video: a clip costs more than a question."""
-        prompt = self._ask(0, Rollout(clip, sample.query, len(self.prompts)))
+        prompt = self._ask(0, Rollout(clip, sample.query))
         rollouts = []
         for aside in others:
             asked = (sample.query.text, aside.query.text)
             parts = (part.replace(*asked) if isinstance(part, str) else part for part in prompt.parts)
             turn, _ = self._answered(aside, clip, replace(prompt, parts=tuple(parts)), rng)
-            rollouts.append(Rollout(clip, aside.query, len(self.prompts), (turn,)))
+            rollouts.append(Rollout(clip, aside.query, (turn,)))
         return rollouts
 
     def _answered(
@@ -86,7 +86,7 @@ class Expert:
         targets = self._targets(sample.truth.at(clip.frame_ids), names, rng)
         thinking = str(sample.meta.get("thinking", f"so {sample.query.text}"))
         thinking = thinking if self.observe else thinking.rpartition(" . ")[2]
-        answer = Answer(tuple(t if boxed else Target(t.keyframe, t.description) for t in targets))
+        answer = Answer(tuple(t if boxed else Target(t.frame_id, t.description) for t in targets))
         kind = "keyframe_and_box_json" if boxed else "keyframe_json"
         return self._turn(prompt, prompt.clips[-1] if boxed else clip, answer, kind, thinking), targets
 
@@ -95,9 +95,9 @@ class Expert:
         track = others.at(clip.frame_ids)
         good = np.stack([self._good(track.select([o])) for o in range(track.objects)])
         frame = int(rng.choice(np.flatnonzero(good.any(0))))
-        rollout = Rollout(clip, sample.query, 2)
+        rollout = Rollout(clip, sample.query)
         for o in rng.permutation(np.flatnonzero(good[:, frame])).tolist():
-            target = Target(frame, track.names[o], track.select([o]).boxes[frame][None])
+            target = Target(int(clip.frame_ids[frame]), track.names[o], track.select([o]).boxes[frame][None])
             asked = self._box_round(rollout, self._asked(clip, sample.query, target), [target])
             rollout = asked if not rollout.turns else _with(rollout, _unseen(asked.turns[-1]))
         return rollout
@@ -113,21 +113,21 @@ class Expert:
         at = _part(np.stack([whole.select([o]).visible for o in range(whole.objects)]), frames, rng)
         about = str(rng.choice(ABOUT))
         about = f"at {at + rng.integers(min(frames, len(clip)))}" if about == "at" else about
-        rollout = Rollout(clip, Query("scene", f"every object {about}"), 1)
-        prompt = _cut(self._ask(0, rollout), slice(at, at + frames))
+        rollout = Rollout(clip, Query("scene", f"every object {about}"))
+        whole_prompt = self._ask(0, rollout)
+        prompt = _cut(whole_prompt, slice(at, at + frames))
         track = others.at(clip.frame_ids[at : at + frames])
         rows = {o: track.select([o]) for o in range(track.objects)}
         seen = [o for o in rows if self._good(rows[o]).any()]
-        good = [t for o in seen for t in self._targets(rows[o], [track.names[o]], rng)]
-        targets = [replace(t, keyframe=at + (t.keyframe or 0)) for t in good]
+        targets = [t for o in seen for t in self._targets(rows[o], [track.names[o]], rng)]
         told = [f"{track.names[o]} {tell(rows[o].boxes, about, at)}" for o in seen]
-        answer, shown = Answer(tuple(targets)), prompt.clips[-1]
-        return _with(rollout, self._turn(prompt, shown, answer, "keyframe_and_box_json", " . ".join(told)))
+        answer, numbered = Answer(tuple(targets)), whole_prompt.clips[-1]
+        return _with(rollout, self._turn(prompt, numbered, answer, "keyframe_and_box_json", " . ".join(told)))
 
     def _asked(self, clip: Clip, query: Query, target: Target) -> Rollout:
         """A conversation in which round 1 has just named the target."""
-        asked = Answer((Target(target.keyframe, target.description),))
-        return Rollout(clip, query, 2, (Turn(Message("user", (query.text,)), Reply(""), asked),))
+        asked = Answer((Target(target.frame_id, target.description),))
+        return Rollout(clip, query, (Turn(Message("user", (query.text,)), Reply(""), asked, clip, then=1),))
 
     def _box_round(self, rollout: Rollout, state: Rollout, targets: Sequence[Target]) -> Rollout:
         prompt = self._ask(1, state)
@@ -144,7 +144,8 @@ class Expert:
         targets = []
         for o in seen:
             keyframe = int(rng.choice(np.flatnonzero(good[o]))) if shared is None else shared
-            targets.append(Target(keyframe, names[min(o, len(names) - 1)], rows[o].boxes[keyframe][None]))
+            frame_id = int(truth.frame_ids[keyframe])
+            targets.append(Target(frame_id, names[min(o, len(names) - 1)], rows[o].boxes[keyframe][None]))
         return targets
 
     def _good(self, row: MaskTrack) -> np.ndarray:
@@ -161,7 +162,7 @@ class Expert:
 
     def _turn(self, prompt: Message, shown: Clip, answer: Answer, kind: str, thinking: str = "") -> Turn:
         text = render(answer, shown, kind=kind, step=self.grid, compact=True, thinking=thinking)
-        return Turn(prompt, Reply(text, np.asarray(self.encode(text), np.int64)), answer)
+        return Turn(prompt, Reply(text, np.asarray(self.encode(text), np.int64)), answer, shown)
 
 
 def _part(visible: Bool[np.ndarray, "o t"], frames: int, rng: np.random.Generator) -> int:
@@ -192,4 +193,4 @@ def _unseen(turn: Turn) -> Turn:
 
 
 def _with(rollout: Rollout, turn: Turn) -> Rollout:
-    return Rollout(rollout.clip, rollout.query, rollout.planned, (*rollout.turns, turn))
+    return replace(rollout, turns=(*rollout.turns, turn))

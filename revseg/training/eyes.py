@@ -174,10 +174,11 @@ def _batch(
         found = sampler(sample.video, sample.query, config.num_frames)
         clip = checked.clip(sampler, found, sample.video, config.num_frames)
         track = others(sample).at(clip.frame_ids)
-        whole = checked.message(clips, clips(Rollout(clip, sample.query, 2)), sample.query)
+        whole = checked.message(clips, clips(Rollout(clip, sample.query)), sample.query)
         frame = int(rng.integers(len(clip)))
-        named = Turn(Message("user", ("",)), Reply(""), Answer((Target(frame, "x"),)))
-        asked = pictures(Rollout(clip, sample.query, 2, (named,)))
+        answer = Answer((Target(int(clip.frame_ids[frame]), "x"),))
+        named = Turn(Message("user", ("",)), Reply(""), answer, clip)
+        asked = pictures(Rollout(clip, sample.query, (named,)))
         picture = checked.message(pictures, asked, sample.query)
         for message, part, still in ((whole, track, False), (picture, track.at(clip.frame_ids[[frame]]), True)):
             (piece,) = policy.encoder.prompt(message, first=True).blocks

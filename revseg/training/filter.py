@@ -19,7 +19,7 @@ from revseg.masks import MaskTrack
 from revseg.metrics import region
 from revseg.progress import tracked
 from revseg.registry import build
-from revseg.types import Dataset, Grounding, Query, Sample, Tracker
+from revseg.types import Dataset, Grounding, NeedsTruth, Query, Sample, Tracker
 from revseg.video import Video
 
 
@@ -87,7 +87,7 @@ def _frame_by_frame(video: Video, query: Query, truth: MaskTrack, tracker: Track
         objects = np.flatnonzero(visible[:, place]).tolist()
         there = truth.select(objects).at([int(truth.frame_ids[place])])
         alone = replace(there, frame_ids=np.zeros(1, np.int64))
-        groundings = [Grounding(0, 0, boxes[o, place][None], object_id=n) for n, o in enumerate(objects)]
+        groundings = [Grounding(0, boxes[o, place][None], object_id=n) for n, o in enumerate(objects)]
         picture = replace(Video.open(frame[None]), id=video.id)
         found += _ious(_asked(tracker, picture, query, alone, groundings), alone).ravel().tolist()
     return found
@@ -100,7 +100,7 @@ def _whole(video: Video, query: Query, truth: MaskTrack, tracker: Tracker) -> li
     if not seen:
         return []
     groundings = [
-        Grounding(int(place), int(frame), rows[o].boxes[place][None], object_id=n)
+        Grounding(int(frame), rows[o].boxes[place][None], object_id=n)
         for n, o in enumerate(seen)
         for place, frame in enumerate(truth.frame_ids)
         if rows[o].visible[place]
@@ -111,8 +111,8 @@ def _whole(video: Video, query: Query, truth: MaskTrack, tracker: Tracker) -> li
 
 
 def _asked(tracker: Any, video: Video, query: Query, truth: MaskTrack, groundings: Sequence[Grounding]) -> MaskTrack:
-    if hasattr(tracker, "tell"):  # the oracle, to try the filter itself
-        tracker.tell(query, truth)
+    if isinstance(tracker, NeedsTruth):  # the oracle, to try the filter itself
+        tracker = tracker.with_truth([Sample(video, query, truth)])
     return checked.masks(tracker, tracker(video, groundings), video, truth.objects)
 
 

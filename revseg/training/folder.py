@@ -87,9 +87,10 @@ def keep(model: ReVSeg, out: Path) -> None:
     policy: Any = model.built_policy
     taught = model.to_dict()
     policy.model.eval()
-    learnt = {name: taught[name] for name in ("rounds", "sampler", "num_frames")}
+    learnt = {name: taught[name] for name in ("plan", "sampler", "num_frames")}
     limit = {"max_new_tokens": model.sampling.limit}  # longer replies were never rewarded
-    policy.defaults = {**getattr(policy, "defaults", {}), **learnt, **limit}
+    known = {name: value for name, value in getattr(policy, "defaults", {}).items() if name != "rounds"}
+    policy.defaults = {**known, **learnt, **limit}
     save_policy(policy, out, "the run goes on from its last checkpoint")
 
 

@@ -118,13 +118,9 @@ def judge(model: ReVSeg, dataset: Dataset, config: TrainConfig, step: int, accel
         with autocast(policy, config):
             groups += model.rollouts(mine[start : start + size], config.rollouts)
         policy.forget()  # the cache is of weights that are about to change
-    rewards = [
-        model.score(rollout, sample.truth)
-        for sample, group in zip(mine, groups, strict=True)
-        for rollout in group
-        if sample.truth is not None  # `draw` saw to it
-    ]
-    return Judged([rollout for group in groups for rollout in group], rewards, config.rollouts)
+    rollouts = [rollout for group in groups for rollout in group]
+    truths = [sample.truth for sample in mine for _ in range(config.rollouts) if sample.truth is not None]  # see `draw`
+    return Judged(rollouts, model.score_all(rollouts, truths), config.rollouts)
 
 
 def update(

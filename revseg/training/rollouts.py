@@ -119,7 +119,7 @@ def figures(judged: Judged, policy: Any) -> dict[str, float]:
     row["entropy"] = -float(np.concatenate([t.reply.logprobs for r in judged.rollouts for t in r.turns]).mean())
     row["cut_off"] = sum(cut_off(r, policy.stops) for r in judged.rollouts) / count
     row["flat_groups"] = float((np.ptp(judged.totals, 1) == 0).mean())
-    row["absent"] = sum(r.absent for r in judged.rollouts) / count
+    row["absent"] = sum(r.status == "absent" for r in judged.rollouts) / count
     for kind in sorted({r.error for r in judged.rollouts if r.error is not None}):
         row[f"failed/{kind}"] = sum(r.error == kind for r in judged.rollouts) / count
     return row

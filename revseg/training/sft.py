@@ -112,8 +112,8 @@ def sft(
     if not run_steps(policy.model, optimizers, folder, config, make, learn, report):
         return
     policy.model.eval()
-    policy.defaults = {**policy.defaults, "rounds": config.rounds, "sampler": config.sampler}
-    policy.defaults |= {"num_frames": config.num_frames}
+    known = {name: value for name, value in policy.defaults.items() if name != "rounds"}
+    policy.defaults = {**known, "plan": config.rounds, "sampler": config.sampler, "num_frames": config.num_frames}
     save_policy(policy, folder, "the run goes on from its last checkpoint")
     output.write_text(folder / "config.sft.json", json.dumps(asdict(config), indent=2) + "\n", overwrite=True)
 

@@ -114,7 +114,7 @@ function talk(round, i, data) {
   const said = round.error === null ? round.thinking : round.reply;
   const percent = (v) => Math.round(100 * v);
   const target = (t) => el("dl", null,
-    t.keyframe === null ? null : [el("dt", null, "keyframe"), el("dd", null, `frame ${data.seen[t.keyframe] ?? "?"}`)],
+    t.frame_id === null ? null : [el("dt", null, "keyframe"), el("dd", null, `frame ${t.frame_id}`)],
     t.description ? [el("dt", null, "description"), words("dd", t.description)] : null,
     t.boxes.map(([x1, y1, x2, y2]) => [el("dt", null, "box"), el("dd", null, `${percent(x1)}\u2013${percent(x2)} % of the width, ${percent(y1)}\u2013${percent(y2)} % of the height`)]).flat(),
     t.points.map(([x, y]) => [el("dt", null, "point"), el("dd", null, `${percent(x)} % of the width, ${percent(y)} % of the height`)]).flat());

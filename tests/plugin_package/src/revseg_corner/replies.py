@@ -17,4 +17,4 @@ def plain_keyframe(text: str, shown: Clip) -> Answer:
         return Answer(error="no_colon", form=0.0, detail="expected a frame number, a colon and a description")
     if int(found[1]) >= len(shown):
         return Answer(error="keyframe_range", form=0.0, detail=f"expected 0..{len(shown) - 1}, got {found[1]}")
-    return Answer((Target(int(found[1]), found[2].strip()),))
+    return Answer((Target(int(shown.frame_ids[int(found[1])]), found[2].strip()),))

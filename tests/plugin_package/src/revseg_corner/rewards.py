@@ -9,7 +9,8 @@ def corner(rollout: Rollout, truth: MaskTrack, *, reach: float = 0.5) -> float:
     if not rollout.groundings:
         return 0.0
     found = rollout.groundings[0]
-    if not truth.visible[found.keyframe]:
+    row = truth.row(found.frame_id)
+    if not truth.visible[row]:
         return 0.0
-    away = abs(found.boxes[0, :2] - truth.boxes[found.keyframe, :2]).max()
+    away = abs(found.boxes[0, :2] - truth.boxes[row, :2]).max()
     return max(0.0, 1 - float(away) / reach)

@@ -1,0 +1,35 @@
+"""Parser `verdict`: a reply that checks an earlier answer, "yes", "no" with a reason, or "absent"."""
+
+import re
+from typing import Any
+
+from revseg.grounding.json_text import read_runs
+from revseg.grounding.parsers import answer_of
+from revseg.registry import register
+from revseg.types import Answer, Clip
+
+WORDS = {"yes": True, "correct": True, "right": True, "true": True, "no": False, "wrong": False, "false": False}
+ABSENT = ("absent", "none", "not there", "not in the video")
+
+
+@register("parser", "verdict")
+def verdict(text: str, shown: Clip) -> Answer:
+    """`{"verdict": "yes"}`, `{"verdict": "no", "reason": "..."}` or `{"verdict": "absent"}`; a bare word passes too.
+
+    Two rules: a JSON dict; one of these words. "Absent" is an answer without targets; the reason is in `detail`.
+    """
+    body = answer_of(text)
+    dicts = [value for run in read_runs(body) for value in run.values if isinstance(value, dict)]
+    said: dict[str, Any] = {str(key).strip().lower(): value for key, value in (dicts[-1] if dicts else {}).items()}
+    value = said.get("verdict", said.get("answer", "")) if dicts else body
+    word = ("yes" if value else "no") if isinstance(value, bool) else str(value).strip().strip(".!\"'").lower()
+    form = 1.0 if dicts else 0.5
+    if any(re.match(rf"{re.escape(name)}\b", word) for name in ABSENT):
+        return Answer(form=form)
+    first = re.match(r"[a-z]+", word)
+    if first is None or first[0] not in WORDS:
+        return Answer(
+            error="no_verdict", form=form - 0.5, detail=f"expected yes, no or absent, got {body.strip()[:60]!r}"
+        )
+    reason = said.get("reason", "") if dicts else word[first.end() :].strip(" ,.:;-")
+    return Answer(form=form, verdict=WORDS[first[0]], detail=reason if isinstance(reason, str) else "")
