@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import InitVar, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from revseg import checked
@@ -59,8 +59,13 @@ class ReVSeg:
     sampling: Sampling = field(default_factory=Sampling)
     max_rounds: int = MAX_ROUNDS
     trust: bool = field(default=False, compare=False)
+    rounds: InitVar[Any] = None  # the older name of a plan that is a list of pairs
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, rounds: Any) -> None:
+        if rounds is not None:
+            if self.plan is not None:
+                raise InputError("rounds= is the older name of plan=: give one of them")
+            object.__setattr__(self, "plan", rounds)
         _check({f.name: getattr(self, f.name) for f in fields(self)})
         if isinstance(self.plan, list | tuple):
             object.__setattr__(self, "plan", tuple((prompt, parser) for prompt, parser in self.plan))
@@ -130,6 +135,8 @@ class ReVSeg:
 
     def replace(self, **changes: Any) -> "ReVSeg":
         """A copy with other specs. Parts that are not named here are shared, not built again."""
+        if "rounds" in changes:
+            changes["plan"] = changes.pop("rounds")
         _known(changes)
         changed = replace(self, **changes)
         for name in ("policy", "tracker", "plan", "sampler", "rewards"):

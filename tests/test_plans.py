@@ -47,6 +47,16 @@ def test_two_rounds_is_what_the_paper_does_and_a_list_of_pairs_the_same() -> Non
     assert named.groundings[0].frame_id == listed.groundings[0].frame_id == 667  # the third of 16 in 5,000
 
 
+def test_rounds_is_the_older_name_of_a_list_of_pairs() -> None:
+    pairs = (("keyframe", "keyframe_json"), ("box", "box_json"))
+    model = revseg.ReVSeg(policy="oracle", rounds=pairs)
+    assert model == revseg.ReVSeg(policy="oracle", plan=pairs) == revseg.ReVSeg(policy="oracle").replace(rounds=pairs)
+    assert revseg.ReVSeg.from_dict({"policy": "oracle", "rounds": [list(pair) for pair in pairs]}) == model
+    assert model.replace(num_frames=3).plan == pairs
+    with pytest.raises(InputError, match="plan"):
+        revseg.ReVSeg(plan="two_rounds", rounds=pairs)
+
+
 def test_one_round_asks_for_everything() -> None:
     both = '[{"frame_idx": 1, "object description": "it", "bbox_2d": [112, 112, 336, 336]}]'
     rollout = scripted(f"<think></think><answer>{both}</answer>", plan="one_round").rollout(LONG, "it")
