@@ -84,6 +84,9 @@ def segment(
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     policy: Annotated[str | None, typer.Option(help="The part that answers. Needed without --box.")] = None,
     tracker: Annotated[str, typer.Option(help="The part that follows, such as flow or sam2.")] = "flow",
+    plan: Annotated[
+        str | None, typer.Option(help="What is asked, such as per_object. Default: what the policy knows.")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="How frames are chosen. Default: what the policy knows.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames the policy sees.")] = None,
     max_new_tokens: Annotated[
@@ -117,8 +120,8 @@ def segment(
         check_folder(out, overwrite=overwrite)
         opened = Video.open(video)
         if box and policy in (None, "given"):
-            if sampler or frames:
-                raise SpecError("--box chooses the frames itself: leave out --sampler and --frames")
+            if sampler or frames or plan:
+                raise SpecError("--box is the whole answer: leave out --plan, --sampler and --frames")
             settings = given(box, keyframe or [], opened, query, same_object)
         elif box or keyframe or same_object:
             raise SpecError(
@@ -126,7 +129,7 @@ def segment(
             )
         else:
             policy = policy_for_footage(policy, box=True)
-            settings = {"policy": policy, "sampler": sampler, "num_frames": frames}
+            settings = {"policy": policy, "plan": plan, "sampler": sampler, "num_frames": frames}
         sampling = Sampling(max_new_tokens=max_new_tokens)
         model = ReVSeg(tracker=tracker, sampling=sampling, trust=trust, **settings)
         result = model.segment(opened, query, progress=_at_terminal())

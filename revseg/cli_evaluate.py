@@ -34,6 +34,9 @@ def evaluate(
         str | None, typer.Option(help="The part that answers. Needed for every dataset but shapes: there qwen.")
     ] = None,
     tracker: Annotated[str, typer.Option(help="The part that follows.")] = "flow",
+    plan: Annotated[
+        str | None, typer.Option(help="What is asked, such as per_object. Default: what the policy knows.")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="How frames are chosen. Default: what the policy knows.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames the policy sees.")] = None,
     max_new_tokens: Annotated[
@@ -61,8 +64,8 @@ def evaluate(
     data = _dataset(dataset, root)
     policy = _policy(policy, parse_spec(dataset)[0])
     sampling = Sampling(max_new_tokens=max_new_tokens)
-    specs: dict[str, Any] = {"policy": policy, "tracker": tracker, "sampler": sampler, "num_frames": frames}
-    model = ReVSeg(sampling=sampling, trust=trust, **specs)
+    specs: dict[str, Any] = {"policy": policy, "tracker": tracker, "plan": plan, "sampler": sampler}
+    model = ReVSeg(sampling=sampling, num_frames=frames, trust=trust, **specs)
     results = run(model, data, out, limit=limit, resume=resume, workers=workers, batch=batch, retry=retry)
     summary = results.summary()
     _print(summary if as_json else f"{out}: {_told(summary)}")

@@ -229,21 +229,21 @@ class Rollout:
 
     @property
     def error(self) -> str | None:
-        """The first failure, as "round 1: no_json", or what else ended the conversation; None when all went well.
+        """The failure that ended it, as "round 1: no_json", or what else did; None when all went well.
 
-        "round 2: no_keyframe" also stands for targets none of which a tracker could start from.
+        A reply that could not be read is forgiven when the plan asks again. "round 2: no_keyframe" also stands for
+        targets none of which a tracker could start from.
         """
-        for number, turn in enumerate(self.turns, 1):
-            if turn.answer.error is not None:
-                return f"round {number}: {turn.answer.error}"
+        if self.turns and self.turns[-1].answer.error is not None:
+            return f"round {len(self.turns)}: {self.turns[-1].answer.error}"
         if self.failure is None and not self._open and self.targets and not _placed(self.targets):
             return f"round {len(self.turns)}: no_keyframe"
         return self.failure
 
     @property
     def detail(self) -> str:
-        """What was expected and what came in the reply that failed, for people; "" when none did."""
-        return next((turn.answer.detail for turn in self.turns if turn.answer.error is not None), "")
+        """What was expected and what came in the reply that ended it in failure, for people; "" when none did."""
+        return self.turns[-1].answer.detail if self.turns and self.turns[-1].answer.error is not None else ""
 
     @property
     def due(self) -> int:
@@ -265,7 +265,7 @@ class Rollout:
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """What the rounds say together, up to a failure: later rounds fill in the targets of earlier ones.
+        """What the rounds that could be read say together: later ones fill in the targets of earlier ones.
 
         A round that names keyframes starts anew. One that says "not in the video" takes away what it asked about.
         """
@@ -323,7 +323,7 @@ class Rollout:
         for turn in self.turns:
             answer = turn.answer
             if answer.error is not None:
-                break
+                continue
             if not known or any(target.frame_id is not None for target in answer.targets):
                 known = list(answer.targets)
             elif answer.absent or answer.targets:

@@ -244,6 +244,17 @@ def test_the_most_tokens_of_a_reply_are_an_option(clip: Path, tmp_path: Path):
     assert run("segment", clip, "x", "--out", tmp_path / "no", "--max-new-tokens", 0).exit_code == 2
 
 
+def test_a_plan_is_an_option(clip: Path, tmp_path: Path):
+    done = run("segment", clip, "x", "--out", tmp_path / "o", "--policy", "random", "--plan", "per_object", "--json")
+    assert done.exit_code == 0, done.output
+    assert [turn["round"] for turn in json.loads(done.stdout)["rounds"]] == ["keyframe", "box"]
+    done = run("segment", clip, "x", "--out", tmp_path / "p", "--policy", "random", "--plan", "per_objct")
+    assert done.exit_code == 2
+    assert "per_object" in done.stderr
+    done = run("segment", clip, "x", "--out", tmp_path / "p", "--box", "1,2,9,9", "--plan", "per_object")
+    assert (done.exit_code, "--plan" in done.stderr) == (2, True)
+
+
 def test_a_tracker_that_needs_a_box_says_so_where_only_words_were_found(clip: Path, tmp_path: Path):
     (tmp_path / "half.py").write_text(
         "from revseg.types import Reply\n"

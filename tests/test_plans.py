@@ -168,6 +168,20 @@ def test_a_keyframe_is_judged_among_all_frames_shown() -> None:
     assert found.values == {"temporal": pytest.approx((16 - 4) / (36 - 4)), "spatial": 1}
 
 
+def test_a_reply_that_could_not_be_read_is_forgiven_when_the_plan_asks_again() -> None:
+    key = Round("key", revseg.build("prompt", "keyframe"), revseg.build("parser", "keyframe_json"), then=1)
+    box = Round("box", revseg.build("prompt", "box"), revseg.build("parser", "box_json"))
+
+    def twice(rollout: Rollout) -> Round | None:
+        read = [turn.round for turn in rollout.turns if turn.answer.error is None]
+        return key if not rollout.turns else box if read == ["key"] and len(rollout.turns) < 3 else None
+
+    good, bad = (scripted(keyframes(1), "hm", last, plan=twice).rollout(LONG, "it") for last in (BOX, "hm"))
+    assert (good.status, good.error, len(good.groundings)) == ("found", None, 1)
+    assert good.form == pytest.approx(2 / 3)
+    assert (bad.status, bad.error, bad.groundings) == ("failed", "round 3: no_json", ())
+
+
 def test_a_conversation_has_an_end() -> None:
     def endless(rollout: Rollout) -> Round:
         parts = (lambda r: Message("user", ("more?",)), lambda text, shown: Answer(verdict=False))

@@ -68,7 +68,7 @@ class Album:
         if not objects or not pairs:
             return []
         seen = [read_picture(self.folder.parent / name) for name, _ in pairs]
-        return choose_colours(seen, (_masks_on(tracks, frame, objects, seen[0].shape) for _, frame in pairs), objects)
+        return choose_colours(seen, [_masks_on(tracks, frame, objects, seen[0].shape) for _, frame in pairs], objects)
 
 
 def _masks_on(tracks: Sequence[MaskTrack], frame: int, objects: int, shape: tuple[int, ...]) -> np.ndarray:
