@@ -41,6 +41,16 @@ def replies(policy: Any, found: Any, count: int) -> list[Reply]:
     return list(found)
 
 
+def concurrency(policy: Any) -> int:
+    """How many conversations a served policy says that it takes at a time."""
+    found = policy.concurrency
+    if type(found) is not int or found < 1:
+        raise PartError(
+            f"policy {origin(policy)}: expected concurrency as a whole number of 1 or more, got {found!r:.80}"
+        )
+    return found
+
+
 def message(prompt: Any, found: Any, query: Query) -> Message:
     """What a prompt asks next."""
     part = f"prompt {origin(prompt)} on query {query.id!r}"

@@ -47,6 +47,9 @@ def evaluate(
     retry: Annotated[bool, typer.Option("--retry", help="Try samples that crashed again.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; under torchrun leave it at 1.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Samples asked about at a time.")] = 1,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Conversations at a time with a served policy. Default: what it says.")
+    ] = None,
     allow_crashes: Annotated[
         bool, typer.Option("--allow-crashes", help="End with 0 even when samples crashed.")
     ] = False,
@@ -66,7 +69,17 @@ def evaluate(
     sampling = Sampling(max_new_tokens=max_new_tokens)
     specs: dict[str, Any] = {"policy": policy, "tracker": tracker, "plan": plan, "sampler": sampler}
     model = ReVSeg(sampling=sampling, num_frames=frames, trust=trust, **specs)
-    results = run(model, data, out, limit=limit, resume=resume, workers=workers, batch=batch, retry=retry)
+    results = run(
+        model,
+        data,
+        out,
+        limit=limit,
+        resume=resume,
+        workers=workers,
+        batch=batch,
+        concurrency=concurrency,
+        retry=retry,
+    )
     summary = results.summary()
     _print(summary if as_json else f"{out}: {_told(summary)}")
     if summary["crashed"] and not allow_crashes:

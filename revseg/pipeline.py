@@ -199,14 +199,18 @@ class ReVSeg:
         """
         starts = []
         for sample in samples:
-            checked.truth(sample.truth, sample.video, sample.query)
-            starts += [Rollout(self.clip(sample.video, sample.query), sample.query, video=sample.video)] * n
+            starts += [self.start(sample)] * n
         warn_of_footage(self.policy, [sample.video for sample in samples])
         policy, sampling = self.built_policy, self.resolved().sampling
         if isinstance(policy, NeedsTruth):
             policy = policy.with_truth(samples)
         done = converse(starts, policy, self.built_plan, sampling=sampling, max_rounds=self.max_rounds)
         return [done[i : i + n] for i in range(0, len(done), n)] if n else [[] for _ in samples]
+
+    def start(self, sample: Sample) -> Rollout:
+        """The conversation about a sample before its first round. InputError for a truth that is not of its video."""
+        checked.truth(sample.truth, sample.video, sample.query)
+        return Rollout(self.clip(sample.video, sample.query), sample.query, video=sample.video)
 
     def clip(self, video: Video, query: Query) -> Clip:
         """The frames that the policy will see first."""

@@ -12,7 +12,8 @@ Only a parser (text to unit box, by the size of the picture shown in that round)
 the source) know a size in pixels.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -447,6 +448,10 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+ReplyOne = Callable[[Rollout, Message], Awaitable[Reply]]
+"""The reply to one conversation and what is asked next, equal to that of `Policy.reply` for a batch of one."""
+
+
 # The signatures of the swappable parts. Any callable that fits is a part; nothing has to be inherited.
 
 
@@ -459,6 +464,20 @@ class Policy(Protocol):
     """
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]: ...
+
+
+@runtime_checkable
+class ServedPolicy(Policy, Protocol):
+    """A policy that another process answers for, such as `openai`: it takes several conversations at a time.
+
+    `concurrency` is how many `evaluate` keeps in flight, unless it is told another number.
+    """
+
+    concurrency: int
+
+    def connected(self, *, sampling: Sampling) -> AbstractAsyncContextManager[ReplyOne]:
+        """One connection for many replies, within one event loop: `async with` it, and await what it gives."""
+        ...
 
 
 @runtime_checkable

@@ -106,8 +106,8 @@ class Server:
         return self.policies[repr(spec)]
 
 
-@pytest.fixture(scope="module")
-def listener() -> Iterator[tuple[Listener, dict[str, Any]]]:
+@pytest.fixture(scope="module", name="listener")
+def a_listener() -> Iterator[tuple[Listener, dict[str, Any]]]:
     http = Listener(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -117,8 +117,8 @@ def listener() -> Iterator[tuple[Listener, dict[str, Any]]]:
     http.server_close()
 
 
-@pytest.fixture
-def server(listener: tuple[Listener, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Server:
+@pytest.fixture(name="server")
+def a_server(listener: tuple[Listener, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Server:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     http, policies = listener
@@ -640,7 +640,7 @@ def test_a_run_stops_and_keeps_its_rows(server: Server, tmp_path: Path):
     model = revseg.ReVSeg(policy=policy, tracker="fill_box", plan=ROUNDS, num_frames=4)
     data, out = "shapes:size=8,split=test,frames=8,height=32,width=32", tmp_path / "r.jsonl"
     with pytest.raises(RunStopped, match="3 requests in a row"):
-        revseg.evaluate(model, data, out)
+        revseg.evaluate(model, data, out, concurrency=1)
     rows = list(Results.open(out))
     assert [row.crashed for row in rows] == [False, False, True, True]
     assert len(server.bodies) == 7

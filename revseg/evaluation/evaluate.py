@@ -1,10 +1,12 @@
 """`evaluate`: a model on a dataset, into a results file. Parallel, and resumable after any interruption."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from revseg import output
 from revseg.errors import InputError, RevsegError
 from revseg.evaluation.header import make_header
+from revseg.evaluation.in_flight import conversations_at_a_time, rows_in_flight, served
 from revseg.evaluation.results import Results, merge, shards
 from revseg.evaluation.rows import build_parts, make_rows
 from revseg.evaluation.shard import append, check_same_run, shard
@@ -31,6 +34,7 @@ class _Job:
     out: Path
     limit: int | None
     batch: int
+    concurrency: int | None
     retry: bool
     progress: bool
 
@@ -44,6 +48,7 @@ def evaluate(
     resume: bool = True,
     workers: int = 1,
     batch: int = 1,
+    concurrency: int | None = None,
     retry: bool = False,
     progress: bool = True,
 ) -> Results:
@@ -59,6 +64,10 @@ def evaluate(
     twice. With several workers the model and the dataset have to be picklable, which specs always are, and a script
     needs `if __name__ == "__main__":`.
 
+    A served policy (`openai`) holds `concurrency` conversations at a time, by default as many as it says, while those
+    that are over are tracked; each worker has so many. Plans, prompts and parsers then run in a thread of their own.
+    Other policies are asked about `batch` samples at a time; one above 1 is heeded by a served policy too.
+
     A sample that crashes is a row with its error; `results.summary()` counts them. Raises SpecError for a part that
     does not exist, OutputError when `out` cannot be written or another process is writing it.
     """
@@ -66,13 +75,15 @@ def evaluate(
         raise InputError(
             f"expected workers and batch of 1 or more and no negative limit; got {workers}, {batch}, {limit}"
         )
+    if concurrency is not None and not (type(concurrency) is int and concurrency >= 1):
+        raise InputError(f"expected concurrency of 1 or more, a whole number, or None; got {concurrency!r:.80}")
     path = output.check_file(out, overwrite=True)
     rank, world = _place_in_job() if workers == 1 else (0, workers)
     if retry and workers == 1 and world > 1:
         raise InputError("with several ranks crashed samples cannot be tried again safely: use one, or workers=N")
     if not resume:
         _start_over(path, world if workers == 1 else 1)
-    job = _Job(model, dataset, path, limit, batch, retry, progress and sys.stderr.isatty())
+    job = _Job(model, dataset, path, limit, batch, concurrency, retry, progress and sys.stderr.isatty())
     if workers == 1:
         _work(job, rank, world)
     else:
@@ -93,13 +104,23 @@ def _work(job: _Job, rank: int, world: int) -> None:
         if results.finished and results.samples == samples and not job.retry:
             return
     todo = [index for index in range(rank, samples, world) if index not in done]
+    many = 1
     if todo:
         build_parts(job.model)
+        many = conversations_at_a_time(job.model.built_policy, job.concurrency, job.batch)
     if todo or results is None:  # a worker without samples leaves a header all the same, so that there is a file
-        with shard(job.out, rank, header) as file:
-            rows = make_rows(job.model, data, todo, job.batch)
+        rows = _rows(job, data, todo, many)
+        with shard(job.out, rank, header) as file, contextlib.closing(rows):  # an error ends what is in flight
             for row in tracked(rows, "evaluating", len(todo), show=job.progress and world == 1):
                 append(file, row)
+
+
+def _rows(job: _Job, data: Dataset, todo: list[int], many: int) -> Generator[dict[str, Any], None, None]:
+    """The rows of these samples, in order; with a served policy `many` conversations are in flight."""
+    if many > 1 and (policy := served(job.model.built_policy)) is not None:
+        yield from rows_in_flight(job.model, policy, data, todo, many)
+    else:
+        yield from make_rows(job.model, data, todo, job.batch)
 
 
 def _start_over(path: Path, world: int) -> None:
@@ -130,7 +151,7 @@ def _place_in_job() -> tuple[int, int]:
 def _spawn(job: _Job, workers: int) -> None:
     """One process a worker, each in a pool of its own, so that one that is killed takes no other with it."""
     specs = {field.name: getattr(job.model, field.name) for field in fields(ReVSeg)}
-    plain = _Job(ReVSeg(**specs), job.dataset, job.out, job.limit, job.batch, job.retry, False)  # without built parts
+    plain = replace(job, model=ReVSeg(**specs), progress=False)  # without built parts
     context = get_context("spawn")
     pools = [ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) for _ in range(workers)]
     try:

@@ -37,19 +37,28 @@ def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[st
     rows: dict[int, dict[str, Any]] = {}
     loaded: dict[int, tuple[Sample, Timings]] = {}
     for index in indices:
-        began = time.perf_counter()
-        try:
-            sample = checked.sample(data, data[index], index)
-            checked.truth(sample.truth, sample.video, sample.query)
-            sample = replace(sample, meta={**sample.meta, **_for_scoring(data, sample)})
-            loaded[index] = (sample, {"load": time.perf_counter() - began})
-        except Exception as error:
-            rows[index] = {**_row(index, error=error), **_listed(data, index)}
+        found = load(data, index)
+        if isinstance(found, dict):
+            rows[index] = found
+        else:
+            loaded[index] = found
     for index, (rollout, seconds) in _rollouts(model, {i: s for i, (s, _) in loaded.items()}).items():
         sample, timings = loaded[index]
         timings["rollout"] = seconds
-        rows[index] = _finish(model, index, sample, rollout, timings)
+        rows[index] = finish(model, index, sample, rollout, timings)
     return [rows[index] for index in indices]
+
+
+def load(data: Dataset, index: int) -> tuple[Sample, Timings] | dict[str, Any]:
+    """A sample with what scoring needs of it, or the row of one that cannot be read."""
+    began = time.perf_counter()
+    try:
+        sample = checked.sample(data, data[index], index)
+        checked.truth(sample.truth, sample.video, sample.query)
+        sample = replace(sample, meta={**sample.meta, **_for_scoring(data, sample)})
+        return sample, {"load": time.perf_counter() - began}
+    except Exception as error:
+        return {**_row(index, error=error), **_listed(data, index)}
 
 
 def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
@@ -103,9 +112,8 @@ def _rollouts(model: ReVSeg, samples: Mapping[int, Sample]) -> dict[int, tuple[R
     return {index: (group[0], seconds) for index, group in zip(samples, groups, strict=True)}
 
 
-def _finish(
-    model: ReVSeg, index: int, sample: Sample, rollout: Rollout | Exception, timings: Timings
-) -> dict[str, Any]:
+def finish(model: ReVSeg, index: int, sample: Sample, rollout: Rollout | Exception, timings: Timings) -> dict[str, Any]:
+    """The row of a conversation, tracked and scored, or of what broke it."""
     if isinstance(rollout, Exception):
         return _row(index, sample, timings=timings, error=rollout)
     masks = rewards = None

@@ -58,18 +58,19 @@ async def converse_async(
     *,
     max_rounds: int = MAX_ROUNDS,
     first: tuple[Round, Message] | None = None,
+    limit: int = MAX_NEW_TOKENS,
 ) -> Rollout:
     """Holds one conversation with whatever answers asynchronously, such as a server or an outer training engine.
 
     `first` is the first question where it was asked already: rollouts of a group that are given one and the same
-    message share its work.
+    message share its work. `limit` is as for `hear`.
     """
     rollout, asked = start, first
     while (asked := asked or ask(plan, rollout)) is not None:
         if len(rollout.turns) >= max_rounds:
             return replace(rollout, failure="too_many_rounds")
         round_, message = asked
-        rollout = hear(rollout, round_, message, await generate(rollout, message))
+        rollout = hear(rollout, round_, message, await generate(rollout, message), limit)
         asked = None
     return rollout
 

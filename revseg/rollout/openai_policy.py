@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import contextlib
 import io
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -16,9 +18,11 @@ from revseg.rollout.chat_failures import failure_of, not_a_completion
 from revseg.rollout.chat_http import bounded_client
 from revseg.rollout.chat_reply import Unreadable, read_reply
 from revseg.rollout.seeding import row_seeds
-from revseg.types import Clip, Message, Reply, Rollout, Sampling
+from revseg.types import Clip, Message, Reply, ReplyOne, Rollout, Sampling
 
 T = TypeVar("T")
+
+_Encoded = WeakKeyDictionary[Message, Any]  # what was sent of each message, for as long as its conversation is kept
 
 
 @register("policy", "openai")
@@ -30,10 +34,10 @@ class OpenAIPolicy:
     names (a local server needs none); `timeout` seconds without a byte from the server, `deadline` seconds for one
     reply, all tries included; `max_bytes` of one reply; `retries` after a failed connection, a time-out, 429 or 5xx,
     with growing pauses; `give_up` after so many failures in a row the run stops (0: never); `concurrency` requests at
-    a time; `image_format` "jpeg" or "png" (exact, larger); `video` how a clip of several frames is sent: "frames", a
-    picture each, is read by every server but costs Qwen2.5-VL twice the tokens of "video_url", one video of JPEG
-    frames as vLLM reads it; `extra` further fields of the request, such as {"mm_processor_kwargs": {...}}; they win
-    over revseg's own, and null drops one.
+    a time, and conversations that `evaluate` keeps in flight; `image_format` "jpeg" or "png" (exact, larger); `video`
+    how a clip of several frames is sent: "frames", a picture each, is read by every server but costs Qwen2.5-VL twice
+    the tokens of "video_url", one video of JPEG frames as vLLM reads it; `extra` further fields of the request, such as
+    {"mm_processor_kwargs": {...}}; they win over revseg's own, and null drops one.
 
     Replies hold text only: a policy to evaluate, not to train. InputError when the server cannot be reached or
     refuses the request, PartError when it fails, is too slow or answers something else than a chat completion,
@@ -77,8 +81,30 @@ class OpenAIPolicy:
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
         """One reply a conversation, in order. The first failure stops the batch; what is queued is not sent."""
         seeds = [seed >> 32 for seed in row_seeds(rollouts, prompts, sampling)]  # 31 bits: any server's integer
+        with self._failures_counted():
+            return _run(self._ask_all(list(zip(rollouts, prompts, seeds, strict=True)), sampling))
+
+    @contextlib.asynccontextmanager
+    async def connected(self, *, sampling: Sampling) -> AsyncIterator[ReplyOne]:
+        """One client for many replies, each the same as `reply` gives for one conversation.
+
+        Who awaits them decides how many are open at a time: `concurrency` bounds `reply` alone.
+        """
+        encoded = _Encoded()
+        async with self._client() as client:
+
+            async def reply_one(rollout: Rollout, prompt: Message) -> Reply:
+                (seed,) = row_seeds([rollout], [prompt], sampling)
+                with self._failures_counted():
+                    return await self._ask(client, rollout, prompt, sampling, seed >> 32, encoded)
+
+            yield reply_one
+
+    @contextlib.contextmanager
+    def _failures_counted(self) -> Iterator[None]:
+        """RunStopped in the place of the failure that is one too many in a row."""
         try:
-            replies = _run(self._ask_all(list(zip(rollouts, prompts, seeds, strict=True)), sampling))
+            yield
         except RevsegError as error:
             self._failed += 1
             if not self.give_up or self._failed < self.give_up:
@@ -88,15 +114,12 @@ class OpenAIPolicy:
                 "kept: mend the server, then run the same again with retry (--retry), or raise give_up="
             ) from None
         self._failed = 0
-        return replies
 
-    async def _ask_all(self, asked: list[tuple[Rollout, Message, int]], sampling: Sampling) -> list[Reply]:
+    def _client(self) -> Any:
         import openai
 
-        encoded: dict[int, list[dict[str, Any]] | str] = {}
-        room = asyncio.Semaphore(self.concurrency)
         access = self._access
-        client = openai.AsyncOpenAI(
+        return openai.AsyncOpenAI(
             base_url=access.url,
             api_key=access.key,
             timeout=self.timeout,
@@ -104,12 +127,15 @@ class OpenAIPolicy:
             http_client=bounded_client(self.max_bytes, self.timeout, access.login),
         )
 
+    async def _ask_all(self, asked: list[tuple[Rollout, Message, int]], sampling: Sampling) -> list[Reply]:
+        encoded = _Encoded()
+        room = asyncio.Semaphore(self.concurrency)
+
         async def ask(rollout: Rollout, prompt: Message, seed: int) -> Reply:
             async with room:
-                messages = await asyncio.to_thread(self._messages, rollout, prompt, encoded)
-                return await self._complete(client, messages, sampling, seed)
+                return await self._ask(client, rollout, prompt, sampling, seed, encoded)
 
-        async with client:
+        async with self._client() as client:
             try:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(ask(*one)) for one in asked]
@@ -117,21 +143,26 @@ class OpenAIPolicy:
                 raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    def _messages(
-        self, rollout: Rollout, prompt: Message, encoded: dict[int, list[dict[str, Any]] | str]
-    ) -> list[dict[str, Any]]:
+    async def _ask(
+        self, client: Any, rollout: Rollout, prompt: Message, sampling: Sampling, seed: int, encoded: _Encoded
+    ) -> Reply:
+        messages = await asyncio.to_thread(self._messages, rollout, prompt, encoded)
+        return await self._complete(client, messages, sampling, seed)
+
+    def _messages(self, rollout: Rollout, prompt: Message, encoded: _Encoded) -> list[dict[str, Any]]:
         """The conversation so far and the prompt, as the API has them."""
         messages = []
         for turn in rollout.turns:
             messages += [self._message(turn.prompt, encoded), {"role": "assistant", "content": turn.reply.whole}]
         return _clean([*messages, self._message(prompt, encoded)])
 
-    def _message(self, message: Message, encoded: dict[int, list[dict[str, Any]] | str]) -> dict[str, Any]:
-        """A message as the API has it. A group shares its prompts, so each is encoded once a batch."""
-        if id(message) not in encoded:
-            parts = [p for part in message.parts for p in self._parts(part)]
-            encoded[id(message)] = parts if message.clips else message.text
-        return {"role": message.role, "content": encoded[id(message)]}
+    def _message(self, message: Message, encoded: _Encoded) -> dict[str, Any]:
+        """A message as the API has it, encoded once: groups share their prompts, and later rounds repeat them."""
+        content = encoded.get(message)
+        if content is None:
+            content = [p for part in message.parts for p in self._parts(part)] if message.clips else message.text
+            encoded[message] = content
+        return {"role": message.role, "content": content}
 
     def _parts(self, part: str | Clip) -> list[dict[str, Any]]:
         if isinstance(part, str):
