@@ -20,7 +20,7 @@ from revseg.pipeline import ReVSeg
 from revseg.rollout.converse import converse_async
 from revseg.types import Dataset, Message, NeedsTruth, Reply, ReplyOne, Rollout, Sample, ServedPolicy
 
-Held = tuple[Rollout | Exception, float]  # a conversation or what broke it, and its seconds
+Held = tuple[Rollout | BaseException, float]  # a conversation or what broke it, and its seconds
 
 
 def served(policy: Any) -> ServedPolicy | None:
@@ -83,14 +83,14 @@ class InFlight:
     async def _hold(self, start: Rollout) -> Held:
         async with self._room:
             began = time.perf_counter()
-            found: Rollout | Exception
+            found: Rollout | BaseException
             try:
                 found = await converse_async(
                     start, self._reply, self._plan, max_rounds=self._rounds, limit=self._sampling.limit
                 )
             except RunStopped:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # an exit is raised again where it ends the run, not the loop
                 found = error
             return found, time.perf_counter() - began
 
@@ -184,5 +184,7 @@ class _Work:
             self.stopped = self.stopped or error
             self.held = {one: what for one, what in self.held.items() if not one.cancel()}  # those over are kept
             return
+        if isinstance(rollout, BaseException) and not isinstance(rollout, Exception):
+            raise rollout
         timings["rollout"] += seconds
         self.rows[place] = finish(self.model, self.indices[place], sample, rollout, timings)
