@@ -97,11 +97,17 @@ class Registry(Generic[T]):
 
         Raises SpecError for an unknown name or option, and for what is no part of this kind.
         """
-        if isinstance(spec, str) and is_address(spec):
-            raise SpecError(_unknown(self.kind, spec, self.names(), suggestion(self.kind, spec)))
         if not isinstance(spec, (str, Mapping)):
             return _fitting(self.kind, spec, spec)
+        part = self.part(spec)
         name, options = read_spec(self.kind, spec)
+        return _fitting(self.kind, spec, _construct(self.kind, name, part, options))
+
+    def part(self, spec: str | Mapping[str, Any]) -> Any:
+        """The class or function that a spec names, unbuilt; its module is imported. SpecError as `build`."""
+        if isinstance(spec, str) and is_address(spec):
+            raise SpecError(_unknown(self.kind, spec, self.names(), suggestion(self.kind, spec)))
+        name, _ = read_spec(self.kind, spec)
         source, colon, rest = name.partition(":")
         if colon and source in self.names():
             known = options_of(self.get(source))
@@ -109,8 +115,11 @@ class Registry(Generic[T]):
             raise SpecError(
                 f"cannot read the {self.kind} spec {name!r}: expected {source}:option=value{such}, got {rest!r}"
             )
-        part = _load(name) if colon else self.get(name)
-        return _fitting(self.kind, spec, _construct(self.kind, name, part, options))
+        return _load(name) if colon else self.get(name)
+
+    def name_of(self, part: Any) -> str | None:
+        """The name that a class or function is registered under so far, or None."""
+        return next((name for name, known in self._parts.items() if known is part), None)
 
     def _entry_points(self) -> importlib.metadata.EntryPoints:
         return importlib.metadata.entry_points(group=f"revseg.{self.kind}")

@@ -203,7 +203,7 @@ class Untrainable:
         ({}, samples(1, truth=False), {}, InputError, "'q0' has no truth"),
         ({}, [], {}, InputError, "empty"),
         ({}, samples(1), {"objective": "nothing"}, revseg.errors.SpecError, "unknown objective"),
-        ({}, samples(1), {"objective": Untrainable()}, InputError, "has no beta, kl_in_reward"),
+        ({}, samples(1), {"objective": Untrainable()}, InputError, "has no advantages, loss"),
         ({}, samples(1), {"log_with": "wandb"}, MissingExtraError, "pip install wandb"),
     ],
 )

@@ -37,6 +37,8 @@ class QwenPolicy:
     and most tokens of a reply (`max_new_tokens`) that the checkpoint was taught.
     """
 
+    weights = ("model", "adapter")  # options that say where its weights are; the first reads what `save` wrote
+
     def __init__(
         self,
         model: str | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 from revseg.errors import InputError
 from revseg.output import check_writable
 from revseg.registry import build
-from revseg.training.folder import check_no_model, save_policy
+from revseg.training.folder import check_no_model, save_policy, spec_after
 
 
 def average(policies: Mapping[str, float], out: str | Path) -> str:
@@ -36,7 +36,7 @@ def average(policies: Mapping[str, float], out: str | Path) -> str:
             total[name] += value
     mean.model.load_state_dict(total)
     save_policy(mean, out)
-    return f"qwen:model={out}"
+    return spec_after(first, out)
 
 
 def _scaled(policy: Any, spec: str, share: float) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from revseg.errors import InputError, OutputError
 from revseg.locks import give_back, hold
 from revseg.pipeline import ReVSeg
 from revseg.reading import read_json
-from revseg.registry import spec_of
+from revseg.registry import options_of, read_spec, registry, spec_of
 from revseg.rle import brief
-from revseg.spec import format_spec, parse_spec
+from revseg.spec import format_spec
 from revseg.training.config import TrainConfig
+from revseg.training.trainable import trainable, weights_option
 
 
 @contextlib.contextmanager
@@ -83,13 +84,13 @@ def _told(value: Any) -> str:
 
 
 def keep(model: ReVSeg, out: Path) -> None:
-    """The trained weights with what they were taught, as `qwen:model=<out>` reads them. OutputError on a full disk."""
-    policy: Any = model.built_policy
+    """The trained weights with what they were taught, for `spec_after` to name. OutputError on a full disk."""
+    policy = trainable(model.built_policy)
     taught = model.to_dict()
     policy.model.eval()
     learnt = {name: taught[name] for name in ("plan", "sampler", "num_frames")}
     limit = {"max_new_tokens": model.sampling.limit}  # longer replies were never rewarded
-    known = {name: value for name, value in getattr(policy, "defaults", {}).items() if name != "rounds"}
+    known = {name: value for name, value in policy.defaults.items() if name != "rounds"}
     policy.defaults = {**known, **learnt, **limit}
     save_policy(policy, out, "the run goes on from its last checkpoint")
 
@@ -104,15 +105,23 @@ def save_policy(policy: Any, out: Path, then: str = "nothing else is lost") -> N
         raise OutputError(f"cannot write the weights into {out}: {error}; make room and start again: {then}") from error
 
 
-def spec_after(spec: Any, out: Path) -> str:
-    """The spec of the trained policy: the one that was trained, options and all, with its weights from `out`."""
-    if isinstance(spec, str):
-        name, options = parse_spec(spec)
+def spec_after(spec: Any, out: Path) -> Any:
+    """The spec of the trained policy: the one that was trained, options and all, with its weights from `out`.
+
+    The policy's class says which options those are (`revseg.types.TrainablePolicy`). A policy that was passed as an
+    object is named by its class; one whose class cannot be built from the folder alone stays the object.
+    """
+    part = registry("policy").part(spec) if isinstance(spec, str | Mapping) else type(spec)
+    if isinstance(spec, str | Mapping):
+        name, options = read_spec("policy", spec)
     else:
-        options = dict(spec) if isinstance(spec, Mapping) else {}
-        name = options.pop("name", "qwen")
-    options.pop("adapter", None)  # merged into the weights
-    return format_spec(name, {**options, "model": str(out)})
+        name, options = registry("policy").name_of(part) or spec_of(part), {}
+        wanted = [option for option, p in options_of(part).items() if p.default is p.empty]
+        if not isinstance(name, str) or set(wanted) - {"model", *getattr(part, "weights", ())}:
+            return spec
+    first, *others = weights_option(part)
+    options = {option: value for option, value in options.items() if option not in others}
+    return format_spec(name, {**options, first: str(out)})
 
 
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from revseg import checked
 from revseg.errors import InputError
+from revseg.objectives.completed import completed
 from revseg.output import check_writable
 from revseg.pipeline import ReVSeg
 from revseg.registry import build
@@ -21,10 +22,11 @@ from revseg.training.folder import alone, claim, keep, settings_of, spec_after
 from revseg.training.log import Log, check_tracker
 from revseg.training.memory import check_memory
 from revseg.training.optim import descend, make_optimizers, scale_rates, sum_over_processes, warmup_then_decay
-from revseg.training.prepare import autocast, check_objective, prepare, reference_of, trained
+from revseg.training.prepare import autocast, prepare, reference_of, trained
 from revseg.training.reference import Reference
 from revseg.training.rollouts import Judged, cut_off, draw, figures, packs, pad, sampled
-from revseg.types import Dataset, Rollout
+from revseg.training.trainable import check_trainable, device_of, trainable
+from revseg.types import Dataset, Rollout, TrainedPolicy, TrainingObjective
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +45,7 @@ def train(
     """Train a fresh copy of the model's policy on a dataset (or its spec) with truth; the model with the result.
 
     `out` holds train.json (the settings), log.jsonl, samples.jsonl, checkpoint.pt and, at the end, the weights, which
-    the policy `qwen:model=<out>` reads. Started again with the same settings it goes on from its checkpoint, and ends
+    the policy of the result reads. Started again with the same settings it goes on from its checkpoint, and ends
     with the weights of a run that was not stopped. `report` gets each step's row of the log, in the first process.
     A policy passed as an object instead of a spec is trained in place and should not be resumed: the reference of the
     KL is the policy as it is handed over.
@@ -56,11 +58,13 @@ def train(
 
     config, out, asked = config or TrainConfig(), Path(out), model
     objective, samples, accelerator = begin(dataset, out, config)
+    check_trainable(model.policy, config, objective.beta)
     check_memory(model.policy, config, objective.beta)
     with alone(out, accelerator):
         torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
         model = model.replace(policy=model.policy, sampling=config.sampling).resolved()
-        policy: Any = model.built_policy
+        check_trainable(model.built_policy, config, objective.beta)
+        policy = trainable(model.built_policy)
         prepare(policy, config)
         claim(out, settings_of(model, dataset, config), accelerator)
         reference = reference_of(policy, config) if objective.beta > 0 else None
@@ -88,14 +92,15 @@ def train(
     return asked.replace(policy=spec_after(asked.policy, out))
 
 
-def begin(dataset: Dataset | str | Mapping[str, Any], out: Path, config: TrainConfig) -> tuple[Any, Dataset, Any]:
+def begin(
+    dataset: Dataset | str | Mapping[str, Any], out: Path, config: TrainConfig
+) -> tuple[TrainingObjective, Dataset, Any]:
     """Objective, dataset and accelerator; what cannot work is said here, before any model is loaded."""
     import torch
     from accelerate import Accelerator
 
     check_tracker(config.log_with)
-    objective, samples = build("objective", config.objective), build("dataset", dataset)
-    check_objective(objective)
+    objective, samples = completed(build("objective", config.objective)), build("dataset", dataset)
     draw(samples, 1, 0, config.seed)  # no data or no truth
     check_writable(out)
     cpu = not torch.cuda.is_available()  # unless told, every process under torchrun believes to be alone
@@ -109,10 +114,10 @@ def judge(model: ReVSeg, dataset: Dataset, config: TrainConfig, step: int, accel
     """This process's share of the step's queries, `rollouts` conversations each, scored."""
     samples = draw(dataset, config.prompts, step, config.seed)
     mine = samples[accelerator.process_index :: accelerator.num_processes]
-    policy: Any = model.built_policy
+    policy = trainable(model.built_policy)
     policy.model.eval()
     model = model.replace(sampling=replace(model.sampling, seed=config.seed * 1_000_003 + step))
-    size = max(1, getattr(policy, "batch_size", config.rollouts * len(mine)) // config.rollouts)
+    size = max(1, policy.batch_size // config.rollouts)
     groups = []
     for start in range(0, len(mine), size):  # all rounds of some, then of others: one batch's cache is held at a time
         with autocast(policy, config):
@@ -124,8 +129,8 @@ def judge(model: ReVSeg, dataset: Dataset, config: TrainConfig, step: int, accel
 
 
 def update(
-    policy: Any,
-    objective: Any,
+    policy: TrainedPolicy,
+    objective: TrainingObjective,
     reference: Reference | None,
     judged: Judged,
     config: TrainConfig,
@@ -138,13 +143,13 @@ def update(
     import torch
 
     policy.model.train()
-    device = policy.model.device
+    device = device_of(policy)
     rollouts = judged.rollouts
     old, mask = pad([sampled(rollout).to(device) for rollout in rollouts])
     batches = packs([policy.length(rollout) for rollout in rollouts], config.tokens, judged.n)
     with autocast(policy, config):
         ref = None if reference is None else reference_scores(reference, rollouts, batches, old)
-    penalty = objective.kl_penalty(old, ref, mask) if objective.kl_in_reward else None
+    penalty = objective.kl_penalty(old, ref, mask) if objective.kl_in_reward and ref is not None else None
     advantages, kept = advantages_of(objective, judged, mask, penalty, accelerator)
     truncated = torch.tensor([cut_off(rollout, policy.stops) for rollout in rollouts], device=device)
     mask = objective.mask_truncated(mask, truncated) & kept[:, None]
@@ -158,8 +163,11 @@ def update(
             scores = policy.logprobs(asked, temperature=config.temperature)
             new, real = pad(checked.logprobs(policy, scores, asked))
         some = mask[rows, : new.shape[1]] & real
-        parts = [None if t is None else t[rows, : new.shape[1]] for t in (old, ref)]
-        loss, logged = checked.loss(objective, objective.loss(new, *parts, advantages[rows], some, count=count))
+        width = new.shape[1]
+        under = None if ref is None else ref[rows, :width]
+        loss, logged = checked.loss(
+            objective, objective.loss(new, old[rows, :width], under, advantages[rows], some, count=count)
+        )
         loss.backward()
         share = some.sum().item() / tokens
         for name, value in {"loss": loss.item(), **logged}.items():
@@ -172,7 +180,7 @@ def update(
 
 
 def advantages_of(
-    objective: Any, judged: Judged, mask: "torch.Tensor", penalty: "torch.Tensor | None", accelerator: Any
+    objective: TrainingObjective, judged: Judged, mask: "torch.Tensor", penalty: "torch.Tensor | None", accelerator: Any
 ) -> "tuple[torch.Tensor, torch.Tensor]":
     """float[b] and bool[b] (which groups to learn from), computed over the groups of all processes."""
     import torch

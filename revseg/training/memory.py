@@ -16,6 +16,7 @@ from revseg.registry import spec_of
 from revseg.rollout.bundled import bundled
 from revseg.spec import parse_spec
 from revseg.training.config import TrainConfig
+from revseg.training.trainable import reference_kind
 
 ADAPTED = re.compile(r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)")
 
@@ -77,7 +78,7 @@ def needed(
         "gradients": trained * 4.0,
         f"{config.optimizer}'s moments": trained * 4.0 * moments,
     }
-    kind = config.reference if config.reference != "auto" else "adapter" if config.lora else "copy"
+    kind = reference_kind(config)
     if beta > 0 and (kind == "copy" or (kind == "cpu" and not on_gpu)):
         parts["reference"] = base + adapters
     return parts

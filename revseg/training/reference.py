@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from revseg.training.trainable import device_of
 from revseg.types import Rollout
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def make_reference(policy: Any, kind: str, temperature: float) -> Reference:
                 return policy.logprobs(rollouts, temperature=temperature)
 
         return score
-    home = policy.model.device
+    home = device_of(policy)
     if kind == "cpu":
         policy.model.to("cpu")  # copied there, so that the accelerator never has to hold two
     other = policy.with_model(copy.deepcopy(policy.model).eval().requires_grad_(False))
@@ -34,6 +35,6 @@ def make_reference(policy: Any, kind: str, temperature: float) -> Reference:
 
     def score_copy(rollouts: Sequence[Rollout]) -> "list[torch.Tensor]":
         with torch.no_grad():
-            return [row.to(policy.model.device) for row in other.logprobs(rollouts, temperature=temperature)]
+            return [row.to(device_of(policy)) for row in other.logprobs(rollouts, temperature=temperature)]
 
     return score_copy

@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from revseg import checked
 from revseg.errors import InputError
-from revseg.types import Dataset, RewardBreakdown, Rollout, Sample
+from revseg.types import Dataset, RewardBreakdown, Rollout, Sample, TrainedPolicy
 
 if TYPE_CHECKING:
     import torch
@@ -84,8 +84,10 @@ def sampled(rollout: Rollout) -> "torch.Tensor":
     return torch.from_numpy(np.concatenate([turn.reply.logprobs for turn in rollout.turns]))
 
 
-def cut_off(rollout: Rollout, stops: Sequence[int]) -> bool:
-    """True when some reply ended at the length limit instead of by itself."""
+def cut_off(rollout: Rollout, stops: Sequence[int] | None) -> bool:
+    """True when some reply ended at the length limit instead of by itself, as the replies say where `stops` is None."""
+    if stops is None:
+        return any(turn.reply.cut_off for turn in rollout.turns)
     ends = [t.reply.token_ids[-1] for t in rollout.turns if len(t.reply.token_ids)]
     return any(int(end) not in stops for end in ends)
 
@@ -109,7 +111,7 @@ def packs(lengths: Sequence[int], budget: int, n: int = 1) -> list[list[int]]:
     return found
 
 
-def figures(judged: Judged, policy: Any) -> dict[str, float]:
+def figures(judged: Judged, policy: TrainedPolicy) -> dict[str, float]:
     """What a log says of a step's rollouts: rewards, lengths, turns, failures by kind, groups without a spread."""
     count = len(judged.rollouts)
     row = {"reward": float(judged.totals.mean()), "reward_std": float(judged.totals.std(1).mean())}
