@@ -609,6 +609,39 @@ class Dataset(Protocol):
     def __iter__(self) -> Iterator[Sample]: ...
 
 
+# What a dataset may have beside its samples, for protocols that score by the whole video.
+
+
+@runtime_checkable
+class ListsSamples(Protocol):
+    """A dataset that knows a sample by its files' lists alone, for one that cannot be read."""
+
+    def listed(self, index: int, /) -> tuple[str, Query, Mapping[str, Any]]:
+        """The video's id, the query and the meta."""
+        ...
+
+
+@runtime_checkable
+class HasVoid(Protocol):
+    """A dataset with pixels to ignore (Ref-DAVIS17, protocol A)."""
+
+    def void(self, video: str, /) -> MaskTrack: ...
+
+
+@runtime_checkable
+class HasObjects(HasVoid, Protocol):
+    """Beside the pixels to ignore, the masks of all objects that count, described or not."""
+
+    def objects(self, video: str, /) -> MaskTrack: ...
+
+
+@runtime_checkable
+class HasForeground(Protocol):
+    """A dataset with all annotated objects of a video as one (ReVOS, the official R); None where there are none."""
+
+    def foreground(self, video: str, /) -> MaskTrack | None: ...
+
+
 @runtime_checkable
 class Objective(Protocol):
     """An RL objective: rewards to advantages, log-probs to a loss. These two methods suffice to train.

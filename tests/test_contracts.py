@@ -17,6 +17,7 @@ from revseg.objectives import Objective
 from revseg.objectives.completed import completed
 from revseg.rollout.seeding import row_seeds
 from revseg.testing.squares import moving_squares
+from revseg.training.average import average
 from revseg.training.config import TrainConfig
 from revseg.training.folder import spec_after
 from revseg.training.log import read_log
@@ -215,6 +216,18 @@ def test_a_policy_passed_as_an_object_is_named_by_its_class(tmp_path: Path):
     trained = revseg.train(ReVSeg(**{**PARTS, "policy": policy}), samples(), tmp_path, settings())
     assert trained.policy == f"test_contracts:Bandit:model={tmp_path}"
     assert chance(trained.built_policy) == chance(policy) > 0.6
+
+
+def test_two_of_them_have_a_mean(tmp_path: Path):
+    specs = [f"test_contracts:Bandit:model={tmp_path / name}" for name in "ab"]
+    for name, bias in (("a", 0.0), ("b", 2.0)):
+        policy = Bandit()
+        torch.nn.init.constant_(policy.model.bias, bias)
+        (tmp_path / name).mkdir()
+        policy.save(str(tmp_path / name))
+    mean = average(dict.fromkeys(specs, 1.0), tmp_path / "mean")
+    assert mean == f"test_contracts:Bandit:model={tmp_path / 'mean'}"
+    assert revseg.build("policy", mean).model.bias.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_stopped_and_gone_on_with_ends_with_the_same_weights(tmp_path: Path):

@@ -13,7 +13,16 @@ from revseg.errors import InputError, RunStopped
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.record import reasoning_record
-from revseg.types import Dataset, RewardBreakdown, Rollout, Sample
+from revseg.types import (
+    Dataset,
+    HasForeground,
+    HasObjects,
+    HasVoid,
+    ListsSamples,
+    RewardBreakdown,
+    Rollout,
+    Sample,
+)
 
 Timings = dict[str, float]
 
@@ -70,11 +79,11 @@ def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
     """
     video, truth = sample.meta.get("video", sample.video.id), sample.truth
     found: dict[str, Any] = {}
-    if truth is not None and hasattr(data, "void"):
+    if truth is not None and isinstance(data, HasVoid):
         found["void"] = data.void(video)
-        counted = data.objects(video) if hasattr(data, "objects") else None
+        counted = data.objects(video) if isinstance(data, HasObjects) else None
         found |= {"counted": counted} if counted is not None and counted.objects else {}
-    if truth is not None and hasattr(data, "foreground"):
+    if truth is not None and isinstance(data, HasForeground):
         try:
             foreground = data.foreground(video)
         except InputError:  # not annotated: only the official R needs it, and says so
@@ -86,7 +95,7 @@ def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
 
 def _listed(data: Any, index: int) -> dict[str, Any]:
     """What the dataset says of a sample that it could not read, so that it counts as what it is; see `Row`."""
-    if not callable(getattr(data, "listed", None)):
+    if not isinstance(data, ListsSamples):
         return {}
     try:
         video, query, meta = data.listed(index)

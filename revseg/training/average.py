@@ -8,6 +8,8 @@ from revseg.errors import InputError
 from revseg.output import check_writable
 from revseg.registry import build
 from revseg.training.folder import check_no_model, save_policy, spec_after
+from revseg.training.trainable import trainable
+from revseg.types import TrainablePolicy
 
 
 def average(policies: Mapping[str, float], out: str | Path) -> str:
@@ -41,7 +43,7 @@ def average(policies: Mapping[str, float], out: str | Path) -> str:
 
 def _scaled(policy: Any, spec: str, share: float) -> dict[str, Any]:
     """The weights times the share, float64, so that equal policies have exactly their own mean."""
-    if not hasattr(policy, "model") or hasattr(policy.model, "merge_and_unload"):
+    if not isinstance(policy, TrainablePolicy) or hasattr(policy.model, "merge_and_unload"):
         raise InputError(f"cannot average {spec}: expected a policy with weights of its own, adapters merged into them")
     return {name: value.double() * share for name, value in policy.model.state_dict().items()}
 
@@ -57,8 +59,9 @@ def _check_alike(
             f"cannot average {specs[0]} and {specs[1]}: {name} has shape {shapes.get(name)} in one and "
             f"{others.get(name)} in the other; expected policies that were trained from one checkpoint"
         )
-    if mean.defaults != policy.defaults:
+    taught, other = (dict(trainable(one).defaults) for one in (mean, policy))
+    if taught != other:
         raise InputError(
-            f"cannot average {specs[0]} and {specs[1]}: they were taught {dict(mean.defaults)} and "
-            f"{dict(policy.defaults)}; expected the same plan, sampler and number of frames"
+            f"cannot average {specs[0]} and {specs[1]}: they were taught {taught} and "
+            f"{other}; expected the same plan, sampler and number of frames"
         )
