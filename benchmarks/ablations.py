@@ -19,8 +19,8 @@ import revseg
 from revseg import ReVSeg, Sampling, Table, TrainConfig
 from revseg.evaluation.header import files_of
 from revseg.evaluation.table import plain
-from revseg.record import versions
 from revseg.rollout.bundled import ASSETS
+from revseg.serialise import versions
 from revseg.spec import format_spec, parse_spec
 
 HERE = Path(__file__).parent

@@ -90,7 +90,7 @@ def answer(parser: Any, found: Any, shown: Clip) -> Answer:
     if not all(_is_window(window) for window in found.windows):
         raise _wrong(part, "windows as pairs of source frames (first, end)", found.windows)
     for target in found.targets:
-        wrong = _out_of_range(target, shown)
+        wrong = out_of_range(target, shown)
         if wrong:
             raise PartError(f"{part} made {target!r}, of which {wrong} is out of range for {shown!r}")
     return found
@@ -227,7 +227,7 @@ def _is_window(window: Any) -> bool:
     return pair and 0 <= window[0] < window[1]
 
 
-def _out_of_range(target: Target, shown: Clip) -> str:
+def out_of_range(target: Target, shown: Clip) -> str:
     """The field of a target that is none, "" for a good one."""
     boxes, points, labels = target.boxes, target.points, target.point_labels
     if target.frame_id is not None and not (type(target.frame_id) is int and target.frame_id in shown.frame_ids):

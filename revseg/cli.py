@@ -113,7 +113,7 @@ def segment(
         from revseg.footage import policy_for_footage
         from revseg.output import check_folder
         from revseg.pipeline import ReVSeg
-        from revseg.report import reasoning_record
+        from revseg.report import record_of
         from revseg.types import Sampling
         from revseg.video import Video
 
@@ -135,7 +135,7 @@ def segment(
         result = model.segment(opened, query, progress=_at_terminal())
         result.save(out, opened, overwrite=overwrite, progress=_at_terminal())
         if as_json:
-            typer.echo(json.dumps({"out": str(out), **reasoning_record(result, opened)}, indent=2, default=str))
+            typer.echo(json.dumps({"out": str(out), **record_of(result, opened)}, indent=2, default=str))
         else:
             typer.echo(f"{_verdict(result)}\n{out}/reasoning.html tells how; {out}/overlay.mp4 shows it")
         _leave(result.rollout.error)

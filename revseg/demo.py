@@ -11,8 +11,8 @@ from revseg.errors import FootageWarning
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
 from revseg.progress import waiting
-from revseg.record import reasoning_record
 from revseg.report.conversation import split_thinking
+from revseg.serialise import record_of
 from revseg.types import Query
 from revseg.video import Video
 
@@ -34,7 +34,7 @@ class Demo:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: the reasoning record, and the folder."""
-        return {"out": str(self.folder), **reasoning_record(self.result, self.video, self.scores)}
+        return {"out": str(self.folder), **record_of(self.result, self.video, self.scores)}
 
     def text(self) -> str:
         """What the command prints."""

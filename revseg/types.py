@@ -328,7 +328,8 @@ class Rollout:
             if not known or any(target.frame_id is not None for target in answer.targets):
                 known = list(answer.targets)
             elif answer.absent or answer.targets:
-                asked = [i for i in (turn.prompt.about or range(len(known))) if known[i] is not None]
+                asked = turn.prompt.about or range(len(known))
+                asked = [i for i in asked if i < len(known) and known[i] is not None]
                 filled = merge_targets([t for i in asked if (t := known[i]) is not None], answer.targets)
                 for place, i in enumerate(asked):
                     known[i] = None if answer.absent else filled[place]

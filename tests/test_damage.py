@@ -16,6 +16,7 @@ from revseg.errors import InputError, RevsegError
 from revseg.evaluation import Results, compare, evaluate, score, write_submission
 from revseg.evaluation.diagnose import diagnose
 from revseg.report import write_site
+from revseg.types import Rollout
 
 MANY = os.environ.get("HYPOTHESIS_PROFILE") == "ci"
 LONG = "x" * 100_000
@@ -80,8 +81,13 @@ def commands(path: Path, whole: Path, out: Path) -> dict[str, Callable[[], Any]]
         "compare": lambda: compare(Results.open(whole), Results.open(path), draws=3).text(),
         "diagnose": lambda: (diagnose(path).text(), diagnose(path).to_dict()),
         "report": lambda: write_site(path, out / "site", overwrite=True),
+        "rollout": lambda: [(r.groundings, r.form, r.due, r.chosen) for r in rollouts_of(path)],
         "submit": lambda: write_submission(Results.open(path), out / "a.zip", "mevis", overwrite=True),
     }
+
+
+def rollouts_of(path: Path) -> list[Rollout]:
+    return [row.rollout for row in Results.open(path) if row.rollout is not None]
 
 
 def outcome(command: Callable[[], Any]) -> str:
@@ -105,7 +111,11 @@ def whole(tmp_path: Path) -> Path:
     return write_results(tmp_path / "whole.jsonl", [ROW, OTHER])
 
 
-ROW, OTHER = made_row(0, meta=META), failed(made_row(1, meta=META | {"exp_id": "1", "obj_id": "2"}))
+ROW, OTHER = (
+    made_row(0, meta=META, ended=None, frame_size=[24, 32]),
+    failed(made_row(1, meta=META | {"exp_id": "1", "obj_id": "2"})),
+)
+ROW["rounds"][0] |= {"role": "user", "asks": ["keyframe"], "about": [0], "opened": "", "tokens": 5, "then": 1}
 PLACES = list(places(ROW))
 
 

@@ -16,12 +16,12 @@ from PIL import Image
 from revseg.errors import OutputError
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
-from revseg.record import versions
 from revseg.report import reasoning_page
 from revseg.report.conversation import split_thinking
 from revseg.report.pictures import scene_colours
 from revseg.report.reasoning import was_given
 from revseg.report.saving import CHUNK
+from revseg.serialise import versions
 from revseg.testing import judged
 from revseg.types import RewardBreakdown, Rollout
 from revseg.video import Video

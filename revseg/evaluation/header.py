@@ -10,9 +10,9 @@ from typing import Any
 from revseg.errors import SpecError
 from revseg.evaluation.results import FORMAT, VERSION
 from revseg.pipeline import ReVSeg
-from revseg.record import versions
 from revseg.registry import spec_of
 from revseg.rollout.bundled import bundled
+from revseg.serialise import versions
 from revseg.spec import parse_spec
 from revseg.types import Dataset
 

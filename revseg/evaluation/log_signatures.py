@@ -91,7 +91,7 @@ def _look(said: str) -> str:
 
 
 def _samples(path: Path) -> dict[int, list[Mapping[str, Any]]]:
-    from revseg.evaluation.fields import SampleFields
+    from revseg.fields import SampleFields
     from revseg.training.log import json_lines
 
     found: dict[int, list[Mapping[str, Any]]] = {}

@@ -21,6 +21,8 @@ from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.reading import checked, parse_json
 from revseg.rle import brief
+from revseg.serialise import rollout_from
+from revseg.types import Rollout
 
 FORMAT, VERSION = "revseg-results", 2  # 2: frame numbers of the source alone
 _HEAD = re.compile(rb'\{"index": (\d{1,9}), "failure": (null|")(crash:)?')
@@ -31,8 +33,9 @@ class Row:
     """One (video, query), as its JSON object `data`.
 
     Keys: "index" (in the dataset), "failure" (None, "round 1: no_json", or "crash:ValueError" when our code broke),
-    "detail" (of the failure), "video" (id, size, fps, frames), "query" (id, text), "status", "frame_ids" (that the
-    policy saw), "rounds" (prompt, reply, why it ended, answer with its error and form), "due_rounds", "form",
+    "detail" (of the failure), "video" (id, size, fps, frames), "query" (id, text), "status", "ended" (what ended the
+    conversation when it was no reply), "frame_ids" and "frame_size" (that the policy saw), "rounds" (prompt, what it
+    asks, reply, why it ended, answer with its error and form; how many rounds had to follow), "due_rounds", "form",
     "groundings", "objects", "visible_frames", "rewards" (None unless every sampled frame has a truth), "masks" and
     "truth" (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in seconds; all that differs between two runs
     of the same model). A crash leaves None for what it prevented. A sample that could not be read has no "video" and
@@ -104,6 +107,14 @@ class Row:
     @cached_property
     def truth(self) -> MaskTrack | None:
         return self._track("truth")
+
+    @cached_property
+    def rollout(self) -> Rollout | None:
+        """The conversation, but for its pixels (`serialise.rollout_from`); None when there was none, as in a crash.
+
+        InputError when it is damaged.
+        """
+        return None if self.data.get("rounds") is None else rollout_from(self.data, self.where or "the row")
 
     def _track(self, key: str) -> MaskTrack | None:
         data = self.data.get(key)
@@ -270,7 +281,7 @@ def _complete_lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 def _row(line: bytes | Mapping[str, Any], file: Path, index: Any) -> Row:
     """A line, or what was read of it, as a row all of whose fields are what they should be, but for the masks."""
-    from revseg.evaluation.fields import RowFields
+    from revseg.fields import RowFields
 
     where = f"{file}: row {brief(index)}"
     data = _parsed(line, file) if isinstance(line, bytes) else line
@@ -285,7 +296,7 @@ def _parsed(line: bytes, file: Path) -> dict[str, Any]:
 
 
 def _checked(header: dict[str, Any], file: Path) -> dict[str, Any]:
-    from revseg.evaluation.fields import HeaderFields
+    from revseg.fields import HeaderFields
 
     if header.get("version") != VERSION:
         raise InputError(

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from revseg import checked
 from revseg.errors import InputError, RunStopped
 from revseg.masks import MaskTrack
 from revseg.pipeline import ReVSeg, Segmentation
-from revseg.record import reasoning_record
+from revseg.serialise import record_of
 from revseg.types import (
     Dataset,
     HasForeground,
@@ -141,10 +141,12 @@ def finish(model: ReVSeg, index: int, sample: Sample, rollout: Rollout | Excepti
 
 
 def _rewards(model: ReVSeg, sample: Sample, rollout: Rollout) -> RewardBreakdown | None:
-    """None where a sampled frame has no truth, as in sets with sparse masks: rewards need one for each."""
-    if sample.truth is None or not np.isin(rollout.frame_ids, sample.truth.frame_ids).all():
-        return None
-    return model.score(rollout, sample.truth)
+    return model.score(rollout, sample.truth) if judgeable(sample.truth, rollout) else None
+
+
+def judgeable(truth: MaskTrack | None, rollout: Rollout) -> TypeGuard[MaskTrack]:
+    """False where a sampled frame has no truth, as in sets with sparse masks: rewards need one for each."""
+    return truth is not None and bool(np.isin(rollout.frame_ids, truth.frame_ids).all())
 
 
 def _masks(model: ReVSeg, sample: Sample, rollout: Rollout) -> MaskTrack:
@@ -165,7 +167,7 @@ def _row(
         row["video"] = {"id": video.id, "size": list(video.size), "fps": video.fps, "frames": len(video)}
         row["query"] = {"id": sample.query.id, "text": sample.query.text}
     if sample is not None and result is not None:
-        record = reasoning_record(result, sample.video)
+        record = record_of(result, sample.video)
         row |= {key: value for key, value in record.items() if key not in ("scores", "spec", "versions")}
         row["failure"] = result.rollout.error
         row["detail"] = result.rollout.detail

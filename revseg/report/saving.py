@@ -12,9 +12,9 @@ from revseg import output
 from revseg.draw import DIM, RATES, overlay, write_png, write_video
 from revseg.masks import MaskTrack
 from revseg.progress import tracked
-from revseg.record import reasoning_record
 from revseg.report.pictures import scene_colours
 from revseg.report.reasoning import reasoning_page
+from revseg.serialise import record_of
 from revseg.types import Segmentation
 from revseg.video import Video
 
@@ -49,7 +49,7 @@ def save(
         output.write_text(out / "masks.json", json.dumps(result.masks.to_dict()))
         frames = tracked(_painted(result, video), "writing the overlay", len(video), show=progress)
         write_video(out / "overlay.mp4", frames, fps=min(max(video.fps, RATES[0]), RATES[1]))
-        record = reasoning_record(result, video, scores)
+        record = record_of(result, video, scores)
         output.write_text(out / "reasoning.json", json.dumps(record, indent=2, ensure_ascii=False, default=str))
         output.write_text(out / "reasoning.html", reasoning_page(result, video, truth=truth, scores=scores))
         for name, path in (copy or {}).items():

@@ -6,7 +6,20 @@ from dataclasses import replace
 import numpy as np
 
 from revseg import checked
-from revseg.types import MAX_NEW_TOKENS, Answer, Clip, Message, Plan, Policy, Reply, Rollout, Round, Sampling, Turn
+from revseg.types import (
+    MAX_NEW_TOKENS,
+    Answer,
+    Clip,
+    Message,
+    Parser,
+    Plan,
+    Policy,
+    Reply,
+    Rollout,
+    Round,
+    Sampling,
+    Turn,
+)
 
 MAX_ROUNDS = 8
 
@@ -28,10 +41,14 @@ def hear(rollout: Rollout, round_: Round, message: Message, reply: Reply, limit:
     `limit` is the most tokens that the reply could have, for what is said of one that was cut off.
     """
     pictures = shown(message, rollout.clip)
-    answer = checked.answer(round_.parser, round_.parser(reply.whole, pictures), pictures)
-    answer = _with_end(answer, reply, limit)
+    answer = read(round_.parser, reply, pictures, limit)
     turn = Turn(message, reply, answer, pictures, round_.name, round_.then)
     return replace(rollout, turns=(*rollout.turns, turn))
+
+
+def read(parser: Parser, reply: Reply, pictures: Clip, limit: int = MAX_NEW_TOKENS) -> Answer:
+    """What a parser makes of a reply about these pictures. PartError when it is no Answer, or out of range."""
+    return _with_end(checked.answer(parser, parser(reply.whole, pictures), pictures), reply, limit)
 
 
 def converse(
@@ -80,12 +97,16 @@ def shown(message: Message, clip: Clip) -> Clip:
 
     `clip` stands in for a message without pictures.
     """
-    if not message.clips:
-        return clip
-    same = [part for part in message.clips if part.size == message.clips[-1].size]
-    if len(same) == 1:
-        return same[0]
+    same = answering(message)
+    if len(same) < 2:
+        return same[0] if same else clip
     return Clip(np.concatenate([c.frames for c in same]), np.concatenate([c.frame_ids for c in same]))
+
+
+def answering(message: Message) -> list[Clip]:
+    """The clips of a message that a reply to it speaks of; none where it has no pictures."""
+    clips = message.clips
+    return [part for part in clips if part.size == clips[-1].size]
 
 
 def _with_end(answer: Answer, reply: Reply, limit: int) -> Answer:

@@ -1,4 +1,4 @@
-"""What a results file and a training log hold, as types: what `revseg.reading.checked` holds files from outside to."""
+"""What records, results files and training logs hold, as types: those that `revseg.reading.checked` compares with."""
 
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -16,6 +16,7 @@ FrameId = Annotated[int, Field(ge=0, lt=MAX_FRAMES)]
 Size = Annotated[list[int], AfterValidator(lambda size: list(checked_size(size)))]
 Box = Annotated[list[Number], Field(min_length=4, max_length=4)]
 Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
+Window = Annotated[list[FrameId], Field(min_length=2, max_length=2)]
 Plain = Annotated[Any, AfterValidator(shallow)]
 Table = Annotated[dict[str, Any], AfterValidator(shallow)]
 
@@ -51,7 +52,7 @@ class AnswerFields(TypedDict):
     error: str | None
     detail: str
     form: Share
-    windows: NotRequired[list[tuple[FrameId, FrameId] | list[FrameId]]]
+    windows: NotRequired[list[Window]]
     verdict: NotRequired[bool | None]
 
 
@@ -62,10 +63,16 @@ class ShownFields(TypedDict):
 
 class TurnFields(TypedDict):
     round: NotRequired[str]
+    role: NotRequired[str]
     prompt: str
+    asks: NotRequired[list[str]]
+    about: NotRequired[list[Count] | None]
     shown: list[ShownFields]
     reply: str
+    opened: NotRequired[str]
+    tokens: NotRequired[Count]
     finish_reason: NotRequired[str]
+    then: NotRequired[Count]
     answer: AnswerFields
 
 
@@ -84,6 +91,26 @@ class RewardFields(TypedDict):
     total: Number
 
 
+class ConversationFields(TypedDict):
+    """What a record has to hold for its conversation to be read back: `revseg.serialise.rollout_from`."""
+
+    query: QueryFields
+    video: NotRequired[VideoFields | None]
+    error: NotRequired[str | None]
+    ended: NotRequired[str | None]
+    frame_ids: Annotated[list[FrameId], Field(min_length=1)]
+    frame_size: NotRequired[Size | None]
+    rounds: list[TurnFields]
+    due_rounds: NotRequired[Count | None]
+
+
+class SegmentationFields(TypedDict):
+    """What else a record holds: `revseg.serialise.segmentation_from`."""
+
+    rewards: NotRequired[RewardFields | None]
+    spec: NotRequired[Table]
+
+
 class RowFields(TypedDict):
     """One line of a results file; "masks" and "truth" are checked when they are read, by `MaskTrack.from_dict`."""
 
@@ -94,7 +121,9 @@ class RowFields(TypedDict):
     query: NotRequired[QueryFields | None]
     listed: NotRequired[ListedFields | None]
     status: NotRequired[str | None]
+    ended: NotRequired[str | None]
     frame_ids: NotRequired[list[FrameId] | None]
+    frame_size: NotRequired[Size | None]
     rounds: NotRequired[list[TurnFields] | None]
     due_rounds: NotRequired[Count | None]
     form: NotRequired[Share | None]
