@@ -1,4 +1,4 @@
-"""The commands that measure: evaluate, score, compare, submit. Thin: each is one call into `revseg.evaluation`."""
+"""The commands that measure: evaluate, score, rescore, compare, submit. Thin: each calls into `revseg.evaluation`."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ CRASHED = 1
 
 def register_commands(app: typer.Typer, guard: Guard) -> None:
     """Adds the commands; `guard` turns a user's error into one line and an exit code."""
-    for command in (evaluate, score, compare, submit):
+    for command in (evaluate, score, rescore, compare, submit):
         app.command(command.__name__)(_guarded(command, guard))
 
 
@@ -117,6 +117,36 @@ def score(
     _print(scores.to_dict() if as_json else scores.group_csv().rstrip("\n") if as_csv else scores.text())
 
 
+def rescore(
+    file: Annotated[Path, typer.Argument(help="A results file.")],
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(help="A reward (spatial:soft=True, weight 1) or a preset. Repeatable. Default: the file's."),
+    ] = None,
+    parser: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROUND=PARSER", help="Read a round's replies again: 2=box_json. Repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the rows, judged again, as a results file here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Let the rewards that the file names be code.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judges saved conversations again, without a model: each reward's mean now and before.
+
+    A round is given by its name or its number, from 1.
+    """
+    from revseg.evaluation import rescore as run
+    from revseg.rewards import PRESETS
+
+    rewards: Any = None
+    if reward:
+        rewards = reward[0] if len(reward) == 1 and reward[0] in PRESETS else dict.fromkeys(reward, 1.0)
+    parsers = dict(_round_and_parser(text) for text in parser or [])
+    found = run(file, rewards, parsers, out=out, overwrite=overwrite, trust=trust)
+    _print(found.to_dict() if as_json else found.text())
+
+
 def compare(
     a: Annotated[Path, typer.Argument(help="The results file of one run.")],
     b: Annotated[Path, typer.Argument(help="The other's.")],
@@ -158,6 +188,13 @@ def _dataset(spec: str, root: Path | None) -> Any:
     if "root" in options:
         raise SpecError(f"the root is given twice: in {spec!r} and as --root {root}")
     return {"name": name, "root": str(root), **options}
+
+
+def _round_and_parser(text: str) -> tuple[str, str]:
+    name, equals, spec = text.partition("=")
+    if not (name and equals and spec):
+        raise SpecError(f"expected --parser as ROUND=PARSER, such as 2=box_json; got {text!r:.80}")
+    return name, spec
 
 
 def _policy(asked: str | None, dataset: str) -> str:

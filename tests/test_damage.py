@@ -13,7 +13,7 @@ from made_rows import failed, made_row, square, write_results
 
 import revseg
 from revseg.errors import InputError, RevsegError
-from revseg.evaluation import Results, compare, evaluate, score, write_submission
+from revseg.evaluation import Results, compare, evaluate, rescore, score, write_submission
 from revseg.evaluation.diagnose import diagnose
 from revseg.report import write_site
 from revseg.types import Rollout
@@ -82,6 +82,7 @@ def commands(path: Path, whole: Path, out: Path) -> dict[str, Callable[[], Any]]
         "diagnose": lambda: (diagnose(path).text(), diagnose(path).to_dict()),
         "report": lambda: write_site(path, out / "site", overwrite=True),
         "rollout": lambda: [(r.groundings, r.form, r.due, r.chosen) for r in rollouts_of(path)],
+        "rescore": lambda: rescore(path, {"temporal": 1, "hungarian": 1}, {"1": "keyframe_json"}).text(),
         "submit": lambda: write_submission(Results.open(path), out / "a.zip", "mevis", overwrite=True),
     }
 

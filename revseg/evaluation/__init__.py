@@ -4,6 +4,8 @@ from revseg.evaluation.ablate import ablate as ablate
 from revseg.evaluation.diagnose import Diagnosis as Diagnosis
 from revseg.evaluation.diagnose import diagnose as diagnose
 from revseg.evaluation.evaluate import evaluate as evaluate
+from revseg.evaluation.rescore import Rescored as Rescored
+from revseg.evaluation.rescore import rescore as rescore
 from revseg.evaluation.results import Results as Results
 from revseg.evaluation.results import Row as Row
 from revseg.evaluation.scores import PROTOCOLS as PROTOCOLS

@@ -55,9 +55,9 @@ def append(file: BinaryIO, data: Mapping[str, Any]) -> None:
 
 def check_same_run(results: Results, header: Mapping[str, Any]) -> None:
     """Raises InputError when the rows held are of another model, dataset or version: they must not mix."""
-    for key in header:
-        if key != "samples" and results.header.get(key) != header[key]:
-            differs = _brief(results.header.get(key), header[key])
+    for key in {**header, **results.header}:  # what was judged again has a key of its own
+        if key != "samples" and results.header.get(key) != header.get(key):
+            differs = _brief(results.header.get(key), header.get(key))
             raise InputError(
                 f"{results.path} holds rows of another run: its {key} is {differs}; "
                 "choose another file, or start over (resume=False, --no-resume)"
