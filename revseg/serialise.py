@@ -82,7 +82,7 @@ def rollout_from(record: Mapping[str, Any], where: str = "the record") -> Rollou
     """The conversation of a record, so that plans, parsers and rewards judge it as they did; `where` is for errors.
 
     Pixels are not recorded: every `Clip` has the right frame ids and size, and frames that are all zero and take no
-    memory (a read-only view of one number, so copy neither them nor tokens needlessly). Replies hold as many tokens as
+    memory (a read-only view of one number: a copy would take it). Replies hold as many tokens as
     were sampled, all of number 0, without log-probs. A message's pictures come before its whole text. `status`,
     `error`, `form`, `targets` and `groundings` are computed from what was said, never taken from the record.
 
@@ -107,13 +107,12 @@ def rollout_from(record: Mapping[str, Any], where: str = "the record") -> Rollou
 
 def segmentation_from(record: Mapping[str, Any], masks: MaskTrack, where: str = "the record") -> Segmentation:
     """The inverse of `record_of`, with the masks that lie beside it; see `rollout_from` for what comes back."""
-    rollout = rollout_from(record, where)
     from revseg.fields import SegmentationFields
 
     found = checked_fields(cast(Any, record), SegmentationFields, where)
     rewards = found.get("rewards")
-    breakdown = None if rewards is None else _rewards_from(rewards)
-    return Segmentation(rollout, masks, breakdown, found.get("spec") or {})
+    breakdown = None if rewards is None else _rewards_from(rewards, where)
+    return Segmentation(rollout_from(record, where), masks, breakdown, found.get("spec") or {})
 
 
 def versions() -> dict[str, str]:
@@ -247,7 +246,7 @@ def _ended(record: "ConversationFields") -> str | None:
     return None if error is None or re.match(r"round \d+: ", error) else error
 
 
-def _rewards_from(rewards: "RewardFields") -> RewardBreakdown:
+def _rewards_from(rewards: "RewardFields", where: str) -> RewardBreakdown:
     if set(rewards["values"]) - set(rewards["weights"]):
-        raise InputError(f"expected a weight for each reward of {sorted(rewards['values'])}"[:300])
+        raise InputError(f"{where}: rewards: expected a weight for each of {sorted(rewards['values'])!r:.200}")
     return RewardBreakdown(rewards["values"], rewards["weights"])

@@ -344,7 +344,7 @@ def _placed(targets: Sequence[Target]) -> list[Target]:
 
 
 def _without_equals(targets: Sequence[Target]) -> list[Target]:
-    """Each box of a keyframe once, with the first target that gave it; equal to the six decimals that records hold."""
+    """Each box of a keyframe once, with the first target that gave it; compared to six decimals."""
     met: dict[int | None, set[bytes]] = {}
     kept = []
     for target in targets:
