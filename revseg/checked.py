@@ -12,11 +12,14 @@ import numpy as np
 from revseg.errors import InputError, PartError
 from revseg.masks import MaskTrack
 from revseg.registry import origin
+from revseg.rle import MAX_FRAMES
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Round, Sample, Target
 from revseg.video import Video
 
 if TYPE_CHECKING:
     import torch
+
+MAX_OBJECT_ID = 10**9  # what records hold
 
 
 def replies(policy: Any, found: Any, count: int) -> list[Reply]:
@@ -59,6 +62,8 @@ def message(prompt: Any, found: Any, query: Query) -> Message:
     parts = found.parts
     if not isinstance(found.role, str) or not isinstance(parts, list | tuple) or not parts:
         raise _wrong(part, "a Message of a role and a tuple of texts and clips", (found.role, parts))
+    if not isinstance(found.asks, list | tuple) or not all(isinstance(word, str) for word in found.asks):
+        raise _wrong(part, "what a Message asks as words", found.asks)
     for each in parts:
         if isinstance(each, Clip):
             _frames(part, each)
@@ -69,8 +74,14 @@ def message(prompt: Any, found: Any, query: Query) -> Message:
 
 def round_(plan: Any, found: Any) -> Round:
     """What a plan asks next."""
+    part = f"plan {origin(plan)}"
     if not isinstance(found, Round):
-        raise _wrong(f"plan {origin(plan)}", "a Round, or None when the conversation is over", found)
+        raise _wrong(part, "a Round, or None when the conversation is over", found)
+    about = found.about
+    if about is not None and not (isinstance(about, list | tuple) and all(_is_count(number) for number in about)):
+        raise _wrong(part, "about of a Round as numbers of targets from 0, or None", about)
+    if not isinstance(found.name, str) or not _is_count(found.then):
+        raise _wrong(part, "the name of a Round as str, and then as a whole number from 0", (found.name, found.then))
     return found
 
 
@@ -222,9 +233,13 @@ def _frames(part: str, found: Clip) -> None:
         raise _wrong(part, f"frame ids int64[{len(frames)}], one a frame", ids)
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 10**9
+
+
 def _is_window(window: Any) -> bool:
     pair = isinstance(window, list | tuple) and len(window) == 2 and all(type(end) is int for end in window)
-    return pair and 0 <= window[0] < window[1]
+    return pair and 0 <= window[0] < window[1] < MAX_FRAMES
 
 
 def out_of_range(target: Target, shown: Clip) -> str:
@@ -232,6 +247,9 @@ def out_of_range(target: Target, shown: Clip) -> str:
     boxes, points, labels = target.boxes, target.points, target.point_labels
     if target.frame_id is not None and not (type(target.frame_id) is int and target.frame_id in shown.frame_ids):
         return f"frame_id {target.frame_id!r}"
+    number = target.object_id
+    if number is not None and not (type(number) is int and abs(number) <= MAX_OBJECT_ID):
+        return f"object_id {number!r:.80}"
     if not isinstance(target.description, str):
         return f"description {_told(target.description)}"
     if not _array(boxes, "f", 2) or boxes.dtype != np.float32 or boxes.shape[1] != 4:

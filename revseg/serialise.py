@@ -68,7 +68,7 @@ def conversation_of(rollout: Rollout) -> dict[str, Any]:
         "frame_size": list(rollout.clip.size),
         "rounds": [_turn(turn) for turn in rollout.turns],
         "due_rounds": rollout.due,
-        "form": rollout.form,
+        "form": float(rollout.form),
         "groundings": [_grounding(grounding) for grounding in rollout.groundings],
     }
 
@@ -146,7 +146,7 @@ def _turn(turn: Turn) -> dict[str, Any]:
             "verdict": answer.verdict,
             "error": answer.error,
             "detail": answer.detail,
-            "form": answer.form,
+            "form": float(answer.form),
         },
     }
 

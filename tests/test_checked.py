@@ -80,6 +80,8 @@ MESSAGES = [
     lambda good: good.text,
     lambda good: changed(good, parts=()),
     lambda good: changed(good, parts="text"),
+    lambda good: changed(good, asks="box"),
+    lambda good: changed(good, asks=(None,)),
     lambda good: changed(good, parts=(*good.parts, None)),
     lambda good: changed(good, parts=(SCENE.frames,)),
     lambda good: changed(good, role=None),
@@ -100,6 +102,9 @@ ANSWERS = [
     lambda good: changed(good, verdict="yes"),
     lambda good: changed(good, windows=((3, 1),)),
     lambda good: changed(good, windows=(0, 2)),
+    lambda good: changed(good, windows=((0, 1 << 40),)),
+    lambda good: changed(good, targets=(Target(None, "it", object_id=10**12),)),
+    lambda good: changed(good, targets=(changed(Target(), object_id=np.int64(3)),)),
     *(
         (lambda good, values=values: changed(good, targets=(changed(Target(0, "x"), **values),)))
         for values in [
@@ -410,6 +415,13 @@ def test_a_conversation_outside_a_model_is_checked_alike():
 
     with pytest.raises(PartError, match=r"parser test_checked:.*<lambda>: expected an Answer, got None"):
         converse([start], Talks(), InOrder(pairs), sampling=Sampling())
+
+
+@pytest.mark.parametrize("wrong", [{"about": (-1,)}, {"about": 0}, {"then": -1}, {"then": 0.5}, {"name": None}])
+def test_a_round_that_no_record_could_hold_is_refused(wrong: dict[str, Any]):
+    round_ = changed(InOrder([("keyframe", "keyframe_json")]).rounds[0], **wrong)
+    with pytest.raises(PartError, match=r"plan .*: expected .* of a Round"):
+        checked.round_(lambda rollout: round_, round_)
 
 
 def test_a_video_of_nothing_is_no_sample():
