@@ -1,7 +1,7 @@
 """Records read back: conversations without their pixels, judged as they were."""
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from revseg.rewards import score
 from revseg.serialise import record_of, rollout_from, segmentation_from
 from revseg.testing import judged, moving_squares
 from revseg.testing.parser import same_answer, same_target
-from revseg.types import Answer, Clip, Message, Query, Rollout, Segmentation, Target, Turn
+from revseg.types import Clip, Message, Query, Rollout, Segmentation, Turn
 from revseg.video import Video
 
 REWARDS = dict.fromkeys(names("reward"), 1.0)
@@ -156,12 +156,3 @@ def test_a_message_without_pictures_speaks_of_the_clip() -> None:
     turn = rollout_from(row).turns[0]
     assert isinstance(turn.prompt, Message)
     assert turn.shown.frame_ids.tolist() == row["frame_ids"]
-
-
-def test_a_share_of_another_kind_of_number_is_written() -> None:
-    def parser(text: str, shown: Clip, /) -> Answer:
-        return Answer((Target(0, text),), form=cast(Any, np.float32(0.5)))
-
-    policy = {"name": "scripted", "replies": ["a"]}
-    rollout = revseg.ReVSeg(policy=policy, plan=[("keyframe", parser)]).rollout(SCENE.video, "x")
-    assert read_back(rollout, SCENE.video.size)[0].form == 0.5
