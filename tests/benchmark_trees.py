@@ -218,6 +218,33 @@ def long_rvos(root: Path) -> dict[str, Any]:
     return {}
 
 
+def groundmore(root: Path) -> dict[str, Any]:
+    """Two clips of 24 frames, of which 20 count, named otherwise than their masks, which go by index.
+
+    The action of question 0 starts one second into the first clip and lasts one; question 1's goes on to its end. Masks
+    are there for every frame, also outside the action; the second clip's have seven digits and no prefix, with a gap.
+    """
+    first, second = "abc_film_0130_0134", "Cats-1_0000_0004"
+    said = {
+        "0": _question("Who moves?", 1, "Causal", "1:31", "1:32"),
+        "1": _question("What is behind?", 2, "Descriptive", "0:01:32", "0:01:34"),
+    }
+    other = {"0": _question("And then?", "1", "Sequential", "00:00", "00:02")}
+    write_json(root / "test_v2.json", {"videos": {first: {"questions": said}, second: {"questions": other}}})
+    for video, form in ((first, "frame_{:06d}.png"), (second, "{:07d}.png")):
+        write_frames(root / "annotations" / video / "images", [f"img_{10 * i + 3:05d}" for i in range(24)])
+        for index in range(24):
+            if video == first or index != 5:
+                path = root / "annotations" / video / "masks" / form.format(index)
+                write_palette(path, labels(index % 4, 1, 2))
+    return {}
+
+
+def _question(text: str, obj: Any, kind: str, start: str, end: str) -> dict[str, Any]:
+    times = {"action_start": start, "action_end": end}
+    return {"question": text, "answer": "the square", "obj_id": obj, "q_type": kind, **times}
+
+
 def folder(root: Path) -> dict[str, Any]:
     """Every form of masks."""
     write_frames(root / "clips" / "a", FRAMES)
@@ -255,5 +282,6 @@ TREES = {
     "lv_vis": lv_vis,
     "reason_vos": reason_vos,
     "long_rvos": long_rvos,
+    "groundmore": groundmore,
     "folder": folder,
 }

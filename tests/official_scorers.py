@@ -1,4 +1,4 @@
-"""The official scorers of MeViS, ReVOS, ReasonVOS and Long-RVOS as oracles, on folders of PNG answers.
+"""The official scorers of MeViS, ReVOS, ReasonVOS, Long-RVOS and GroundMoRe as oracles, on folders of PNG answers.
 
 Written from what each script does; J and F are those of `official_davis`. Each gives J, F (and more) per expression as
 (video, expression) -> values, leaving out what its script leaves out.
@@ -136,4 +136,31 @@ def long_rvos(base: Path, answers: Path) -> dict[tuple[str, str], tuple[float, .
             tiou = both.sum() / either if either else 1.0
             viou = sum(j for j, b in zip(js, both, strict=True) if b) / either if either else 1.0
             found[video, key] = (*measures(shown, truth), float(tiou), float(viou))
+    return found
+
+
+def groundmore(root: Path, answers: Answers, every: bool) -> dict[tuple[str, str], tuple[float, float, float, str]]:
+    """J, F, the empty answer's J&F, and the type. `every`: all frames instead of 20. No answer: not there."""
+    found = {}
+    for video, entry in json.loads((root / "test_v2.json").read_text())["videos"].items():
+        start = 60 * int(video[-9:-7]) + int(video[-7:-5])
+        pictures = sorted((root / "annotations" / video / "images").iterdir())
+        h, w = np.array(Image.open(pictures[0])).shape[:2]
+        count = len(pictures)
+        indices = np.arange(count) if every else np.linspace(0, count - 1, num=20, dtype=int)
+        for key, fields in entry["questions"].items():
+            shown = answers[f"{video}/{key}"]
+            if shown is None:
+                continue
+            times = [fields["action_start"].split(":"), fields["action_end"].split(":")]
+            begin, end = (sum(60**i * int(p) for i, p in enumerate(reversed(parts))) for parts in times)
+            truth = np.zeros((len(indices), h, w), bool)
+            for mask, index in zip(truth, indices.tolist(), strict=True):
+                if (begin - start) * 6 <= index <= (end - start) * 6 - 1:
+                    for name in (f"frame_{index:06d}.png", f"{index:07d}.png"):
+                        path = root / "annotations" / video / "masks" / name
+                        if path.exists():
+                            mask[:] = np.array(Image.open(path).convert("P")) == int(fields["obj_id"])
+            empty = float(np.mean(measures(np.zeros_like(truth), truth)))
+            found[video, key] = (*measures(shown, truth), empty, fields["q_type"])
     return found

@@ -440,6 +440,83 @@ def test_masks_of_several_sizes_name_the_file(make: Make, tmp_path: Path):
         dataset[0]
 
 
+# GroundMoRe
+
+
+def test_groundmore_sees_twenty_frames_and_an_action(make: Make):
+    first, second, other = make("groundmore")
+    assert [len(s.video) for s in (first, second, other)] == [20] * 3
+    chosen = np.linspace(0, 23, 20, dtype=int)
+    assert first.meta["source_frames"] == chosen.tolist()
+    assert first.meta["frames"][1] == "img_00013"  # names are not indices
+    assert first.meta["action_frames"] == [6, 11]  # the clip starts at 1:30
+    inside_action = (chosen >= 6) & (chosen <= 11)
+    assert first.truth.visible.tolist() == inside_action.tolist()  # masks of other frames are there, and do not count
+    np.testing.assert_array_equal(dense(first)[0, 5], square(chosen[5] % 4) & ~square(chosen[5] % 4, 2))
+    np.testing.assert_array_equal(dense(second)[0, -1], square(23 % 4, 2))
+    assert first.video.fps == pytest.approx(6 * 19 / 23)
+    assert other.truth.visible.tolist() == ((chosen < 12) & (chosen != 5)).tolist()  # seven digits; one is not there
+    assert (first.query.text, first.meta["type"], first.meta["answer"]) == ("Who moves?", "Causal", "the square")
+
+
+def test_groundmore_on_all_frames(make: Make):
+    sample = make("groundmore", frames="all")[0]
+    assert len(sample.video) == 24
+    assert sample.video.fps == 6
+    assert np.flatnonzero(sample.truth.visible).tolist() == [6, 7, 8, 9, 10, 11]
+
+
+def test_groundmore_short_clips_show_frames_twice(make: Make, tmp_path: Path):
+    make("groundmore")
+    for path in sorted((tmp_path / "annotations/abc_film_0130_0134/images").iterdir())[8:]:
+        path.unlink()
+    sample = make("groundmore")[0]
+    assert sample.meta["source_frames"] == np.linspace(0, 7, 20, dtype=int).tolist()
+    assert np.flatnonzero(sample.truth.visible).tolist() == [
+        i for i, f in enumerate(sample.meta["source_frames"]) if f > 5
+    ]
+    faults = [problem.what for problem in check("groundmore", str(tmp_path)).problems if problem.kind == "fault"]
+    assert "the action's frames 6..11 are not all inside the clip's 0..7" in faults
+    assert "16 masks of frames after the clip's 8, the first of frame 8" in faults
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("action_start", "soon", 'expected a time such as "1:05"'),
+        ("action_end", None, 'expected a time such as "1:05"'),
+        ("obj_id", 0, "object id in 1..255"),
+        ("q_type", "Why", "one of Causal, Sequential"),
+        ("question", 3, "question 0: expected"),
+    ],
+)
+def test_groundmore_says_what_is_wrong(key: str, value: Any, words: str, make: Make, tmp_path: Path):
+    make("groundmore")
+    listed = json.loads((tmp_path / "test_v2.json").read_text())
+    listed["videos"]["abc_film_0130_0134"]["questions"]["0"][key] = value
+    write_json(tmp_path / "test_v2.json", listed)
+    with pytest.raises(InputError, match=words):
+        make("groundmore")
+
+
+def test_groundmore_wants_the_span_in_the_id(make: Make, tmp_path: Path):
+    make("groundmore")
+    path = tmp_path / "test_v2.json"
+    path.write_text(path.read_text().replace("film_0130_0134", "film_130_134"))
+    with pytest.raises(InputError, match="ends in its span, such as 0130_0145"):
+        make("groundmore")
+    with pytest.raises(InputError, match='frames "all" or a number'):
+        make("groundmore", frames="some")
+
+
+def test_check_says_where_to_get_it(make: Make, tmp_path: Path):
+    for name in ("groundmore",):
+        report = check(name, str(tmp_path / "nowhere"))
+        assert not report.ok
+        assert report.notes[0].startswith("to be had from https://huggingface.co/datasets/")
+        assert "licence" in report.notes[0]
+
+
 # the plain format
 
 
@@ -539,7 +616,7 @@ def kinds(report: Any) -> set[tuple[str, str]]:
     return {(problem.kind, problem.where) for problem in report.problems}
 
 
-@pytest.mark.parametrize("name", ["lv_vis", "reason_vos", "long_rvos"])
+@pytest.mark.parametrize("name", ["lv_vis", "reason_vos", "long_rvos", "groundmore"])
 def test_check_finds_nothing_in_a_sound_tree(name: str, make: Make, tmp_path: Path):
     make(name)
     report = check(name, str(tmp_path))

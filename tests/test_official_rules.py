@@ -195,6 +195,49 @@ def test_long_rvos_is_the_official_figure(folders: Callable[[], Path], seed: int
         assert [found.groups[kind][n] for n in names] == pytest.approx(list(np.mean(mine, 0)), rel=0, abs=1e-12)
 
 
+@seeds
+@few
+def test_groundmore_is_the_official_figure(folders: Callable[[], Path], seed: int):
+    """Clips shorter and longer than 20 frames, both names of masks, masks that are not there, long and odd actions."""
+    rng, root, kinds, videos = np.random.default_rng(seed), folders(), ("Causal", "Sequential"), {}
+    for video, form in (("a_0059_0107", "frame_{:06d}.png"), ("b-_b_0100_0109", "{:07d}.png")):
+        count = int(rng.integers(1, 45))
+        pictures(root / "annotations" / video / "images", [f"{7 * i:06d}" for i in range(count)])
+        for index in range(count):
+            label = drawn(rng, 1)[0] + 2 * drawn(rng, 1)[0].astype(np.uint8)
+            if index == 0 or rng.random() < 0.8:
+                write_palette(root / "annotations" / video / "masks" / form.format(index), label)
+        said = {}
+        for number in range(3):
+            start, length = int(rng.integers(57, 66)), int(rng.integers(0, 5))
+            begin, end = (f"{t // 60}:{t % 60:02d}" for t in (start, start + length))
+            action = {"action_start": begin, "action_end": f"00:0{end}"}
+            said[str(number)] = {"question": "x", "answer": "y", "obj_id": 1 + number % 2, "q_type": kinds[number % 2]}
+            said[str(number)] |= action
+        videos[video] = {"questions": said}
+    write_json(root / "test_v2.json", {"videos": videos})
+    for every in (False, True):
+        data = build("dataset", {"name": "groundmore", "root": str(root), **({"frames": "all"} if every else {})})
+        answers: dict[str, np.ndarray | None] = {}
+        for sample in data:
+            masks = drawn(rng, len(sample.video)) & (rng.random() > 0.2)
+            answers[sample.query.id] = None if rng.random() < 0.2 else masks
+        results = official.written(data, answers, root / f"{every}.jsonl", "groundmore")
+        expected = official.groundmore(root, answers, every)
+        total = np.sum([v[:2] for v in expected.values()], 0) if expected else np.zeros(2)
+        zero = score(results, draws=0)
+        assert [zero.overall[n] for n in "JF"] == pytest.approx(list(total / len(data)), rel=0, abs=1e-12)
+        if not expected:
+            continue
+        kept = score(results, missing="skip", draws=0)
+        names = ("J", "F", "J&F (all empty)")
+        means = np.mean([v[:3] for v in expected.values()], 0)
+        assert [kept.overall[n] for n in names] == pytest.approx(list(means), rel=0, abs=1e-12)
+        for kind in kinds if len({v[3] for v in expected.values()}) > 1 else ():
+            mine = [v[:3] for v in expected.values() if v[3] == kind]
+            assert [kept.groups[kind][n] for n in names] == pytest.approx(list(np.mean(mine, 0)), rel=0, abs=1e-12)
+
+
 # each rule by itself
 
 

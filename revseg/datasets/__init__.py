@@ -4,6 +4,7 @@ from typing import Any
 
 from revseg import registry
 from revseg.datasets import folder as folder
+from revseg.datasets import groundmore as groundmore
 from revseg.datasets import long_rvos as long_rvos
 from revseg.datasets import lv_vis as lv_vis
 from revseg.datasets import mevis as mevis

@@ -43,6 +43,7 @@ class Benchmark(ABC):
     name: ClassVar[str]
     official: ClassVar[Mapping[str, Mapping[str, int]]] = {}  # split to "videos" and "expressions" of the full set
     frames_per_second: ClassVar[float | None] = None  # None: not known
+    source: ClassVar[str] = ""  # where to get it, how large it is, its licence; for `revseg data check`
 
     def __init__(
         self, root: str | Path, split: str, items: Sequence[Item], exclude: str | Sequence[str], fps: float | None
@@ -71,6 +72,10 @@ class Benchmark(ABC):
         """The item with what only its folders tell, asked when its sample is read."""
         return item
 
+    def rate(self, item: Item) -> float | None:
+        """Frames a second of a placed item's video; None where it is not known."""
+        return self.fps
+
     def listed(self, index: int) -> tuple[str, Query, dict[str, Any]]:
         """(the video's id, query, meta) of a sample by the official files alone, for one whose files are damaged."""
         item = self.items[index]
@@ -97,7 +102,7 @@ class Benchmark(ABC):
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         item = self.placed(self.items[index])
-        video = open_frames(item.video, item.folder, item.frames, self.fps)
+        video = open_frames(item.video, item.folder, item.frames, self.rate(item))
         return Sample(video, Query(item.query_id, item.text), self.truth(item, video), self._meta(item))
 
     def _meta(self, item: Item) -> dict[str, Any]:

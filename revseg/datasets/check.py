@@ -75,7 +75,7 @@ def check(name: str, root: str, *, limit: int | None = None, progress: bool = Fa
     spread evenly. SpecError for an unknown dataset or option; everything else that is wrong is in the report.
     """
     short, given = parse_spec(name)
-    notes: list[str] = []
+    notes = [f"to be had from {source}"] if (source := _source(short)) else []
     problems: list[Problem] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -84,7 +84,7 @@ def check(name: str, root: str, *, limit: int | None = None, progress: bool = Fa
         except SpecError:
             raise
         except RevsegError as error:
-            return Report(name, str(root), 0, {}, (), (Problem("unreadable", str(root), str(error)),))
+            return Report(name, str(root), 0, {}, tuple(notes), (Problem("unreadable", str(root), str(error)),))
     problems += [Problem("counts", str(root), str(warning.message)) for warning in caught]
     counts = _counts(dataset)
     for what, (found, official) in counts.items():
@@ -108,6 +108,12 @@ def check(name: str, root: str, *, limit: int | None = None, progress: bool = Fa
     if unmasked:
         notes.append(f"{unmasked} samples have no masks")
     return Report(name, str(root), len(chosen), counts, tuple(notes), tuple(dict.fromkeys(problems)))
+
+
+def _source(name: str) -> str:
+    """Where the dataset can be had, how large it is and under which licence; "" where its reader does not say."""
+    known = name in registry.names("dataset")
+    return str(getattr(registry.registry("dataset").get(name), "source", "")) if known else ""
 
 
 def _counts(dataset: Any) -> dict[str, tuple[int, int | None]]:
@@ -152,7 +158,8 @@ def _of_video(sample: Sample, seen: set[str]) -> Iterator[Problem]:
     names = [path.stem for path in reader.paths]
     if names != sorted(names):
         yield Problem("frames", video.id, "the listed frames are not in order")
-    more = len(frame_files(reader.paths[0].parent)) - len(names)
+    read = sample.meta.get("clip_frames", len(names))  # a reader may take a few of a clip's frames on purpose
+    more = len(frame_files(reader.paths[0].parent)) - read
     if more > 0 and "frames" in sample.meta:
         yield Problem(
             "frames", video.id, f"{reader.paths[0].parent}: {more} pictures are in no list; they are not read"

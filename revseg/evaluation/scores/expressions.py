@@ -8,6 +8,8 @@ import numpy as np
 from revseg.evaluation.results import Row
 from revseg.evaluation.scores.pairs import Missing, Pair, pairs
 from revseg.evaluation.scores.table import QueryScore
+from revseg.masks import MaskTrack
+from revseg.metrics import j_and_f
 
 
 def expressions(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
@@ -26,6 +28,26 @@ def long_rvos(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
         values = {**j_f(pair, missing), **temporal(pair, missing)}
         queries.append(QueryScore.of(row, values, group=group_of(row.meta), missing=pair is None))
     return queries
+
+
+def groundmore(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
+    """J, F, and J&F of an answer that is empty on every frame: what a question is worth to a run that says nothing.
+
+    The truth is empty outside the action, where an empty answer is right, so that this baseline is far from 0.
+    """
+    queries = []
+    for row, pair in pairs(rows, missing):
+        values = {**j_f(pair, missing), **all_empty(row, pair, missing)}
+        queries.append(QueryScore.of(row, values, group=group_of(row.meta), missing=pair is None))
+    return queries
+
+
+def all_empty(row: Row, pair: Pair | None, missing: Missing) -> dict[str, float]:
+    """{"J&F (all empty)": ...} of the empty answer on the same frames; nothing where the truth is unknown."""
+    truth = pair.truth if pair is not None else row.truth if missing != "skip" else None
+    if truth is None:
+        return {}
+    return {"J&F (all empty)": j_and_f(MaskTrack.empty(truth.size, truth.frame_ids), truth.union()).jf}
 
 
 def j_f(pair: Pair | None, missing: Missing) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from revseg.errors import InputError, SpecError
 from revseg.evaluation.results import Results, Row
 from revseg.evaluation.scores import bootstrap
-from revseg.evaluation.scores.expressions import expressions, image_iou, long_rvos
+from revseg.evaluation.scores.expressions import expressions, groundmore, image_iou, long_rvos
 from revseg.evaluation.scores.pairs import Missing
 from revseg.evaluation.scores.ref_davis17 import ref_davis17
 from revseg.evaluation.scores.revos import revos, robustness_of_run
@@ -54,6 +54,11 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "J and F on the annotated frames only, mean over frames, then over expressions", expressions
     ),
     "long_rvos": Protocol(f"{_MEAN}; tIoU and vIoU likewise; by type and over all expressions", long_rvos),
+    "groundmore": Protocol(
+        "J and F on the frames of the samples (20 a clip officially; figures of all frames do not compare), mean over "
+        "frames, then over questions; by type; (all empty): J&F of an answer without any mask",
+        groundmore,
+    ),
     "image": Protocol("gIoU: mean of the pictures' IoU; cIoU: sum of intersections over sum of unions", image_iou),
 }
 
