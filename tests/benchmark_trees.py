@@ -245,6 +245,21 @@ def _question(text: str, obj: Any, kind: str, start: str, end: str) -> dict[str,
     return {"question": text, "answer": "the square", "obj_id": obj, "q_type": kind, **times}
 
 
+def ref_sav(root: Path) -> dict[str, Any]:
+    """MeViS's layout with `videos/`; ids as numbers or text; long expressions and short ones."""
+    said = {
+        "0": {"exp": "the square that, all along, goes right", "obj_id": [0], "anno_id": [0], "type_id": 0},
+        "1": {"exp": "it", "obj_id": [0], "anno_id": ["0"], "type_id": 1},
+        "2": {"exp": "the two", "obj_id": [0, 1], "anno_id": ["0", "1"], "type_id": 1},
+    }
+    videos = {"sav_000001": {"frames": FRAMES, "expressions": said}}
+    write_json(root / "valid" / "meta_expressions_valid.json", {"videos": videos})
+    masks = {"0": [code(square(i)) if i != 1 else None for i in range(4)], "1": [code(square(i, 2)) for i in range(4)]}
+    write_json(root / "valid" / "mask_dict.json", masks)
+    write_frames(root / "valid" / "videos" / "sav_000001")
+    return {}
+
+
 def folder(root: Path) -> dict[str, Any]:
     """Every form of masks."""
     write_frames(root / "clips" / "a", FRAMES)
@@ -283,5 +298,6 @@ TREES = {
     "reason_vos": reason_vos,
     "long_rvos": long_rvos,
     "groundmore": groundmore,
+    "ref_sav": ref_sav,
     "folder": folder,
 }

@@ -1,4 +1,4 @@
-"""The official scorers of MeViS, ReVOS, ReasonVOS, Long-RVOS and GroundMoRe as oracles, on folders of PNG answers.
+"""The official scorers of MeViS, ReVOS, ReasonVOS, Long-RVOS, GroundMoRe and Ref-SAV as oracles, on PNG answers.
 
 Written from what each script does; J and F are those of `official_davis`. Each gives J, F (and more) per expression as
 (video, expression) -> values, leaving out what its script leaves out.
@@ -163,4 +163,19 @@ def groundmore(root: Path, answers: Answers, every: bool) -> dict[tuple[str, str
                             mask[:] = np.array(Image.open(path).convert("P")) == int(fields["obj_id"])
             empty = float(np.mean(measures(np.zeros_like(truth), truth)))
             found[video, key] = (*measures(shown, truth), empty, fields["q_type"])
+    return found
+
+
+def ref_sav(base: Path, answers: Answers) -> dict[int, list[tuple[float, float]]]:
+    """J and F by `type_id`; what is missing is 0."""
+    videos, masks = (json.loads((base / f).read_text()) for f in ("meta_expressions_valid.json", "mask_dict.json"))
+    found: dict[int, list[tuple[float, float]]] = {0: [], 1: []}
+    for video, entry in videos["videos"].items():
+        for key, fields in entry["expressions"].items():
+            shown = answers[f"{video}/{key}"]
+            values = (0.0, 0.0)
+            if shown is not None:
+                truth = [summed(masks, fields["anno_id"], i, shown.shape[1:]) for i in range(len(shown))]
+                values = measures(shown, np.stack(truth) != 0)
+            found[fields["type_id"]].append(values)
     return found

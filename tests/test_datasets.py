@@ -509,11 +509,31 @@ def test_groundmore_wants_the_span_in_the_id(make: Make, tmp_path: Path):
         make("groundmore", frames="some")
 
 
+# Ref-SAV
+
+
+def test_ref_sav(make: Make, tmp_path: Path):
+    long, short, two = make("ref_sav")
+    assert [s.meta["type"] for s in (long, short, two)] == ["long", "short", "short"]
+    assert dense(long)[0].any((1, 2)).tolist() == [True, False, True, True]
+    np.testing.assert_array_equal(dense(short), dense(long))
+    np.testing.assert_array_equal(dense(two)[1], squares(2))
+    path = tmp_path / "valid/meta_expressions_valid.json"
+    listed = path.read_text()
+    path.write_text(listed.replace('"type_id": 0', '"type_id": 2'))
+    with pytest.raises(InputError, match=r'sav_000001/0: expected "type_id" 0 \(long\) or 1'):
+        make("ref_sav")
+    path.write_text(listed.replace("anno_id", "annos"))
+    with pytest.raises(InputError, match=r'sav_000001/0: expected "anno_id"; there is obj_id, annos'):
+        make("ref_sav")
+
+
 def test_check_says_where_to_get_it(make: Make, tmp_path: Path):
-    for name in ("groundmore",):
+    for name in ("groundmore", "ref_sav"):
         report = check(name, str(tmp_path / "nowhere"))
         assert not report.ok
-        assert report.notes[0].startswith("to be had from https://huggingface.co/datasets/")
+        assert report.notes[0].startswith("to be had from ")
+        assert "https://" in report.notes[0]
         assert "licence" in report.notes[0]
 
 
@@ -616,7 +636,7 @@ def kinds(report: Any) -> set[tuple[str, str]]:
     return {(problem.kind, problem.where) for problem in report.problems}
 
 
-@pytest.mark.parametrize("name", ["lv_vis", "reason_vos", "long_rvos", "groundmore"])
+@pytest.mark.parametrize("name", ["lv_vis", "reason_vos", "long_rvos", "groundmore", "ref_sav"])
 def test_check_finds_nothing_in_a_sound_tree(name: str, make: Make, tmp_path: Path):
     make(name)
     report = check(name, str(tmp_path))

@@ -238,6 +238,30 @@ def test_groundmore_is_the_official_figure(folders: Callable[[], Path], seed: in
             assert [kept.groups[kind][n] for n in names] == pytest.approx(list(np.mean(mine, 0)), rel=0, abs=1e-12)
 
 
+@seeds
+@few
+def test_ref_sav_is_the_official_figure(folders: Callable[[], Path], seed: int):
+    """The mean of long and short, of which there are not as many; some answers are not there."""
+    rng, base = np.random.default_rng(seed), folders() / "valid"
+    rle_tree(rng, base, "meta_expressions_valid.json", types=True)
+    (base / "JPEGImages").rename(base / "videos")
+    listed = json.loads((base / "meta_expressions_valid.json").read_text())
+    for entry in listed["videos"].values():
+        for fields in entry["expressions"].values():
+            fields["type_id"] = min(fields["type_id"], 1)
+    write_json(base / "meta_expressions_valid.json", listed)
+    data = build("dataset", f"ref_sav:root={base.parent}")
+    answers = answered(rng, data, base / "out", 0.2)
+    results = official.written(data, answers, base / "r.jsonl", "ref_sav")
+    expected = {kind: np.mean(values, 0) for kind, values in official.ref_sav(base, answers).items()}
+    found = score(results, draws=0)
+    for group, values in (("long", expected[0]), ("short", expected[1])):
+        assert [found.groups[group][n] for n in "JF"] == pytest.approx(list(values), rel=0, abs=1e-12)
+    both = (expected[0] + expected[1]) / 2
+    assert [found.overall[n] for n in "JF"] == pytest.approx(list(both), rel=0, abs=1e-12)
+    assert found.overall["J&F"] == pytest.approx(both.mean(), rel=0, abs=1e-12)
+
+
 # each rule by itself
 
 

@@ -10,6 +10,7 @@ from revseg.datasets import lv_vis as lv_vis
 from revseg.datasets import mevis as mevis
 from revseg.datasets import reason_vos as reason_vos
 from revseg.datasets import ref_davis17 as ref_davis17
+from revseg.datasets import ref_sav as ref_sav
 from revseg.datasets import ref_youtube_vos as ref_youtube_vos
 from revseg.datasets import revos as revos
 from revseg.datasets import shapes as shapes

@@ -136,6 +136,14 @@ def index(path: Path, images: Path, only: Container[str] | None = None) -> list[
     return items
 
 
+def check_fields(path: Path, items: Sequence[Item], *names: str) -> None:
+    """InputError naming the first expression of `path` that lacks one of these fields."""
+    for item in items:
+        for name in names:
+            if name not in item.fields:
+                raise InputError(f'{path}: {item.query_id}: expected "{name}"; there is {", ".join(item.fields)}')
+
+
 def check_split(split: str, splits: Sequence[str]) -> str:
     """The split; InputError naming those there are."""
     if split not in splits:

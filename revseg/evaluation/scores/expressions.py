@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from revseg.errors import InputError
 from revseg.evaluation.results import Row
 from revseg.evaluation.scores.pairs import Missing, Pair, pairs
 from revseg.evaluation.scores.table import QueryScore
 from revseg.masks import MaskTrack
 from revseg.metrics import j_and_f
+from revseg.rle import brief
 
 
 def expressions(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
@@ -39,6 +41,21 @@ def groundmore(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
     for row, pair in pairs(rows, missing):
         values = {**j_f(pair, missing), **all_empty(row, pair, missing)}
         queries.append(QueryScore.of(row, values, group=group_of(row.meta), missing=pair is None))
+    return queries
+
+
+def ref_sav(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
+    """J, F, J&F of each expression; the overall figure is the mean of long and short ones (`meta["type"]`).
+
+    A sample that could not be read, and that its dataset did not list, has no type, and is in no figure.
+    """
+    queries = []
+    for row, pair in pairs(rows, missing):
+        kind = group_of(row.meta)
+        if kind not in ("long", "short") and row.query is not None:
+            raise InputError(f"query {row.query!r}: expected meta['type'] to be long or short, got {brief(kind)}")
+        stratum = kind or None
+        queries.append(QueryScore.of(row, j_f(pair, missing), group=kind, stratum=stratum, missing=pair is None))
     return queries
 
 

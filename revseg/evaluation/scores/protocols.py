@@ -8,7 +8,7 @@ from typing import Any
 from revseg.errors import InputError, SpecError
 from revseg.evaluation.results import Results, Row
 from revseg.evaluation.scores import bootstrap
-from revseg.evaluation.scores.expressions import expressions, groundmore, image_iou, long_rvos
+from revseg.evaluation.scores.expressions import expressions, groundmore, image_iou, long_rvos, ref_sav
 from revseg.evaluation.scores.pairs import Missing
 from revseg.evaluation.scores.ref_davis17 import ref_davis17
 from revseg.evaluation.scores.revos import revos, robustness_of_run
@@ -59,6 +59,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "frames, then over questions; by type; (all empty): J&F of an answer without any mask",
         groundmore,
     ),
+    "ref_sav": Protocol(f"{_MEAN} of a type; overall is the mean of long and short expressions", ref_sav),
     "image": Protocol("gIoU: mean of the pictures' IoU; cIoU: sum of intersections over sum of unions", image_iou),
 }
 
@@ -182,7 +183,7 @@ def _notes(
     if crashed:
         notes.append(f"{crashed} samples crashed; `revseg evaluate --retry` tries them again")
     lost = [query for query in queries if not query.query]
-    if lost and name == "revos":
+    if lost and name in ("revos", "ref_sav"):
         notes.append(f"{len(lost)} samples could not be loaded, so that their type is unknown: in no figure")
     if name == "revos":
         unread = sum(q.group == "no target" and q.missing and "false_area" not in q.values for q in queries)
