@@ -260,6 +260,21 @@ def ref_sav(root: Path) -> dict[str, Any]:
     return {}
 
 
+def fevos(root: Path) -> dict[str, Any]:
+    """One file of masks for both splits; answers in words; the video's size beside its frames."""
+    said = {
+        "0": {"exp": "Which one will be hit?", "ans": "the red one", "obj_id": [1], "anno_id": [3]},
+        "1": {"exp": "What will move on?", "ans": "both", "obj_id": [1, 2], "anno_id": [3, 4]},
+    }
+    for split, video in (("train", "tr_0"), ("val", "va_0")):
+        entry = {"vid_id": 0, "height": SIZE[0], "width": SIZE[1], "frames": FRAMES, "expressions": said}
+        write_json(root / f"meta_expressions_{split}.json", {"videos": {video: entry}})
+        write_frames(root / "JPEGImages" / video)
+    masks = {"3": [code(square(i)) if i else None for i in range(4)], "4": [code(square(i, 2)) for i in range(4)]}
+    write_json(root / "mask_dict.json", masks)
+    return {}
+
+
 def folder(root: Path) -> dict[str, Any]:
     """Every form of masks."""
     write_frames(root / "clips" / "a", FRAMES)
@@ -299,5 +314,6 @@ TREES = {
     "long_rvos": long_rvos,
     "groundmore": groundmore,
     "ref_sav": ref_sav,
+    "fevos": fevos,
     "folder": folder,
 }

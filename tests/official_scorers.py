@@ -179,3 +179,18 @@ def ref_sav(base: Path, answers: Answers) -> dict[int, list[tuple[float, float]]
                 values = measures(shown, np.stack(truth) != 0)
             found[fields["type_id"]].append(values)
     return found
+
+
+def fevos(root: Path, answers: Answers) -> list[tuple[float, float]]:
+    """J and F of every expression, on all frames; what is missing is 0. (No official scorer is published.)"""
+    videos, masks = (json.loads((root / f).read_text()) for f in ("meta_expressions_val.json", "mask_dict.json"))
+    found = []
+    for video, entry in videos["videos"].items():
+        for key, fields in entry["expressions"].items():
+            shown = answers[f"{video}/{key}"]
+            if shown is None:
+                found.append((0.0, 0.0))
+                continue
+            truth = [summed(masks, fields["anno_id"], i, shown.shape[1:]) for i in range(len(shown))]
+            found.append(measures(shown, np.stack(truth) != 0))
+    return found

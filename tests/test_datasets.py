@@ -115,7 +115,7 @@ def test_a_missing_root_says_what_was_expected(name: str, tmp_path: Path):
 @pytest.mark.parametrize("name", [name for name in TREES if name != "folder"])
 def test_an_unknown_split_names_those_there_are(name: str, tmp_path: Path):
     with pytest.raises(InputError, match="expected split to be one of"):
-        build("dataset", {"name": name, "root": str(tmp_path), "split": "val"})
+        build("dataset", {"name": name, "root": str(tmp_path), "split": "vall"})
 
 
 @pytest.mark.parametrize("video", ["../out", "/etc", "a/../../b", "a//b", "..", "", "C:\\x", "a\\..\\b"])
@@ -528,8 +528,23 @@ def test_ref_sav(make: Make, tmp_path: Path):
         make("ref_sav")
 
 
+# FeVOS
+
+
+def test_fevos(make: Make, tmp_path: Path):
+    one, two = make("fevos")
+    assert one.query.id == "va_0/0"
+    assert one.meta["ans"] == "the red one"
+    assert dense(one)[0].any((1, 2)).tolist() == [False, True, True, True]
+    np.testing.assert_array_equal(dense(two)[1], squares(2))
+    assert make("fevos", split="train")[0].query.id == "tr_0/0"
+    report = check("fevos", str(tmp_path))
+    assert report.counts == {"videos": (1, 189), "expressions": (2, 2817)}
+    assert {problem.kind for problem in report.problems} == {"counts"}
+
+
 def test_check_says_where_to_get_it(make: Make, tmp_path: Path):
-    for name in ("groundmore", "ref_sav"):
+    for name in ("groundmore", "ref_sav", "fevos"):
         report = check(name, str(tmp_path / "nowhere"))
         assert not report.ok
         assert report.notes[0].startswith("to be had from ")

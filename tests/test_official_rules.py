@@ -262,6 +262,19 @@ def test_ref_sav_is_the_official_figure(folders: Callable[[], Path], seed: int):
     assert found.overall["J&F"] == pytest.approx(both.mean(), rel=0, abs=1e-12)
 
 
+@seeds
+@few
+def test_fevos_is_the_mean_over_expressions(folders: Callable[[], Path], seed: int):
+    rng, root = np.random.default_rng(seed), folders()
+    rle_tree(rng, root, "meta_expressions_val.json", types=False)
+    data = build("dataset", f"fevos:root={root}")
+    answers = answered(rng, data, root / "out", 0.2)
+    results = official.written(data, answers, root / "r.jsonl", "fevos")
+    expected = np.mean(official.fevos(root, answers), 0)
+    found = score(results, draws=0).overall
+    assert [found[n] for n in ("J", "F", "J&F")] == pytest.approx([*expected, expected.mean()], rel=0, abs=1e-12)
+
+
 # each rule by itself
 
 

@@ -60,6 +60,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         groundmore,
     ),
     "ref_sav": Protocol(f"{_MEAN} of a type; overall is the mean of long and short expressions", ref_sav),
+    "fevos": Protocol(f"no official scorer is published: {_MEAN}", expressions),
     "image": Protocol("gIoU: mean of the pictures' IoU; cIoU: sum of intersections over sum of unions", image_iou),
 }
 
