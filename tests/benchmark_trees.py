@@ -1,5 +1,7 @@
 """Small trees in the official layout of each benchmark, traps included. A moving square on every video."""
 
+import importlib
+import importlib.util
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -275,6 +277,38 @@ def fevos(root: Path) -> dict[str, Any]:
     return {}
 
 
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+
+
+def ok_vos(root: Path) -> dict[str, Any]:
+    """Frames listed out of order, masks on some of them, other values than 255, a question of each ability."""
+    abilities = ("one-hop", "multi-hop", "relational", "in-video")
+    rows = [
+        {
+            "id": f"q{number}",
+            "question": "Which one was built first?",
+            "video": "v/1",
+            "images": [FRAMES[i] for i in (2, 0, 3, 1)],
+            "oid": 1 + number % 2,
+            "ability": ability,
+            "steps": ["search", "look"],
+        }
+        for number, ability in enumerate(abilities)
+    ]
+    for split in ("train", "test"):
+        write_parquet(root / f"{split}.parquet", rows)
+        write_frames(root / split / "JPEGImages" / "v" / "1")
+        for index in (0, 2):
+            for obj in (1, 2):
+                mask = square(index, obj) * np.uint8(255)
+                mask[0, 0] = 128
+                write_binary(root / split / "Annotations" / "v" / "1" / f"{obj}" / f"{FRAMES[index]}.png", mask, 1)
+    return {}
+
+
 def folder(root: Path) -> dict[str, Any]:
     """Every form of masks."""
     write_frames(root / "clips" / "a", FRAMES)
@@ -317,3 +351,5 @@ TREES = {
     "fevos": fevos,
     "folder": folder,
 }
+if importlib.util.find_spec("pyarrow") is not None:  # an extra of its own
+    TREES["ok_vos"] = ok_vos

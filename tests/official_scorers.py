@@ -1,4 +1,4 @@
-"""The official scorers of MeViS, ReVOS, ReasonVOS, Long-RVOS, GroundMoRe and Ref-SAV as oracles, on PNG answers.
+"""The official scorers of MeViS, ReVOS, ReasonVOS, Long-RVOS, GroundMoRe, Ref-SAV, OK-VOS: oracles on answers.
 
 Written from what each script does; J and F are those of `official_davis`. Each gives J, F (and more) per expression as
 (video, expression) -> values, leaving out what its script leaves out.
@@ -193,4 +193,19 @@ def fevos(root: Path, answers: Answers) -> list[tuple[float, float]]:
                 continue
             truth = [summed(masks, fields["anno_id"], i, shown.shape[1:]) for i in range(len(shown))]
             found.append(measures(shown, np.stack(truth) != 0))
+    return found
+
+
+def ok_vos(base: Path, rows: Iterable[Mapping[str, Any]], answers: Answers) -> dict[str, list[tuple[float, float]]]:
+    """J and F by ability on the frames with an annotation, whose 255 counts; without an answer: not there."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        shown = answers[f"{row['video']}/{row['id']}"]
+        if shown is None:
+            continue
+        place = base / "Annotations" / row["video"] / str(row["oid"])
+        held = [(i, place / f"{name}.png") for i, name in enumerate(sorted(row["images"]))]
+        pairs = [(shown[i], np.array(Image.open(path).convert("P")) == 255) for i, path in held if path.exists()]
+        j, f = np.mean([(region(a, b), contour(a, b)) for a, b in pairs], 0)
+        found.setdefault(row["ability"], []).append((float(j), float(f)))
     return found

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmark_trees import (
     write_binary,
     write_frames,
     write_json,
+    write_parquet,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ from revseg.datasets.annotations import MaskDict, as_list, rle_counts
 from revseg.datasets.check import check
 from revseg.datasets.davis_text import read_expressions
 from revseg.datasets.layout import inside
-from revseg.errors import InputError, RevsegWarning, SpecError, VideoError
+from revseg.errors import InputError, MissingExtraError, RevsegWarning, SpecError, VideoError
 from revseg.masks import MaskTrack, encode
 from revseg.rle import run_lengths
 from revseg.types import Dataset, Sample
@@ -543,8 +545,66 @@ def test_fevos(make: Make, tmp_path: Path):
     assert {problem.kind for problem in report.problems} == {"counts"}
 
 
+# OK-VOS
+
+needs_pyarrow = pytest.mark.skipif("ok_vos" not in TREES, reason="needs pyarrow")
+
+
+@needs_pyarrow
+def test_ok_vos(make: Make, tmp_path: Path):
+    samples = list(make("ok_vos"))
+    assert [s.meta["type"] for s in samples] == ["one-hop", "multi-hop", "relational", "in-video"]
+    one, two = samples[:2]
+    assert one.query.id == "v/1/q0"
+    assert one.meta["frames"] == list(FRAMES)  # sorted
+    assert one.meta["steps"] == ["search", "look"]
+    assert one.truth is not None
+    assert one.truth.frame_ids.tolist() == [0, 2]  # only these count
+    np.testing.assert_array_equal(dense(two)[0], squares(2, [0, 2]))  # 128 is not the target
+    assert check("ok_vos", str(tmp_path)).ok
+    write_binary(tmp_path / "test/Annotations/v/1/1/00099.png", square(0))
+    assert "1 masks of frames that are not listed, 00099" in check("ok_vos", str(tmp_path)).problems[0].what
+
+
+@needs_pyarrow
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("video", "../out", "below"),
+        ("images", ["../x"], "names of frames such as 00000"),
+        ("images", [], 'expected "images"'),
+        ("question", None, 'expected "question" as text'),
+        ("oid", 1.5, 'expected "oid" as text or a number'),
+        ("steps", b"x", "expected text, numbers and lists"),
+    ],
+)
+def test_ok_vos_says_what_is_wrong(column: str, value: Any, words: str, tmp_path: Path):
+    row = {"id": 1, "question": "x", "video": "v", "images": ["0"], "oid": 1, "ability": "one-hop", "steps": 2}
+    write_parquet(tmp_path / "test.parquet", [{**row, column: value}])
+    with pytest.raises(InputError, match=words):
+        build("dataset", f"ok_vos:root={tmp_path}")
+
+
+@needs_pyarrow
+def test_ok_vos_names_a_file_that_is_no_parquet(tmp_path: Path):
+    for content in (b"", b"PAR1", b"PAR1" + bytes(40) + b"PAR1"):
+        (tmp_path / "test.parquet").write_bytes(content)
+        with pytest.raises(InputError, match=r"test\.parquet: expected a readable parquet file"):
+            build("dataset", f"ok_vos:root={tmp_path}")
+
+
+def test_ok_vos_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    (tmp_path / "test.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MissingExtraError, match=r"test\.parquet needs pyarrow: pip install revseg\[parquet\]"):
+        build("dataset", f"ok_vos:root={tmp_path}")
+    report = check("ok_vos", str(tmp_path))
+    assert [problem.kind for problem in report.problems] == ["unreadable"]
+
+
 def test_check_says_where_to_get_it(make: Make, tmp_path: Path):
-    for name in ("groundmore", "ref_sav", "fevos"):
+    for name in ("groundmore", "ref_sav", "fevos", "ok_vos"):
         report = check(name, str(tmp_path / "nowhere"))
         assert not report.ok
         assert report.notes[0].startswith("to be had from ")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import official_scorers as official
 import pytest
-from benchmark_trees import TREES, code, square, uncompressed, write_binary, write_json, write_palette
+from benchmark_trees import TREES, code, square, uncompressed, write_binary, write_json, write_palette, write_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -273,6 +273,40 @@ def test_fevos_is_the_mean_over_expressions(folders: Callable[[], Path], seed: i
     expected = np.mean(official.fevos(root, answers), 0)
     found = score(results, draws=0).overall
     assert [found[n] for n in ("J", "F", "J&F")] == pytest.approx([*expected, expected.mean()], rel=0, abs=1e-12)
+
+
+@pytest.mark.skipif("ok_vos" not in TREES, reason="needs pyarrow")
+@seeds
+@few
+def test_ok_vos_is_the_official_figure(folders: Callable[[], Path], seed: int):
+    """Annotations on some frames, values besides 255; officially an answer that is not there is in no mean."""
+    rng, root, rows = np.random.default_rng(seed), folders(), []
+    for video in ("v1", "v2"):
+        frames = pictures(root / "test/JPEGImages" / video, [f"{i:05d}" for i in range(int(rng.integers(1, 6)))])
+        for obj in (1, 12):
+            for number, mask in enumerate(drawn(rng, len(frames))):
+                if number == 0 or rng.random() < 0.6:
+                    label = np.maximum(mask * np.uint8(255), drawn(rng, 1)[0] * np.uint8(7))
+                    write_binary(root / f"test/Annotations/{video}/{obj}/{frames[number]}.png", label, 1)
+        for number, ability in enumerate(("one-hop", "multi-hop", "relational", "one-hop")):
+            names, oid = rng.permutation(frames).tolist(), (1, 12)[number % 2]
+            rows.append(
+                {"id": number, "question": "x", "video": video, "images": names, "oid": oid, "ability": ability}
+            )
+    write_parquet(root / "test.parquet", rows)
+    data = build("dataset", f"ok_vos:root={root}")
+    answers = answered(rng, data, root / "out", 0.2)
+    results = official.written(data, answers, root / "r.jsonl", "ok_vos")
+    expected = official.ok_vos(root / "test", rows, answers)
+    every = [values for group in expected.values() for values in group]
+    total = np.sum(every, 0) if every else np.zeros(2)
+    zero = score(results, draws=0).overall
+    assert [zero["J"], zero["F"]] == pytest.approx(list(total / len(data)), rel=0, abs=1e-12)
+    kept = score(results, missing="skip", draws=0)
+    if every:
+        assert [kept.overall[n] for n in "JF"] == pytest.approx(list(np.mean(every, 0)), rel=0, abs=1e-12)
+    for ability, values in expected.items():
+        assert [kept.groups[ability][n] for n in "JF"] == pytest.approx(list(np.mean(values, 0)), rel=0, abs=1e-12)
 
 
 # each rule by itself

@@ -127,13 +127,18 @@ def index(path: Path, images: Path, only: Container[str] | None = None) -> list[
         if only is not None and video not in only:
             continue
         frames = tuple(str(frame) for frame in entry["frames"])
-        wrong = [frame for frame in frames if frame in ("", ".", "..") or "/" in frame or "\\" in frame]
-        if wrong:
-            raise InputError(f"{path}: video {video!r}: expected names of frames such as 00000, got {wrong[0]!r}")
+        check_frames(path, video, frames)
         folder = inside(images, video)
         for exp_id, fields in expressions_of(path, video, entry):
             items.append(Item(video, exp_id, fields.pop("exp"), frames, folder, fields))
     return items
+
+
+def check_frames(path: Path, video: str, frames: Sequence[str]) -> None:
+    """InputError for the first name of a frame that could lead out of the video's folder."""
+    wrong = [frame for frame in frames if frame in ("", ".", "..") or "/" in frame or "\\" in frame]
+    if wrong:
+        raise InputError(f"{path}: video {video!r}: expected names of frames such as 00000, got {wrong[0]!r}")
 
 
 def check_fields(path: Path, items: Sequence[Item], *names: str) -> None:

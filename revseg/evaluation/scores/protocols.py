@@ -61,6 +61,11 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
     "ref_sav": Protocol(f"{_MEAN} of a type; overall is the mean of long and short expressions", ref_sav),
     "fevos": Protocol(f"no official scorer is published: {_MEAN}", expressions),
+    "ok_vos": Protocol(
+        "J and F on the annotated frames only, mean over frames, then over questions; by ability (in-video has no line "
+        "officially); the official script leaves missing predictions out, as missing=skip does",
+        expressions,
+    ),
     "image": Protocol("gIoU: mean of the pictures' IoU; cIoU: sum of intersections over sum of unions", image_iou),
 }
 
