@@ -52,8 +52,8 @@ class GroundMoRe(Benchmark):
 
     name = "groundmore"
     source = (
-        "https://huggingface.co/datasets/groundmore/GroundMoRe; 1.7K clips and 7.6K questions with the training part; "
-        "code at https://github.com/dengandong/GroundMoRe, which states no licence of the data: ask there"
+        "https://huggingface.co/datasets/groundmore/GroundMoRe; 1.7K clips and 7.6K questions in all; the README of "
+        "https://github.com/dengandong/GroundMoRe names no licence of the data: ask there"
     )
     frames_per_second = float(FPS)
 

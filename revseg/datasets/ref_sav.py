@@ -31,7 +31,7 @@ class RefSAV(Benchmark):
     name = "ref_sav"
     source = (
         "the authors of Sa2VA (https://github.com/magic-research/Sa2VA); its videos are of SA-V "
-        "(https://ai.meta.com/datasets/segment-anything-video), under that licence"
+        "(https://ai.meta.com/datasets/segment-anything-video): read the licences of both"
     )
 
     def __init__(
