@@ -149,16 +149,30 @@ def rescore(
 
 def compare(
     a: Annotated[Path, typer.Argument(help="The results file of one run.")],
-    b: Annotated[Path, typer.Argument(help="The other's.")],
+    b: Annotated[Path | None, typer.Argument(help="The other's.")] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Put one run beside the published figures instead.")
+    ] = False,
     protocol: Protocol = None,
     missing: Missing = "zero",
     as_json: AsJson = False,
 ) -> None:
-    """Compares two runs query by query: B minus A, with 95% intervals, and how many queries got better or worse."""
+    """Compares two runs query by query: B minus A, with 95% intervals, and how many queries got better or worse.
+
+    With --published, one run with the published figures made the same way, and why the others were not.
+    """
     from revseg.evaluation import Results
     from revseg.evaluation import compare as run
 
     kind: Any = missing
+    if (b is None) != published:
+        raise SpecError("expected two results files, or one and --published")
+    if b is None:
+        from revseg.evaluation.published import beside_published
+
+        beside = beside_published(Results.open(a), protocol, missing=kind)
+        _print(beside.to_dict() if as_json else beside.text())
+        return
     found = run(Results.open(a), Results.open(b), protocol, missing=kind)
     _print(found.to_dict() if as_json else found.text())
 

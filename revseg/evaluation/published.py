@@ -1,0 +1,242 @@
+"""Published figures (`published.toml`, beside this file), and which of them a run may be put beside."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on only
+
+from revseg.errors import InputError
+from revseg.evaluation.results import Results
+from revseg.evaluation.scores.pairs import Missing
+from revseg.evaluation.scores.protocols import score
+from revseg.evaluation.scores.table import Scores
+from revseg.reading import checked, read_text
+from revseg.registry import options_of, registry
+from revseg.spec import parse_spec
+
+FILE = Path(__file__).with_name("published.toml")
+NOT_STATED = "not stated"
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class SetFields(TypedDict):
+    """A set: what a figure of it may leave unsaid, since there is one only; `never`, why none can be compared."""
+
+    name: str
+    title: str
+    split: NotRequired[str]
+    protocol: NotRequired[str]
+    never: NotRequired[str]
+
+
+class FigureFields(TypedDict):
+    """One published figure. `scores` in percent; `group` is a type of expression, or "overall"."""
+
+    set: str
+    group: str
+    split: str
+    protocol: str
+    paper: str
+    model: str
+    size: str
+    kind: str
+    frames: int | str
+    source: str
+    note: NotRequired[str]
+    scores: dict[str, Percent]
+
+
+class _File(TypedDict):
+    set: list[SetFields]
+    figure: list[FigureFields]
+
+
+@dataclass(frozen=True)
+class Published:
+    """The sets by name, and the figures in the file's order."""
+
+    sets: Mapping[str, SetFields]
+    figures: tuple[FigureFields, ...]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A run and the published figures of its set: those comparable, and why each of the others is not."""
+
+    scores: Scores
+    dataset: str
+    split: str
+    frames: int | None
+    comparable: tuple[FigureFields, ...]
+    others: tuple[tuple[FigureFields, str], ...]
+    elsewhere: int  # figures of other sets
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON. The run's scores are in [0, 1], the published ones in percent."""
+        return {
+            "run": {"dataset": self.dataset, "split": self.split, "frames": self.frames, **self.scores.to_dict()},
+            "comparable": list(self.comparable),
+            "not_comparable": [{**figure, "why": why} for figure, why in self.others],
+            "of_other_sets": self.elsewhere,
+        }
+
+    def text(self) -> str:
+        """For a terminal, in percent."""
+        frames = NOT_STATED if self.frames is None else self.frames
+        of = f"{self.dataset or 'no known set'}, split {self.split or NOT_STATED}, protocol {self.scores.protocol}"
+        lines = [f"this run: {of}, frames {frames}"]
+        lines += [f"  {group}: {_told(values)}" for group, values in _run_scores(self.scores).items()]
+        lines.append("comparable:" if self.comparable else "comparable: none")
+        lines += [
+            f"  {_head(figure)}, frames {figure['frames']}: {_told(figure['scores'])}" for figure in self.comparable
+        ]
+        if self.others:
+            lines.append("not comparable:")
+            lines += [f"  {_head(figure)}: {_told(figure['scores'])}: {why}" for figure, why in self.others]
+        return "\n".join([*lines, f"{self.elsewhere} published figures are of other sets"])
+
+
+def read_published(path: Path = FILE) -> Published:
+    """The published figures. InputError for a file that is missing or damaged in any way."""
+    try:
+        data = tomllib.loads(read_text(path, "published figures as TOML"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: expected published figures as TOML: {str(error)[:200]}") from error
+    found = checked(data, _File, str(path))
+    sets = {entry["name"]: entry for entry in found["set"]}
+    for number, figure in enumerate(found["figure"]):
+        if figure["set"] not in sets:
+            raise InputError(f"{path}: figure[{number}].set: expected one of {', '.join(sets)}, got {figure['set']!r}")
+    return Published(sets, tuple(found["figure"]))
+
+
+def beside_published(
+    run: Results,
+    protocol: str | None = None,
+    *,
+    missing: Missing = "zero",
+    published: Published | None = None,
+) -> Beside:
+    """A run's scores beside the published figures of its set that were made the same way.
+
+    Same set, protocol, split and, where the figure states them, frames; a run of a part of the set is beside none.
+    Raises what `score` raises.
+    """
+    published = published or read_published()
+    scores = score(run, protocol, missing=missing, draws=0)
+    dataset, split, partly = _origin(run)
+    frames = _frames(run)
+    partly = partly or _partly(run, scores)
+    mine = [figure for figure in published.figures if figure["set"] == dataset]
+    reasons = [_why_not(figure, published.sets[dataset], scores, split, frames) or partly for figure in mine]
+    return Beside(
+        scores,
+        dataset,
+        split,
+        frames,
+        tuple(figure for figure, why in zip(mine, reasons, strict=True) if not why),
+        tuple((figure, why) for figure, why in zip(mine, reasons, strict=True) if why),
+        len(published.figures) - len(mine),
+    )
+
+
+def published_page(published: Published | None = None) -> str:
+    """docs/published.md: a table a set."""
+    published = published or read_published()
+    lines = [
+        "# Published figures",
+        "",
+        'In percent, as their authors state them; what a source does not state is "not stated". Made from',
+        "[`revseg/evaluation/published.toml`](../revseg/evaluation/published.toml), which is part of the package, by",
+        "`revseg.evaluation.published.published_page`. `revseg compare RUN --published` puts a run beside those that",
+        "are comparable and says why the others are not: [evaluate](how-to/evaluate.md#beside-published-figures).",
+    ]
+    for name, entry in published.sets.items():
+        mine = [figure for figure in published.figures if figure["set"] == name]
+        names = list(dict.fromkeys(score for figure in mine for score in figure["scores"]))
+        columns = ["model", "size", "paper", "type", *names, "split", "protocol", "frames", "kind", "source", "note"]
+        lines += ["", f"## {entry['title']}", "", *_said(entry)]
+        lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+        for figure in mine:
+            cells = [figure["model"], figure["size"], figure["paper"], figure["group"]]
+            cells += [f"{figure['scores'][n]:.1f}" if n in figure["scores"] else "" for n in names]
+            cells += [figure["split"], figure["protocol"], str(figure["frames"]), figure["kind"], figure["source"]]
+            lines.append(f"| {' | '.join([*cells, figure.get('note', '')])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _said(entry: SetFields) -> list[str]:
+    told = [f"the only split to score on is `{entry['split']}`"] if "split" in entry else []
+    told += [f"the only protocol here is `{entry['protocol']}`"] if "protocol" in entry else []
+    told += [f"not comparable with a run: {entry['never']}"] if "never" in entry else []
+    text = "; ".join(told)
+    return [f"{text[:1].upper()}{text[1:]}.", ""] if text else []
+
+
+def _why_not(figure: FigureFields, entry: SetFields, scores: Scores, split: str, frames: int | None) -> str:
+    """A clause; "" when nothing speaks against it."""
+    if "never" in entry:
+        return entry["never"]
+    for what, run, only in (
+        ("protocol", scores.protocol, entry.get("protocol", NOT_STATED)),
+        ("split", split, entry.get("split", NOT_STATED)),
+    ):
+        its = only if figure[what] == NOT_STATED else figure[what]
+        if its == NOT_STATED:
+            return f"its {what} is not stated"
+        if its != run:
+            return f"its {what} is {its}, the run's {run or NOT_STATED}"
+    its = figure["frames"]
+    if isinstance(its, int) and its != frames:
+        return f"it saw {its} frames, the run {NOT_STATED if frames is None else frames}"
+    if figure["group"] not in _run_scores(scores):
+        return f"the run has no figure for {figure['group']}"
+    return ""
+
+
+def _partly(run: Results, scores: Scores) -> str:
+    """Why a run is not of the whole set, or not scored on all of it; "" when it is."""
+    length = run.header.get("dataset_length", run.samples)
+    if len(run) < length:
+        return f"the run is of {len(run)} of {length} queries"
+    if scores.skipped:
+        return f"the run's score leaves out {scores.skipped} queries"
+    return ""
+
+
+def _origin(run: Results) -> tuple[str, str, str]:
+    """(dataset, split, why it is only a part of it) by the header; "" for what it does not say."""
+    spec = run.header.get("dataset")
+    if isinstance(spec, str) and spec:
+        name, options = parse_spec(spec)
+    elif isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
+        name, options = spec["name"], spec
+    else:
+        return "", "", ""
+    known = options_of(registry("dataset").get(name)) if name in registry("dataset").names() else {}
+    default = known["split"].default if "split" in known else ""
+    return name, str(options.get("split", default)), "the run leaves out queries" if options.get("exclude") else ""
+
+
+def _frames(run: Results) -> int | None:
+    spec = run.header.get("spec")
+    frames = spec.get("num_frames") if isinstance(spec, Mapping) else None
+    return frames if isinstance(frames, int) else None
+
+
+def _run_scores(scores: Scores) -> dict[str, Mapping[str, float]]:
+    """By group, in percent."""
+    groups = {"overall": scores.overall, **scores.groups}
+    return {group: {name: 100 * value for name, value in values.items()} for group, values in groups.items()}
+
+
+def _head(figure: FigureFields) -> str:
+    return f"{figure['model']} ({figure['size']}, {figure['kind']}), {figure['group']}"
+
+
+def _told(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
