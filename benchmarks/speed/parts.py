@@ -14,7 +14,7 @@ import torch
 
 from revseg.pipeline import ReVSeg
 from revseg.registry import build
-from revseg.types import TrainablePolicy
+from revseg.types import TrainedPolicy
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     model.score(groups[0][0], sample.truth)
     names = [("reward", "format"), ("reward", "temporal"), ("reward", "spatial"), ("parser", "box_json")]
     policy = model.built_policy
-    assert isinstance(policy, TrainablePolicy)
+    assert isinstance(policy, TrainedPolicy)
     asking, judging, looking = [], [], []
     for _ in range(turns):
         began = time.process_time()
