@@ -188,11 +188,11 @@ def test_a_server_that_goes_down_stops_the_run_and_keeps_its_rows(server: Server
     server.bodies.clear()
     server.answer = answer
     model = made(server, give_up=3)
-    with pytest.raises(RunStopped, match="3 requests in a row"):
+    with pytest.raises(RunStopped, match="[3-6] requests in a row"):  # 3, and those that were in flight
         evaluate(model, WORLD.format(20), out, concurrency=4, progress=False)
     kept = list(Results.open(out))
     assert sum(not row.crashed for row in kept) >= 5, "16 requests are at least 6 conversations with 4 in flight"
-    assert 2 <= sum(row.crashed for row in kept) < 6, "requests that were answered late may have ended a series"
+    assert 2 <= sum(row.crashed for row in kept) <= 6, "those in flight when the third one failed may be among them"
     assert not [thread for thread in threading.enumerate() if thread.name == "conversations"]
     server.answer = by_content
     evaluate(made(server, give_up=3), WORLD.format(20), out, concurrency=4, retry=True, progress=False)

@@ -78,7 +78,7 @@ def test_a_conversation_that_had_failed_stays_where_it_ended(tmp_path: Path) -> 
     again = list(Results.open(tmp_path / "out.jsonl"))
     assert (again[1].failure, again[1].data["status"]) == (None, "open")
     assert again[2].data == rows[2]
-    assert (again[0].failure or "").startswith("round 1: ")  # what a row made by hand replied is no answer
+    assert (again[0].failure or "").startswith("round ")  # what a row made by hand replied is no answer
 
 
 def test_what_cannot_be_done_is_said(file: Path, tmp_path: Path) -> None:
