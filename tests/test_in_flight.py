@@ -188,7 +188,7 @@ def test_a_server_that_goes_down_stops_the_run_and_keeps_its_rows(server: Server
     server.bodies.clear()
     server.answer = answer
     model = made(server, give_up=3)
-    with pytest.raises(RunStopped, match="[3-6] requests in a row"):  # 3, and those that were in flight
+    with pytest.raises(RunStopped, match=r"[3-6] requests in a row"):  # 3, and those that were in flight
         evaluate(model, WORLD.format(20), out, concurrency=4, progress=False)
     kept = list(Results.open(out))
     assert sum(not row.crashed for row in kept) >= 5, "16 requests are at least 6 conversations with 4 in flight"
