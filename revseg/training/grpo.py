@@ -58,9 +58,9 @@ def train(
 
     config, out, asked = config or TrainConfig(), Path(out), model
     objective, samples, accelerator = begin(dataset, out, config)
-    check_trainable(model.policy, config, objective.beta)
     check_memory(model.policy, config, objective.beta)
     with alone(out, accelerator):
+        check_trainable(model.policy, config, objective.beta)
         torch.manual_seed(config.seed)  # fresh adapters are drawn alike in every process
         model = model.replace(policy=model.policy, sampling=config.sampling).resolved()
         check_trainable(model.built_policy, config, objective.beta)
