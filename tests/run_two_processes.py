@@ -1,5 +1,6 @@
 """A run of two steps that keeps the gradient of the first, for `test_grpo`; alone or under torchrun."""
 
+import atexit
 import os
 import sys
 from collections.abc import Mapping
@@ -33,6 +34,13 @@ def main(folder: str, out: Path) -> None:
     assert PartialState().num_processes == int(os.environ.get("WORLD_SIZE", "1")), "each believed to be alone"
 
 
+def left(out: Path) -> None:
+    """Called last of all: a mark when the process has left its group."""
+    if not torch.distributed.is_initialized():
+        (out / f"left.{os.environ.get('RANK', '0')}").touch()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    atexit.register(left, Path(sys.argv[2]))
     main(sys.argv[1], Path(sys.argv[2]))

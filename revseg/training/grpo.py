@@ -23,6 +23,7 @@ from revseg.training.log import Log, check_tracker
 from revseg.training.memory import check_memory
 from revseg.training.optim import descend, make_optimizers, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.training.prepare import autocast, prepare, reference_of, trained
+from revseg.training.processes import make_accelerator
 from revseg.training.reference import Reference
 from revseg.training.rollouts import Judged, cut_off, draw, figures, packs, pad, sampled
 from revseg.training.trainable import check_trainable, device_of, trainable
@@ -96,15 +97,11 @@ def begin(
     dataset: Dataset | str | Mapping[str, Any], out: Path, config: TrainConfig
 ) -> tuple[TrainingObjective, Dataset, Any]:
     """Objective, dataset and accelerator; what cannot work is said here, before any model is loaded."""
-    import torch
-    from accelerate import Accelerator
-
     check_tracker(config.log_with)
     objective, samples = completed(build("objective", config.objective)), build("dataset", dataset)
     draw(samples, 1, 0, config.seed)  # no data or no truth
     check_writable(out)
-    cpu = not torch.cuda.is_available()  # unless told, every process under torchrun believes to be alone
-    accelerator = Accelerator(cpu=cpu, log_with=config.log_with, project_dir=str(out))
+    accelerator = make_accelerator(log_with=config.log_with, project_dir=str(out))
     if config.prompts % accelerator.num_processes:
         raise InputError(f"prompts={config.prompts} must divide among {accelerator.num_processes} processes")
     return objective, samples, accelerator

@@ -11,6 +11,7 @@ from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.folder import alone
 from revseg.training.log import append_rows, cut_rows
 from revseg.training.optim import descend, scale_rates, sum_over_processes, warmup_then_root
+from revseg.training.processes import make_accelerator
 
 T = TypeVar("T")
 Report = Callable[[dict[str, float]], None]
@@ -44,11 +45,7 @@ def run_steps(
     `make(step, rows)` gives this process's rows of a batch, the same wherever and whenever it is asked; `learn(batch,
     accelerator)` adds to the gradients and gives what to log, its loss summed over the processes.
     """
-    import torch
-    from accelerate import Accelerator
-
-    # unless told, torchrun's processes stay alone
-    accelerator: Any = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = make_accelerator()
     check_writable(folder)
     with alone(folder, accelerator):
         parameters = [p for p in model.parameters() if p.requires_grad]
