@@ -17,10 +17,10 @@ from typing import Any
 
 import revseg
 from revseg import ReVSeg, Sampling, Table, TrainConfig
-from revseg.evaluation.header import files_of
-from revseg.evaluation.table import plain
-from revseg.rollout.bundled import ASSETS
+from revseg.ablation.table import plain
+from revseg.evaluation.manifest import files_of
 from revseg.serialise import versions
+from revseg.shapes.checkpoints import ASSETS
 from revseg.spec import format_spec, parse_spec
 
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from revseg.draw import contact_sheet, write_png
+from revseg.drawing import contact_sheet, write_png
 from revseg.video import Video
 
 FRAMES = 5

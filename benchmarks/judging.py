@@ -8,7 +8,7 @@ from revseg.errors import RevsegError
 from revseg.evaluation import Row
 from revseg.grounding.boxes import iou, union_box
 from revseg.masks import MaskTrack
-from revseg.metrics import j_and_f
+from revseg.masks.metrics import j_and_f
 
 
 def judge(row: Row) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from revseg.evaluation import Results
 from revseg.evaluation.results import Row
 from revseg.grounding.boxes import areas
 from revseg.masks import MaskTrack
-from revseg.rollout.writing import write
+from revseg.policies.canonical_reply import write
 from revseg.types import Message, Policy, Reply, Rollout, Sample, Sampling, Target
 
 KINDS = ("attribute", "motion", "time", "relation", "comparison")

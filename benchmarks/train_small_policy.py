@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from revseg.datasets.shapes import Shapes, everything
-from revseg.datasets.shapes_render import FORMS
-from revseg.datasets.shapes_scene import COLOURS
-from revseg.rollout.qwen import QwenPolicy
-from revseg.training.eyes import EyesConfig, open_eyes
-from revseg.training.sft import SFTConfig, sft
-from revseg.training.small import build_model, build_processor
+from revseg.policies.hf.policy import QwenPolicy
+from revseg.shapes.dataset import Shapes, everything
+from revseg.shapes.fine_tuning import SFTConfig, sft
+from revseg.shapes.render import FORMS
+from revseg.shapes.scene import COLOURS
+from revseg.shapes.small_model import build_model, build_processor
+from revseg.shapes.vision_pretraining import EyesConfig, open_eyes
 
 # more about what is hard to see, and things that come late or go early
 WORLD = {

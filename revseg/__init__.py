@@ -11,11 +11,11 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "TrainConfig": "revseg.training.config",
     "train": "revseg.training.grpo",
-    "evaluate": "revseg.evaluation.evaluate",
-    "ablate": "revseg.evaluation.ablate",
-    "Table": "revseg.evaluation.table",
-    "Variant": "revseg.evaluation.variants",
-    "diagnose": "revseg.evaluation.diagnose",
+    "evaluate": "revseg.evaluation.run",
+    "ablate": "revseg.ablation.ablate",
+    "Table": "revseg.ablation.table",
+    "Variant": "revseg.ablation.variants",
+    "diagnose": "revseg.diagnosis.diagnose",
     "ReVSeg": "revseg.pipeline",
     "Segmentation": "revseg.types",
     "Video": "revseg.video",
@@ -56,12 +56,12 @@ _MODULES += ("trackers", "training", "types", "video")
 __all__ = [*_PUBLIC, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
+    from revseg.ablation.ablate import ablate as ablate
+    from revseg.ablation.table import Table as Table
+    from revseg.ablation.variants import Variant as Variant
+    from revseg.diagnosis.diagnose import diagnose as diagnose
     from revseg.errors import RevsegError as RevsegError
-    from revseg.evaluation.ablate import ablate as ablate
-    from revseg.evaluation.diagnose import diagnose as diagnose
-    from revseg.evaluation.evaluate import evaluate as evaluate
-    from revseg.evaluation.table import Table as Table
-    from revseg.evaluation.variants import Variant as Variant
+    from revseg.evaluation.run import evaluate as evaluate
     from revseg.masks import MaskTrack as MaskTrack
     from revseg.pipeline import ReVSeg as ReVSeg
     from revseg.registry import build as build

@@ -11,8 +11,8 @@ import numpy as np
 
 from revseg.errors import InputError, PartError
 from revseg.masks import MaskTrack
+from revseg.masks.rle import MAX_FRAMES
 from revseg.registry import origin
-from revseg.rle import MAX_FRAMES
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Round, Sample, Target
 from revseg.video import Video
 

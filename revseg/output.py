@@ -18,8 +18,8 @@ from pathlib import Path
 
 from revseg.errors import OutputError
 from revseg.locks import give_back, take
-from revseg.reading import well_formed
-from revseg.rle import brief
+from revseg.masks.rle import brief
+from revseg.untrusted.reading import well_formed
 
 MARK = ".revseg"  # in each folder made here: the names that revseg put into it, as a JSON list
 _PART = re.compile(r"\..*\.revseg-\d+\.part(\..*)?", re.DOTALL)

@@ -7,14 +7,14 @@ from typing import Any
 
 from revseg import checked
 from revseg.errors import InputError
-from revseg.footage import warn_of_footage
 from revseg.masks import MaskTrack
+from revseg.policies.checkpoints import warn_of_footage
+from revseg.policies.names import DEFAULT, PAPER
 from revseg.progress import reading, waiting
 from revseg.registry import build, spec_of
 from revseg.rewards import Rewards, resolve_weights, reward_name
 from revseg.rollout.converse import MAX_ROUNDS, converse
 from revseg.rollout.plans import BOX, KEYFRAME, InOrder, left_to_taught, with_taught
-from revseg.trust import check_foreign_settings, taught_settings
 from revseg.types import (
     MAX_NEW_TOKENS,
     Clip,
@@ -30,11 +30,12 @@ from revseg.types import (
     Segmentation,
     Tracker,
 )
+from revseg.untrusted.trust import check_foreign_settings, taught_settings
 from revseg.video import Video
 
 EQ8 = {"format": 1.0, "temporal": 1.0, "spatial": 1.0}
 MOST_TOKENS = 131_072  # of one reply; no model writes more, and rows of random numbers are as long
-PAPER = {"plan": (KEYFRAME, BOX), "sampler": "uniform", "num_frames": 16}
+PAPER_SETTINGS = {"plan": (KEYFRAME, BOX), "sampler": "uniform", "num_frames": 16}
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,10 +48,10 @@ class ReVSeg:
     uniformly, and 512 tokens a reply. A plan named by a spec asks with the taught prompts too, unless its own options
     say otherwise. `rewards` maps reward specs to weights (Eq. 8: all 1), or names a preset such as "fig4". What a
     policy was taught came with its weights: it may name registered parts with plain options, and code only with
-    `trust` (see `revseg.trust`), which no record holds.
+    `trust` (see `revseg.untrusted.trust`), which no record holds.
     """
 
-    policy: Any = "qwen"
+    policy: Any = DEFAULT
     tracker: Any = "flow"
     plan: Any = None
     sampler: Any = None
@@ -78,7 +79,7 @@ class ReVSeg:
     def paper() -> "ReVSeg":
         """The paper's configuration: Qwen2.5-VL-7B, SAM 2.1 Hiera-L, 16 frames at 448, keyframe at 840, Eq. 8."""
         return ReVSeg(
-            policy="qwen:model=Qwen/Qwen2.5-VL-7B-Instruct",
+            policy=PAPER,
             tracker="sam2:model=facebook/sam2.1-hiera-large",
             plan=(("keyframe:size=448", "keyframe_json"), ("box:size=840", "box_json")),
             sampler="uniform",
@@ -115,7 +116,7 @@ class ReVSeg:
 
     def resolved(self) -> "ReVSeg":
         """This model with every None replaced by what it means; what a record holds. Builds the policy."""
-        missing = [name for name in PAPER if getattr(self, name) is None]
+        missing = [name for name in PAPER_SETTINGS if getattr(self, name) is None]
         names = [*missing, *(["max_new_tokens"] if self.sampling.max_new_tokens is None else [])]
         pairs = left_to_taught(self.plan)
         if not names and not pairs:
@@ -125,9 +126,9 @@ class ReVSeg:
             _check(taught)
         except InputError as error:
             raise InputError(f"what the policy was taught: {error}") from error
-        changes: dict[str, Any] = {name: taught.get(name, PAPER[name]) for name in missing}
+        changes: dict[str, Any] = {name: taught.get(name, PAPER_SETTINGS[name]) for name in missing}
         if pairs:
-            changes["plan"] = with_taught(self.plan, taught.get("plan", PAPER["plan"]))
+            changes["plan"] = with_taught(self.plan, taught.get("plan", PAPER_SETTINGS["plan"]))
         if self.sampling.max_new_tokens is None:
             limit = taught.get("max_new_tokens", MAX_NEW_TOKENS)
             changes["sampling"] = replace(self.sampling, max_new_tokens=limit)
@@ -169,7 +170,7 @@ class ReVSeg:
         """The inverse of `to_dict`, of older records too. InputError for a key that does not exist or a wrong value.
 
         SpecError when a part is more than a registered one with plain options, unless `trust` says that the data is
-        yours; `revseg.trust` has the rule.
+        yours; `revseg.untrusted.trust` has the rule.
         """
         if not isinstance(data, Mapping):
             raise InputError(f"expected the settings of a ReVSeg by name, got {type(data).__name__}")

@@ -1,4 +1,4 @@
-"""Parts by name: nine kinds, one registry each, and the spec text that names a part with its options.
+"""Parts by name: ten kinds, one registry each, and the spec text that names a part with its options.
 
 A *spec* is one of
 
@@ -10,8 +10,8 @@ A *spec* is one of
 A class is constructed with the options; a function gets its keyword-only options bound.
 
 Building a spec of the second form runs code, so that it has to be the user's own: what comes from a file that travels
-with weights or results passes `revseg.trust.check_foreign` first, which lets registered parts with plain options
-through.
+with weights or results passes `revseg.untrusted.trust.check_foreign` first, which lets registered parts with
+plain options through.
 """
 
 import contextlib
@@ -84,7 +84,7 @@ class Registry(Generic[T]):
             self._loaded.add(name)
         if name not in self._parts:
             self._loaded.discard(name)
-            raise SpecError(_unknown(self.kind, name, self.names(), suggestion(self.kind, name)))
+            raise SpecError(_unknown(self.kind, name, self.names(), self._suggestion(name)))
         return self._parts[name]
 
     def held(self, name: str) -> Any:
@@ -106,7 +106,7 @@ class Registry(Generic[T]):
     def part(self, spec: str | Mapping[str, Any]) -> Any:
         """The class or function that a spec names, unbuilt; its module is imported. SpecError as `build`."""
         if isinstance(spec, str) and is_address(spec):
-            raise SpecError(_unknown(self.kind, spec, self.names(), suggestion(self.kind, spec)))
+            raise SpecError(_unknown(self.kind, spec, self.names(), self._suggestion(spec)))
         name, _ = read_spec(self.kind, spec)
         source, colon, rest = name.partition(":")
         if colon and source in self.names():
@@ -120,6 +120,12 @@ class Registry(Generic[T]):
     def name_of(self, part: Any) -> str | None:
         """The name that a class or function is registered under so far, or None."""
         return next((name for name, known in self._parts.items() if known is part), None)
+
+    def _suggestion(self, name: str) -> str:
+        """What was meant by a name that no part has: perhaps the model of the first part that loads one."""
+        loads = ((n, part.weights[0]) for n, part in self._parts.items() if getattr(part, "weights", ()))
+        checkpoints = REGISTRIES["checkpoint"].names() if self.kind == "policy" else []
+        return suggestion(self.kind, name, next(loads, None), checkpoints)
 
     def _entry_points(self) -> importlib.metadata.EntryPoints:
         return importlib.metadata.entry_points(group=f"revseg.{self.kind}")
@@ -201,7 +207,8 @@ def read_spec(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, 
 REGISTRIES: dict[str, Registry[Any]] = {
     kind: Registry(kind, home)
     for kind, home in {
-        "policy": "revseg.rollout",
+        "policy": "revseg.policies",
+        "checkpoint": "revseg.policies",
         "plan": "revseg.rollout",
         "prompt": "revseg.rollout",
         "parser": "revseg.grounding",

@@ -17,7 +17,6 @@ import revseg
 from revseg import checked
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.reading import checked as checked_fields
 from revseg.rollout.converse import answering
 from revseg.types import (
     Answer,
@@ -33,10 +32,11 @@ from revseg.types import (
     Turn,
     no_boxes,
 )
+from revseg.untrusted.reading import checked as checked_fields
 from revseg.video import Video
 
 if TYPE_CHECKING:
-    from revseg.fields import AnswerFields, ConversationFields, RewardFields, TargetFields, TurnFields
+    from revseg.untrusted.record_types import AnswerFields, ConversationFields, RewardFields, TargetFields, TurnFields
 
 
 def record_of(result: Segmentation, video: Video, scores: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def rollout_from(record: Mapping[str, Any], where: str = "the record") -> Rollou
     the frames from "video", and replies without a count of tokens have none. InputError, naming the key, for a record
     that is damaged, or where a target is none of the pictures shown.
     """
-    from revseg.fields import ConversationFields
+    from revseg.untrusted.record_types import ConversationFields
 
     found = checked_fields(cast(Any, record), ConversationFields, where)
     size = found.get("frame_size") or (found.get("video") or {}).get("size")
@@ -107,7 +107,7 @@ def rollout_from(record: Mapping[str, Any], where: str = "the record") -> Rollou
 
 def segmentation_from(record: Mapping[str, Any], masks: MaskTrack, where: str = "the record") -> Segmentation:
     """The inverse of `record_of`, with the masks that lie beside it; see `rollout_from` for what comes back."""
-    from revseg.fields import SegmentationFields
+    from revseg.untrusted.record_types import SegmentationFields
 
     found = checked_fields(cast(Any, record), SegmentationFields, where)
     rewards = found.get("rewards")

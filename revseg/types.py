@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.reading import well_formed
+from revseg.untrusted.reading import well_formed
 from revseg.video import Video
 
 if TYPE_CHECKING:
@@ -535,6 +535,24 @@ class TrainedPolicy(TrainablePolicy, Protocol):
 
     def with_model(self, model: Any) -> Any:
         """Itself with other weights, for a KL to a copy; left out: an InputError when there is such a KL."""
+        ...
+
+
+@dataclass(frozen=True)
+class WeightCounts:
+    """Numbers of weights: all, those of the vision tower, and those of LoRA adapters of rank 1."""
+
+    all: int
+    vision: int
+    per_rank: int
+
+
+@runtime_checkable
+class CountsWeights(Protocol):
+    """A policy's class that counts a model's weights without loading them; training asks whether they will fit."""
+
+    def count_weights(self, model: str | None, /) -> WeightCounts | None:
+        """Of the model that its option for weights names; None where that is not known."""
         ...
 
 

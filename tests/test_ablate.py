@@ -14,18 +14,19 @@ from training_world import LIMIT, REWARDS, TWO, config
 
 import revseg
 from revseg import ReVSeg, Variant
+from revseg.ablation import Table
+from revseg.ablation import ablate as ablation
+from revseg.ablation.run_statistics import over_runs
+from revseg.ablation.variants import slug, train_split_of
 from revseg.errors import InputError, MissingExtraError, OutputError, RevsegError, SpecError
-from revseg.evaluation import Results, Table, compare, score
-from revseg.evaluation import ablate as ablation
-from revseg.evaluation.seeds import over_runs
-from revseg.evaluation.variants import slug, train_split_of
+from revseg.evaluation import Results, compare, score
 from revseg.training import grpo
 
 WORLD = "shapes:size=5,frames=6,height=32,width=32,seed=3,split=test"
 MORE = WORLD.replace("size=5", "size=7")  # enough videos for an interval
 BASE = ReVSeg(policy="oracle", tracker="fill_box", num_frames=4)
 THREE = {"oracle": {}, "chance": {"policy": "random"}, "flow": {"tracker": "flow"}}
-MODULE: Any = sys.modules["revseg.evaluation.evaluate"]  # its name in the package is the function's
+MODULE: Any = sys.modules["revseg.evaluation.run"]  # its name in the package is the function's
 
 
 def run(out: Path, variants: Mapping[str, Any] = THREE, data: Any = WORLD, **options: Any) -> Table:

@@ -131,7 +131,7 @@ def test_the_bundled_policy_is_described():
     record = script("ablations").circumstances(script("ablations").Size())
     assert {"85 %", "60 %"} <= set(re.findall(r"\d+ %", record["starting_checkpoint"]))
     assert record["taught"]["num_frames"] == 16
-    assert "revseg/assets/small_mixed" in record["policy"]["files"]
+    assert "checkpoint small_mixed" in record["policy"]["files"]
 
 
 def test_stage_one_accounts_for_all_that_is_lost(tmp_path: Path):

@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_metrics import masks, plain_boundary, plain_dilation
 
-from revseg import bitmaps
 from revseg.errors import InputError
-from revseg.masks import coco, encode
-from revseg.metrics import j_and_f
+from revseg.masks import coco, encode, packed_masks
+from revseg.masks.metrics import j_and_f
 
 
 def unpacked(bitmap: np.ndarray, pixels: int) -> np.ndarray:
@@ -28,31 +27,31 @@ def stacks(draw: st.DrawFn) -> np.ndarray:
 @given(stacks())
 def test_packed_counted_and_bounded(stack: np.ndarray) -> None:
     width = stack.shape[2]
-    bitmap = bitmaps.pack(stack)
+    bitmap = packed_masks.pack(stack)
     np.testing.assert_array_equal(unpacked(bitmap, width), stack)
-    assert bitmaps.count(bitmap).tolist() == stack.sum((1, 2)).tolist()
-    edges = bitmaps.boundary(bitmap, width)
-    assert bitmaps.count(edges).tolist() == [plain_boundary(mask).sum() for mask in stack]
+    assert packed_masks.count(bitmap).tolist() == stack.sum((1, 2)).tolist()
+    edges = packed_masks.boundary(bitmap, width)
+    assert packed_masks.count(edges).tolist() == [plain_boundary(mask).sum() for mask in stack]
     np.testing.assert_array_equal(unpacked(edges, width), np.stack([plain_boundary(mask) for mask in stack]))
 
 
 @given(stacks())
 def test_coco_codes_give_the_same_bits_down_columns(stack: np.ndarray) -> None:
     height, width = stack.shape[1:]
-    bitmap = bitmaps.unpack_counts([encode(mask) for mask in stack], (height, width))
+    bitmap = packed_masks.unpack_counts([encode(mask) for mask in stack], (height, width))
     held = np.flatnonzero(stack.any((0, 1)))
     first = max(int(held[0]) - 1, 0) if len(held) else 0
     part = stack[:, :, first : first + bitmap.shape[1]]
     np.testing.assert_array_equal(unpacked(bitmap, height), part.transpose(0, 2, 1))
-    assert bitmaps.count(bitmap).tolist() == stack.sum((1, 2)).tolist()
-    edges = bitmaps.boundary(bitmap, height)
-    assert bitmaps.count(edges).tolist() == [plain_boundary(mask).sum() for mask in stack]
+    assert packed_masks.count(bitmap).tolist() == stack.sum((1, 2)).tolist()
+    edges = packed_masks.boundary(bitmap, height)
+    assert packed_masks.count(edges).tolist() == [plain_boundary(mask).sum() for mask in stack]
 
 
 @given(stacks(), st.sampled_from([0.0, 1.0, 3.0, 8.0, 18.0, 70.0]))
 def test_near_is_dilation_by_a_disc(stack: np.ndarray, reach: float) -> None:
     stack[:, [0, -1], 0] = stack[:, [0, -1], -1] = True  # or the crop would leave lines out
-    found = bitmaps.near(bitmaps.cropped(bitmaps.pack(stack), gap=2 * int(reach)), reach)
+    found = packed_masks.near(packed_masks.cropped(packed_masks.pack(stack), gap=2 * int(reach)), reach)
     side = np.arange(-int(reach), int(reach) + 1)
     disc = (side[:, None] ** 2 + side**2 <= reach**2).astype(np.uint8)
     want = np.stack([cv2.dilate(mask.astype(np.uint8), disc) for mask in stack]).astype(bool)
@@ -62,15 +61,16 @@ def test_near_is_dilation_by_a_disc(stack: np.ndarray, reach: float) -> None:
 def test_the_disc_of_opencv_is_the_plain_one() -> None:
     point = np.zeros((40, 40), bool)
     point[20, 17] = point[3, 39] = True
-    found = bitmaps.near(bitmaps.cropped(bitmaps.pack(np.concatenate([point[None], ~point[None]])), 16), 8.0)
+    packed = packed_masks.pack(np.concatenate([point[None], ~point[None]]))
+    found = packed_masks.near(packed_masks.cropped(packed, 16), 8.0)
     np.testing.assert_array_equal(unpacked(found, 40)[0], plain_dilation(point, 8))
 
 
 def test_popcount_without_numpy_2(monkeypatch: pytest.MonkeyPatch) -> None:
     bitmap = np.random.default_rng(0).integers(0, 2**63, (3, 5, 2), np.uint64)
-    want = bitmaps.count(bitmap)
+    want = packed_masks.count(bitmap)
     monkeypatch.delattr(np, "bitwise_count", raising=False)
-    assert bitmaps.count(bitmap).tolist() == want.tolist()
+    assert packed_masks.count(bitmap).tolist() == want.tolist()
 
 
 @pytest.mark.parametrize("kind", ["dense", "codes"])
@@ -98,9 +98,9 @@ def _track(masks: np.ndarray):
 
 def test_runs_of_no_pixel_and_codes_of_another_size() -> None:
     odd = coco.frPyObjects({"size": [4, 3], "counts": [2, 0, 3, 1, 0, 2, 4]}, 4, 3)["counts"]
-    bitmap = bitmaps.unpack_counts([odd], (4, 3))
+    bitmap = packed_masks.unpack_counts([odd], (4, 3))
     want = coco.decode({"size": [4, 3], "counts": odd}).astype(bool)
-    assert bitmaps.count(bitmap)[0] == want.sum() == 3
+    assert packed_masks.count(bitmap)[0] == want.sum() == 3
     for codes, size in (([odd], (4, 4)), ([odd, b""], (4, 3)), ([odd[:-1]], (4, 3))):
         with pytest.raises(InputError, match="expected run-length counts of"):
-            bitmaps.unpack_counts(codes, size)
+            packed_masks.unpack_counts(codes, size)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import revseg
-from revseg.evaluation.header import files_of
-from revseg.rollout.bundled import ASSETS, DEFAULT, bundled
+from revseg.evaluation.manifest import files_of
+from revseg.policies.checkpoints import DEFAULT, folder_of, named
+from revseg.shapes.checkpoints import ASSETS
 
 NAMES = sorted(folder.name for folder in ASSETS.iterdir() if folder.is_dir())
 
@@ -15,18 +16,18 @@ NAMES = sorted(folder.name for folder in ASSETS.iterdir() if folder.is_dir())
 def test_each_is_built_by_its_name_and_says_what_it_was_taught(name: str):
     policy = revseg.build("policy", f"qwen:model={name}")
     assert sorted(policy.defaults) == ["num_frames", "rounds", "sampler"]
-    assert list(files_of({"policy": f"qwen:model={name}"})) == [f"revseg/assets/{name}"]
+    assert list(files_of({"policy": f"qwen:model={name}"})) == [f"checkpoint {name}"]
 
 
 def test_the_default_is_one_of_them():
     assert DEFAULT in NAMES
-    assert bundled(None) == bundled(DEFAULT) == ASSETS / DEFAULT
+    assert folder_of(None) == folder_of(DEFAULT) == str(ASSETS / DEFAULT)
     assert files_of({"policy": "qwen"}) == files_of({"policy": f"qwen:model={DEFAULT}"})
 
 
 @pytest.mark.parametrize("model", ["Qwen/Qwen2.5-VL-7B-Instruct", f"./{DEFAULT}", "../assets", "..", "", "unknown"])
 def test_other_models_are_not_taken_for_one(model: str):
-    assert bundled(model) is None
+    assert named(model) is None
 
 
 def test_together_they_stay_small():

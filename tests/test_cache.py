@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from revseg.rollout.cache import ROOM, cache_option, roomy_cache
+from revseg.policies.hf.kv_cache import ROOM, cache_option, roomy_cache
 
 
 def states(seed: int, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:

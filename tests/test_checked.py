@@ -23,7 +23,7 @@ from revseg.rollout import converse
 from revseg.rollout.plans import InOrder
 from revseg.samplers import head
 from revseg.testing import moving_squares
-from revseg.training.filter import filter_videos
+from revseg.training.data_filter import filter_videos
 from revseg.training.rollouts import draw
 from revseg.types import Answer, Clip, Message, NeedsTruth, Query, Reply, Rollout, Sample, Sampling, Target
 from revseg.video import Video
@@ -327,7 +327,7 @@ def test_what_cannot_be_a_part_is_not_built(kind: str):
 
 
 def test_a_class_in_place_of_its_object_is_told_so():
-    from revseg.rollout.scripted import Scripted
+    from revseg.policies.scripted import Scripted
 
     with pytest.raises(SpecError, match="a class, not an object of it"):
         build("policy", Scripted)

@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import revseg
-from revseg.cli import app
-from revseg.cli_prompts import given, unit_box
+from revseg.cli.app import app
+from revseg.cli.prompts import given, unit_box
 from revseg.errors import InputError, SpecError
 from revseg.masks import MaskTrack
 from revseg.registry import REGISTRIES, names
@@ -219,7 +219,7 @@ def test_the_demo_leaves_other_results_alone(clip: Path, tmp_path: Path):
 
 
 def test_the_installed_command(clip: Path, tmp_path: Path):
-    command = [sys.executable, "-c", "from revseg.cli import main; main()"]
+    command = [sys.executable, "-c", "from revseg.cli.app import main; main()"]
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout.strip() == f"revseg {revseg.__version__}"
     arguments = ["segment", str(clip), "x", "--out", str(tmp_path / "o"), "--tracker", "fill_box", "--box", "1,2,30,40"]
@@ -233,7 +233,7 @@ def test_the_installed_command(clip: Path, tmp_path: Path):
 
 def test_the_command_starts_light():
     heavy = "[m for m in ('torch', 'transformers', 'cv2', 'sam2', 'av') if m in sys.modules]"
-    code = f"import sys, revseg.cli; print({heavy})"
+    code = f"import sys, revseg.cli.app; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import revseg
-from revseg.cli import app
+from revseg.cli.app import app
 from revseg.evaluation import Results
 
 WORLD = "shapes:size=3,frames=6,height=32,width=32"

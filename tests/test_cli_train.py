@@ -8,8 +8,8 @@ import pytest
 from tiny_qwen import save_tiny_qwen
 from typer.testing import CliRunner
 
-from revseg.cli import app
-from revseg.cli_train import read_settings, reporting, summary
+from revseg.cli.app import app
+from revseg.cli.train import read_settings, reporting, summary
 from revseg.errors import InputError, SpecError
 from revseg.pipeline import ReVSeg
 from revseg.training.config import TrainConfig

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import revseg
 from revseg.colours import ALIKE, COLOURS, choose_colours, colour, css, rgb_of, to_lab
-from revseg.datasets.shapes_scene import COLOURS as WORLD
+from revseg.shapes.scene import COLOURS as WORLD
 
 
 def distances(some: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> np.ndarray:

@@ -15,7 +15,7 @@ from revseg.errors import InputError
 from revseg.evaluation.results import Results
 from revseg.objectives import Objective
 from revseg.objectives.completed import completed
-from revseg.rollout.seeding import row_seeds
+from revseg.policies.row_seeds import row_seeds
 from revseg.testing.squares import moving_squares
 from revseg.training.average import average
 from revseg.training.config import TrainConfig

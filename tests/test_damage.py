@@ -12,9 +12,9 @@ import pytest
 from made_rows import failed, made_row, square, write_results
 
 import revseg
+from revseg.diagnosis.diagnose import diagnose
 from revseg.errors import InputError, RevsegError
 from revseg.evaluation import Results, compare, evaluate, rescore, score, write_submission
-from revseg.evaluation.diagnose import diagnose
 from revseg.report import write_site
 from revseg.types import Rollout
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from test_damage import VALUES, changed, outcome, places
 
+from revseg.diagnosis.diagnose import diagnose
 from revseg.errors import InputError
-from revseg.evaluation.diagnose import diagnose
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.curves import read_runs
 from revseg.training.folder import claim

@@ -30,7 +30,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from revseg import build, names
-from revseg.cli import app
+from revseg.cli.app import app
 from revseg.datasets.alignment import edge_contrast
 from revseg.datasets.annotations import MaskDict, as_list, rle_counts
 from revseg.datasets.check import check
@@ -38,7 +38,7 @@ from revseg.datasets.davis_text import read_expressions
 from revseg.datasets.layout import inside
 from revseg.errors import InputError, MissingExtraError, RevsegWarning, SpecError, VideoError
 from revseg.masks import MaskTrack, encode
-from revseg.rle import run_lengths
+from revseg.masks.rle import run_lengths
 from revseg.types import Dataset, Sample
 from revseg.video import FolderReader
 

@@ -11,12 +11,12 @@ from made_rows import failed, made_rewards, made_row, made_turn, placed, square,
 from typer.testing import CliRunner
 
 import revseg
-from revseg.cli import app
+from revseg.cli.app import app
+from revseg.diagnosis.diagnose import Diagnosis
+from revseg.diagnosis.error_attribution import stages_of
+from revseg.diagnosis.signatures import Signature
 from revseg.errors import InputError
-from revseg.evaluation.diagnose import Diagnosis
 from revseg.evaluation.results import Results, Row
-from revseg.evaluation.signatures import Signature
-from revseg.evaluation.stages import stages_of
 from revseg.masks import MaskTrack
 
 ROOT = Path(revseg.__file__).parent

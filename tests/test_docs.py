@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from revseg.cli import app
+from revseg.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from revseg.colours import COLOURS, colour
-from revseg.draw import contact_sheet, overlay, write_png, write_video
+from revseg.drawing import contact_sheet, overlay, write_png, write_video
 from revseg.errors import InputError, OutputError
 from revseg.video import Video
 

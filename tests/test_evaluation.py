@@ -14,8 +14,8 @@ from benchmark_trees import TREES
 import revseg
 from revseg.errors import InputError, OutputError, SpecError
 from revseg.evaluation import PROTOCOLS, Results, evaluate, score
-from revseg.evaluation.evaluate import _place_in_job
 from revseg.evaluation.results import merge, shards, to_line
+from revseg.evaluation.run import _place_in_job
 from revseg.evaluation.shard import append, shard
 from revseg.masks import MaskTrack
 from revseg.types import Grounding, Sample

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from revseg.datasets.shapes import Shapes, everything
-from revseg.datasets.shapes_render import FORMS
-from revseg.datasets.shapes_scene import COLOURS
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.rollout.qwen import QwenPolicy
-from revseg.training.eyes import UNSAID, EyesConfig, Reader, labels, open_eyes
-from revseg.training.small import build_model, build_processor
+from revseg.policies.hf.policy import QwenPolicy
+from revseg.shapes.dataset import Shapes, everything
+from revseg.shapes.render import FORMS
+from revseg.shapes.scene import COLOURS
+from revseg.shapes.small_model import build_model, build_processor
+from revseg.shapes.vision_pretraining import UNSAID, EyesConfig, Reader, labels, open_eyes
 
 WORDS = (("red", "blue"), ("circle", "square"))
 

@@ -11,7 +11,7 @@ from revseg.masks import MaskTrack
 from revseg.registry import build
 from revseg.testing.squares import moving_squares
 from revseg.trackers.fill_box import fill_box
-from revseg.training.filter import filter_videos
+from revseg.training.data_filter import filter_videos
 from revseg.types import Grounding, Query, Sample
 from revseg.video import Video
 

@@ -10,12 +10,12 @@ import pytest
 import revseg
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.trackers.flow import FlowTracker
-from revseg.trackers.flow_blob import likeness
-from revseg.trackers.flow_colour import Colour, find_flat, main_colours
-from revseg.trackers.flow_flat import FlatFollower
-from revseg.trackers.flow_real import RealFollower, box_iou, first_mask, histogram
-from revseg.trackers.flow_scene import COLOUR_BINS, Plate, Scene, View
+from revseg.trackers.flow.blob import likeness
+from revseg.trackers.flow.colour import Colour, find_flat, main_colours
+from revseg.trackers.flow.flat import FlatFollower
+from revseg.trackers.flow.real import RealFollower, box_iou, first_mask, histogram
+from revseg.trackers.flow.scene import COLOUR_BINS, Plate, Scene, View
+from revseg.trackers.flow.tracker import FlowTracker
 from revseg.types import Grounding
 from revseg.video import Video
 

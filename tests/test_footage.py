@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import revseg
-from revseg.cli import app
+from revseg.cli.app import app
 from revseg.errors import FootageWarning, SpecError
-from revseg.footage import knows_only_shapes, warn_of_footage
+from revseg.policies.checkpoints import checkpoint_of, warn_of_footage
 from revseg.video import Video
 
 REAL = "qwen:model=Qwen/Qwen2.5-VL-7B-Instruct"
@@ -111,7 +111,7 @@ def test_a_bundled_policy_asked_for_by_name_is_used_with_one_line_of_warning(cli
     ],
 )
 def test_which_policies_know_only_the_world(policy: Any, small: bool):
-    assert knows_only_shapes(policy) is small
+    assert (checkpoint_of(policy) is not None) is small
 
 
 def test_python_warns_of_other_videos_and_not_of_the_world():

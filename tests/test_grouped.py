@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revseg.rollout.grouped import Common, grouped_attention
+from revseg.policies.hf.shared_prefix_attention import Common, grouped_attention
 
 SCALE = 0.3
 

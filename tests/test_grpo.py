@@ -18,7 +18,7 @@ from training_world import ONE, REWARDS, THREE, TWO, config, samples, tiny
 import revseg
 from revseg.errors import InputError, MissingExtraError, OutputError, SpecError
 from revseg.objectives import Objective
-from revseg.rollout.qwen import QwenPolicy
+from revseg.policies.hf.policy import QwenPolicy
 from revseg.training import grpo
 from revseg.training.log import read_log
 

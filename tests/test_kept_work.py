@@ -27,7 +27,7 @@ BOX = ["--keyframe", "1", "--box", "3,3,20,20", "--tracker", "fill_box"]
 
 def command(*arguments: str | bytes, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """`revseg` in a process of its own, where the terminal's encoding and the file names' are real."""
-    code = "from revseg.cli import main; main()"
+    code = "from revseg.cli.app import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
@@ -96,7 +96,7 @@ def test_a_terminal_of_ascii_only(make_video: Callable[..., Path], tmp_path: Pat
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("arguments", [["list"], ["--version"], ["list", "--json"]])
 def test_a_full_disk_behind_stdout(arguments: list[str], tmp_path: Path) -> None:
-    code = "from revseg.cli import main; main()"
+    code = "from revseg.cli.app import main; main()"
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from revseg.draw import overlay
+from revseg.drawing import overlay
 from revseg.errors import InputError
 from revseg.grounding import box_of
 from revseg.masks import MaskTrack, encode
-from revseg.metrics import contour, j_and_f, region
+from revseg.masks.metrics import contour, j_and_f, region
 
 stacks = st.tuples(*(st.integers(1, n) for n in (3, 4, 9, 9))).flatmap(lambda shape: arrays(bool, shape))
 

@@ -9,15 +9,16 @@ from tiny_qwen import save_tiny_qwen
 from typer.testing import CliRunner
 
 import revseg
-from revseg import device_memory
-from revseg.cli import app
-from revseg.device_memory import free_memory, free_ram
+from revseg.cli.app import app
 from revseg.errors import InputError
-from revseg.training import memory
+from revseg.policies.hf.weight_counts import count_weights
+from revseg.training import device_memory, memory
 from revseg.training.config import TrainConfig
-from revseg.training.memory import Counts, check_memory, count_weights, needed
-from revseg.training.optim import make_optimizers
+from revseg.training.device_memory import free_memory, free_ram
+from revseg.training.memory import check_memory, needed
+from revseg.training.optimizers import make_optimizers
 from revseg.training.prepare import prepare, trained
+from revseg.types import WeightCounts
 
 SIZES = {  # hidden, intermediate, layers, heads, key and value heads, vocabulary, tied words: as published
     "7B": (3584, 18944, 28, 28, 4, 152064, False),
@@ -50,7 +51,7 @@ def has(monkeypatch: pytest.MonkeyPatch, place: str, free: float | None) -> None
 
 
 def test_the_released_models_are_counted(seven: Path, tmp_path: Path):
-    assert count_weights(str(seven)) == Counts(8_292_166_656, 676_550_144, 40_370_176 // 16)
+    assert count_weights(str(seven)) == WeightCounts(8_292_166_656, 676_550_144, 40_370_176 // 16)
     found = count_weights(str(write_config(tmp_path / "three", "3B")))
     assert found is not None
     assert found.all == 3_754_622_976  # words that are written as they are read count once
@@ -83,7 +84,7 @@ def test_counts_are_those_of_the_loaded_model(tmp_path: Path):
     ],
 )
 def test_the_arithmetic(settings: Any, beta: float, options: Any, on_gpu: bool, gb: float):
-    counts = Counts(8_292_166_656, 676_550_144, 40_370_176 // 16)
+    counts = WeightCounts(8_292_166_656, 676_550_144, 40_370_176 // 16)
     parts = needed(counts, TrainConfig(**settings), beta, options, on_gpu=on_gpu)
     assert sum(parts.values()) / 1e9 == pytest.approx(gb, abs=0.02)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.metrics import contour, j_and_f, region
+from revseg.masks.metrics import contour, j_and_f, region
 
 
 def plain_boundary(seg: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from tiny_qwen import save_tiny_qwen
 from tiny_sam2 import save_tiny_sam2, save_tiny_sam2_hf
 
 from revseg.errors import InputError
-from revseg.rollout.qwen import QwenPolicy
+from revseg.policies.hf.policy import QwenPolicy
 from revseg.trackers.sam2_hf import Sam2HfTracker
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revseg.rollout.mrope import Grid, positions
+from revseg.policies.hf.mrope import Grid, positions
 
 IMAGE = Grid(1, 2, 3)
 SHORT = Grid(2, 2, 2, seconds=0.5)  # one position a temporal patch

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import revseg
 from revseg import build
-from revseg.cli import app
+from revseg.cli.app import app
 from revseg.datasets.annotations import read_labels
 from revseg.datasets.check import check
 from revseg.errors import InputError

@@ -27,11 +27,11 @@ from PIL import Image
 import revseg
 from revseg.errors import InputError, PartError, RunStopped, SpecError
 from revseg.evaluation.results import Results
+from revseg.policies.row_seeds import row_seeds
 from revseg.registry import build, options_of, registry, spec_of
 from revseg.report.site import write_site
 from revseg.rollout import converse
 from revseg.rollout.plans import InOrder
-from revseg.rollout.seeding import row_seeds
 from revseg.spec import format_spec
 from revseg.testing import check_policy
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Turn

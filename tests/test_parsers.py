@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from revseg.errors import InputError, SpecError
 from revseg.grounding import FAILURES, box_json, keyframe_and_box_json, keyframe_json, render
-from revseg.grounding.json_text import MAX_DEPTH, MAX_STEPS, read_runs
+from revseg.grounding.lenient_json import MAX_DEPTH, MAX_STEPS, read_runs
 from revseg.registry import build
 from revseg.testing import answers, check_parser, clips, replies
 from revseg.testing.parser import same_answer

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from revseg.cli import app
+from revseg.cli.app import app
 from revseg.errors import InputError
 from revseg.evaluation import Results
 from revseg.evaluation.published import FILE, beside_published, published_page, read_published

@@ -8,10 +8,10 @@ import torch
 from tiny_qwen import save_tiny_qwen
 
 from revseg.errors import InputError
-from revseg.rollout.encoding import Encoder
-from revseg.rollout.generation import choose, token_logprobs
-from revseg.rollout.inputs import collate
-from revseg.rollout.qwen import QwenPolicy
+from revseg.policies.hf.encoding import Encoder
+from revseg.policies.hf.generation import choose, token_logprobs
+from revseg.policies.hf.inputs import collate
+from revseg.policies.hf.policy import QwenPolicy
 from revseg.testing import check_policy
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Target, Turn
 

@@ -9,9 +9,10 @@ from made_rows import failed, made_row, write_results
 from typer.testing import CliRunner
 
 import revseg
-from revseg.cli import app
+from revseg.cli.app import app
+from revseg.diagnosis import diagnose
 from revseg.errors import InputError, OutputError, SpecError
-from revseg.evaluation import Results, diagnose, evaluate, rescore, score
+from revseg.evaluation import Results, evaluate, rescore, score
 from revseg.registry import names
 from revseg.report import write_site
 

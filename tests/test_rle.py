@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from revseg.datasets.annotations import rle_counts
 from revseg.errors import InputError
 from revseg.masks import MaskTrack, coco, encode
-from revseg.rle import checked_codes, checked_size, decoded, run_lengths
+from revseg.masks.rle import checked_codes, checked_size, decoded, run_lengths
 
 SIZE = (4, 6)
 

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 
 from revseg.errors import InputError, PartError
 from revseg.masks import MaskTrack
-from revseg.reading import well_formed
+from revseg.policies.scripted import Scripted
 from revseg.registry import build
 from revseg.rollout import converse, shown
 from revseg.rollout.plans import InOrder
-from revseg.rollout.scripted import Scripted
 from revseg.testing import near_misses
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Segmentation, Target, Turn
+from revseg.untrusted.reading import well_formed
 
 PAIRS = [
     (build("prompt", "keyframe_terse:size=20"), build("parser", "keyframe_json")),

@@ -12,8 +12,8 @@ import torch
 from test_qwen import DRAW, answered, groups, picture, two_rounds
 from tiny_qwen import save_tiny_qwen
 
-from revseg.rollout.qwen import QwenPolicy
-from revseg.rollout.vocabulary import vocabulary_logprobs
+from revseg.policies.hf.chunked_logprobs import vocabulary_logprobs
+from revseg.policies.hf.policy import QwenPolicy
 from revseg.training.config import TrainConfig
 from revseg.training.prepare import prepare
 from revseg.types import Message, Rollout, Sampling

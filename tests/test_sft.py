@@ -9,14 +9,14 @@ import pytest
 import torch
 from tiny_qwen import save_tiny_qwen
 
-from revseg.datasets.shapes import Shapes, everything
+from revseg.policies.hf.policy import QwenPolicy
 from revseg.registry import build
 from revseg.rewards import score
-from revseg.rollout.qwen import QwenPolicy
-from revseg.training.expert import Expert, _part
+from revseg.shapes.dataset import Shapes, everything
+from revseg.shapes.demonstrations import Expert, _part
+from revseg.shapes.fine_tuning import SFTConfig, batch, parts, scene_frames, sft
+from revseg.shapes.scene_captions import ABOUT, tell
 from revseg.training.log import read_log
-from revseg.training.sft import SFTConfig, batch, parts, scene_frames, sft
-from revseg.training.telling import ABOUT, tell
 from revseg.types import Rollout, Turn
 
 TWO = (("keyframe_terse:size=56", "keyframe_json"), ("box_terse:size=112", "box_json"))

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 import revseg
 from revseg import datasets
-from revseg.datasets.shapes import KINDS, VOCABULARY, Shapes, render_mp4, scene_of
-from revseg.datasets.shapes_queries import questions
-from revseg.datasets.shapes_render import FORMS, UNSEEN_FORMS, Look, Painter, label_maps, stamp, true_masks
-from revseg.datasets.shapes_scene import COLOURS, UNSEEN_COLOURS, Scene, Thing, World
-from revseg.datasets.shapes_view import View
 from revseg.errors import InputError, OutputError, SpecError
+from revseg.shapes.dataset import KINDS, VOCABULARY, Shapes, render_mp4, scene_of
+from revseg.shapes.queries import questions
+from revseg.shapes.render import FORMS, UNSEEN_FORMS, Look, Painter, label_maps, stamp, true_masks
+from revseg.shapes.scene import COLOURS, UNSEEN_COLOURS, Scene, Thing, World
+from revseg.shapes.view import View
 from revseg.types import Dataset, Sample
 from revseg.video import Video
 

@@ -16,13 +16,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import revseg
-from revseg.cli import app
+from revseg.cli.app import app
 from revseg.errors import InputError, OutputError, SpecError
 from revseg.evaluation import Results
 from revseg.evaluation.results import Row
 from revseg.report import site, write_site
-from revseg.report.album import choose_frames
-from revseg.report.outlines import WIDTH, outline
+from revseg.report.site_images import choose_frames
+from revseg.report.svg_outlines import WIDTH, outline
 
 WORLD = "shapes:size=3,frames=8,height=32,width=48"
 HOSTILE = (

@@ -8,8 +8,8 @@ from hypothesis import find, given, settings
 
 from revseg.grounding import keyframe_json
 from revseg.masks import MaskTrack
+from revseg.policies.random import RandomPolicy
 from revseg.registry import build, names
-from revseg.rollout.random_policy import RandomPolicy
 from revseg.testing import (
     check_objective,
     check_parser,

@@ -17,18 +17,18 @@ from training_world import LIMIT, config, samples, tiny
 
 from revseg.errors import InputError, OutputError
 from revseg.pipeline import ReVSeg
+from revseg.policies.hf.policy import QwenPolicy
 from revseg.registry import build
-from revseg.rollout.qwen import QwenPolicy
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
 from revseg.training.folder import changed, keep, spec_after
 from revseg.training.grpo import advantages_of, descend, judge, update
-from revseg.training.health import WINDOW, warnings_of
 from revseg.training.log import Log, means, read_log
-from revseg.training.optim import make_optimizers, scale_rates, warmup_then_decay
+from revseg.training.optimizers import make_optimizers, scale_rates, warmup_then_decay
 from revseg.training.prepare import prepare, reference_of, trained
 from revseg.training.reference import make_reference
 from revseg.training.rollouts import Judged, cut_off, draw, figures, packs, pad
+from revseg.training.warnings import WINDOW, warnings_of
 from revseg.types import RewardBreakdown, Sampling, TrainablePolicy
 
 

@@ -12,17 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_rows import made_row, write_results
 
+from revseg.ablation import ablate
 from revseg.errors import InputError, SpecError
-from revseg.evaluation import Results, ablate
+from revseg.evaluation import Results
 from revseg.pipeline import ReVSeg
+from revseg.policies.hf.policy import QwenPolicy
 from revseg.registry import build
 from revseg.report.site import find_data, write_site
-from revseg.rollout.qwen import QwenPolicy
 from revseg.spec import is_import_path, parse_spec
 from revseg.testing import moving_squares
 from revseg.training.config import TrainConfig
 from revseg.training.folder import claim
-from revseg.trust import check_foreign
+from revseg.untrusted.trust import check_foreign
 
 CODE = """
 from pathlib import Path
@@ -314,7 +315,7 @@ def test_options_that_make_no_sense_are_one_clear_error(prompt: Any):
     "text", ["[" * 100_000, "{", "[]", "1", "\ud800", '{"rounds": 5}', '{"rounds": [["box"]]}', ""]
 )
 def test_a_damaged_revseg_json_names_the_file_or_the_setting(tmp_path: Path, text: str):
-    from revseg.rollout.qwen import _defaults
+    from revseg.policies.hf.policy import _defaults
 
     (tmp_path / "revseg.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(InputError, match=r"revseg\.json|was taught"):
@@ -349,7 +350,7 @@ def test_a_checkpoint_on_disk_and_the_flag(tmp_path: Path, tiny: str):
     frames.mkdir()
     for number, frame in enumerate(moving_squares(frames=3).frames):
         Image.fromarray(frame).save(frames / f"{number}.png")
-    command = [sys.executable, "-c", "from revseg.cli import main; main()", "segment", str(frames), "x"]
+    command = [sys.executable, "-c", "from revseg.cli.app import main; main()", "segment", str(frames), "x"]
     command += [
         "--policy",
         f"qwen:model={tiny}",
@@ -382,7 +383,7 @@ COMMANDS = {
 def test_the_other_commands_ask_for_the_flag_too(command: str, tiny: str, tmp_path: Path):
     from typer.testing import CliRunner
 
-    from revseg.cli import app
+    from revseg.cli.app import app
 
     mine = tmp_path / "mine.py"
     mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nfrom revseg.samplers import head as first\n")

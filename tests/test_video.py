@@ -18,7 +18,7 @@ from PIL import Image
 
 from revseg.errors import InputError, RevsegWarning, VideoError
 from revseg.video import Video, read_picture
-from revseg.video_file import FileReader
+from revseg.video.file import FileReader
 
 MakeVideo = Callable[..., Path]
 VARIABLE = np.cumsum(np.random.default_rng(0).integers(10, 200, 90)).tolist()
@@ -139,7 +139,7 @@ def test_a_matrix_of_nonsense_turns_nothing(make_video: MakeVideo, tmp_path: Pat
 
 def test_a_long_file_is_not_decoded(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
     """16 frames of 3000 cost a seek and at most a group of pictures each, not the way there."""
-    import revseg.video_file as module
+    import revseg.video.file as module
 
     decoded = 0
     plain = module.Decoder._decode

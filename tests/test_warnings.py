@@ -18,12 +18,12 @@ def raised(category: type[Warning], module: str, message: str = "made up") -> bo
     return False
 
 
-@pytest.mark.parametrize("module", ["revseg.video_file", "test_video", "somebodys_notebook", "importlib._bootstrap"])
+@pytest.mark.parametrize("module", ["revseg.video.file", "test_video", "somebodys_notebook", "importlib._bootstrap"])
 def test_a_warning_of_ours_is_an_error_wherever_it_points(module: str) -> None:
     assert raised(RevsegWarning, module)
 
 
-@pytest.mark.parametrize("module", ["revseg.metrics", "revseg", "benchmarks.speed.rollouts", "test_warnings"])
+@pytest.mark.parametrize("module", ["revseg.masks.metrics", "revseg", "benchmarks.speed.rollouts", "test_warnings"])
 def test_a_number_gone_wrong_on_our_line_is_an_error(module: str) -> None:
     assert raised(RuntimeWarning, module)
 
@@ -33,8 +33,13 @@ def test_numpy_points_at_our_line() -> None:
         np.divide(np.ones(1), np.zeros(1))
 
 
+MODULES = ("torch.nn.modules.module", "revseg.policies.hf.session", "test_qwen", "revsegments")
+
+
 @pytest.mark.parametrize("category", [FutureWarning, DeprecationWarning, UserWarning])
-@pytest.mark.parametrize("module", ["torch.nn.modules.module", "revseg.rollout.session", "test_qwen", "revsegments"])
+@pytest.mark.parametrize(
+    "module", ["torch.nn.modules.module", "revseg.policies.hf.session", "test_qwen", "revsegments"]
+)
 def test_other_packages_fail_nothing_but_a_strict_run(
     category: type[Warning], module: str, request: pytest.FixtureRequest
 ) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from revseg.training.small import build_model, build_processor
+from revseg.shapes.small_model import build_model, build_processor
 
 TEXT = [
     '<think>red circle moves left . so red circle</think><answer>[{"frame_idx":3,"object description":"red"}]</answer>',

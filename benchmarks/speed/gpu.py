@@ -50,9 +50,9 @@ def make_policy(given: Any, folder: str) -> Any:
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    from revseg.rollout.attention import use_own_attention
-    from revseg.rollout.qwen import QwenPolicy
-    from revseg.training.small import build_model, build_processor
+    from revseg.policies.hf.attention import use_own_attention
+    from revseg.policies.hf.policy import QwenPolicy
+    from revseg.shapes.small_model import build_model, build_processor
 
     processor = build_processor(["where is the red square?"] * 9, size=given.keyframe)
     build_model(processor, hidden=64, layers=2, heads=2, vision_hidden=64, vision_depth=2).save_pretrained(folder)
@@ -184,7 +184,7 @@ def training(policy: Any, given: Any, rows: list[Any]) -> dict[str, Any]:
     from revseg.registry import build
     from revseg.training.config import TrainConfig
     from revseg.training.grpo import update
-    from revseg.training.optim import descend, make_optimizers
+    from revseg.training.optimizers import descend, make_optimizers
     from revseg.training.prepare import prepare, trained
     from revseg.training.rollouts import Judged
     from revseg.types import RewardBreakdown

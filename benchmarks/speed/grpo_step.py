@@ -38,7 +38,7 @@ def vowels(rollout: Any, truth: Any) -> float:
 
 def prepare(folder: Path, job: dict[str, Any]) -> None:
     """Model, processor and the clips, as both read them."""
-    from revseg.training.small import build_model, build_processor
+    from revseg.shapes.small_model import build_model, build_processor
 
     processor = build_processor([QUESTION] * 9, size=448)
     build_model(processor, hidden=job["hidden"], layers=job["layers"], heads=job["hidden"] // 32).save_pretrained(
@@ -57,7 +57,7 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     import revseg
     from revseg.masks import MaskTrack
     from revseg.pipeline import ReVSeg
-    from revseg.rollout.qwen import QwenPolicy
+    from revseg.policies.hf.policy import QwenPolicy
     from revseg.training.config import TrainConfig
     from revseg.types import Query, Sample
     from revseg.video import Video

@@ -13,7 +13,7 @@ import measure
 import numpy as np
 
 from revseg.masks import MaskTrack, coco
-from revseg.metrics import j_and_f, region
+from revseg.masks.metrics import j_and_f, region
 
 SIZE = (480, 854)
 SHAPES = {"small": (30, 20, 1.0), "middling": (120, 100, 3.0), "large": (190, 350, 1.0)}  # radii, pixels a frame

@@ -44,7 +44,7 @@ def grpo(prompts: int, rollouts: int, tokens: int) -> Callable[[], Any]:
     from revseg.registry import build
     from revseg.training.config import TrainConfig
     from revseg.training.grpo import judge, update
-    from revseg.training.optim import descend, make_optimizers
+    from revseg.training.optimizers import descend, make_optimizers
     from revseg.training.prepare import prepare, trained
     from revseg.types import Sampling
 

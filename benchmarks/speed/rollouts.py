@@ -3,9 +3,9 @@
     python benchmarks/speed/rollouts.py --out benchmarks/results/speed/rollouts.json
 
 The model is random; its sizes are options. The baseline is stock transformers, without a cache between the rounds or
-among the group; it is given our positions, because its own differ (see revseg/rollout/mrope.py). Both decode greedily,
-and every reply has the same number of tokens. The group's second prompts show eight different frames in one row of the
-table, four, and one in the others: as many as there are of samples that disagree about the keyframe.
+among the group; it is given our positions, because its own differ (see revseg/policies/hf/mrope.py). Both decode
+greedily, and every reply has the same number of tokens. The group's second prompts show eight different frames in one
+row of the table, four, and one in the others: as many as there are of samples that disagree about the keyframe.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ N = 8
 
 
 def save_model(folder: str, given: Any) -> None:
-    from revseg.training.small import build_model, build_processor
+    from revseg.shapes.small_model import build_model, build_processor
 
     processor = build_processor(["where is the red square that moves to the left?"] * 9, size=given.keyframe)
     shape = {"hidden": given.hidden, "layers": given.layers, "heads": given.heads}
@@ -57,7 +57,7 @@ def hold(reply: Any, given: Any) -> list[Any]:
 
 class Ours:
     def __init__(self, folder: str, given: Any) -> None:
-        from revseg.rollout.qwen import QwenPolicy
+        from revseg.policies.hf.policy import QwenPolicy
         from revseg.types import Sampling
 
         self.given, self.sampling = given, Sampling(max_new_tokens=given.tokens)
@@ -85,8 +85,8 @@ class Baseline:
         return hold(lambda r, m: [self.reply(*row) for row in zip(r, m, strict=True)], self.ours.given)
 
     def reply(self, rollout: Any, message: Any) -> Any:
-        from revseg.rollout.encoding import Encoder
-        from revseg.rollout.inputs import collate
+        from revseg.policies.hf.encoding import Encoder
+        from revseg.policies.hf.inputs import collate
         from revseg.types import Reply
 
         encoder = Encoder(self.processor, self.model.config)  # a new one: it would remember the group's prompt

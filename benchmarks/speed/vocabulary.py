@@ -27,7 +27,7 @@ def head_and_states(tokens: int, vocabulary: int, hidden: int) -> tuple[Any, Any
 
 
 def scores(way: str, head: Any, states: Any, ids: Any) -> Any:
-    from revseg.rollout.vocabulary import vocabulary_logprobs
+    from revseg.policies.hf.chunked_logprobs import vocabulary_logprobs
 
     if way == "ours":
         return vocabulary_logprobs(head, states, ids, suppressed=[3, 5], temperature=TEMPERATURE)

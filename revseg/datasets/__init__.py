@@ -15,7 +15,6 @@ from revseg.datasets import ref_davis17 as ref_davis17
 from revseg.datasets import ref_sav as ref_sav
 from revseg.datasets import ref_youtube_vos as ref_youtube_vos
 from revseg.datasets import revos as revos
-from revseg.datasets import shapes as shapes
 from revseg.types import Dataset
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from revseg.datasets.layout import frame_files, inside
 from revseg.errors import InputError
 from revseg.masks import MaskTrack, coco, encode
-from revseg.rle import brief, checked_code, checked_size
+from revseg.masks.rle import brief, checked_code, checked_size
 
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 

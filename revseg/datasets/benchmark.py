@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from revseg.datasets.layout import existing, expressions_of, inside, open_frames, read_videos
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.reading import read_text
 from revseg.types import Query, Sample
+from revseg.untrusted.reading import read_text
 from revseg.video import Video
 
 

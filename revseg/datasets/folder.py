@@ -13,9 +13,9 @@ from revseg.datasets.benchmark import check_root
 from revseg.datasets.layout import frame_files, inside
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.reading import read_json
 from revseg.registry import register
 from revseg.types import Query, Sample
+from revseg.untrusted.reading import read_json
 from revseg.video import FolderReader, Video
 
 KEYS = {"id", "video", "query", "masks", "object", "split", "meta", "fps"}

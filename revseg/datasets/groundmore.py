@@ -14,9 +14,9 @@ from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split
 from revseg.datasets.layout import frame_files, inside
 from revseg.errors import InputError, VideoError
 from revseg.masks import MaskTrack, encode
-from revseg.reading import read_json
 from revseg.registry import register
 from revseg.types import Query, Sample
+from revseg.untrusted.reading import read_json
 from revseg.video import Video
 
 FPS = 6

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError, VideoError
-from revseg.reading import read_json
+from revseg.untrusted.reading import read_json
 from revseg.video import FOLDER_FPS, FolderReader, Video, picture_files, read_picture, same_name
 
 

@@ -11,8 +11,8 @@ from revseg.datasets.benchmark import Benchmark, Item, check_frames, check_root,
 from revseg.datasets.layout import frame_files, inside
 from revseg.errors import InputError, MissingExtraError
 from revseg.masks import MaskTrack
+from revseg.masks.rle import brief
 from revseg.registry import register
-from revseg.rle import brief
 from revseg.types import Sample
 from revseg.video import Video
 

@@ -11,9 +11,9 @@ from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, 
 from revseg.datasets.layout import inside, read_videos
 from revseg.errors import RevsegWarning
 from revseg.masks import MaskTrack
-from revseg.reading import read_json
 from revseg.registry import register
 from revseg.types import Sample
+from revseg.untrusted.reading import read_json
 from revseg.video import Video
 
 VALID_VIDEOS = 202

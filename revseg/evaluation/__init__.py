@@ -1,13 +1,10 @@
 """Evaluation: `evaluate` writes results, everything else (scores, comparisons, submissions) is computed from them."""
 
-from revseg.evaluation.ablate import ablate as ablate
-from revseg.evaluation.diagnose import Diagnosis as Diagnosis
-from revseg.evaluation.diagnose import diagnose as diagnose
-from revseg.evaluation.evaluate import evaluate as evaluate
 from revseg.evaluation.rescore import Rescored as Rescored
 from revseg.evaluation.rescore import rescore as rescore
 from revseg.evaluation.results import Results as Results
 from revseg.evaluation.results import Row as Row
+from revseg.evaluation.run import evaluate as evaluate
 from revseg.evaluation.scores import PROTOCOLS as PROTOCOLS
 from revseg.evaluation.scores import Comparison as Comparison
 from revseg.evaluation.scores import QueryScore as QueryScore
@@ -16,6 +13,3 @@ from revseg.evaluation.scores import compare as compare
 from revseg.evaluation.scores import score as score
 from revseg.evaluation.submissions import check_submission as check_submission
 from revseg.evaluation.submissions import write_submission as write_submission
-from revseg.evaluation.table import Cell as Cell
-from revseg.evaluation.table import Table as Table
-from revseg.evaluation.variants import Variant as Variant

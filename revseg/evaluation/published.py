@@ -14,9 +14,9 @@ from revseg.evaluation.results import Results
 from revseg.evaluation.scores.pairs import Missing
 from revseg.evaluation.scores.protocols import score
 from revseg.evaluation.scores.table import Scores
-from revseg.reading import checked, read_text
 from revseg.registry import options_of, registry
 from revseg.spec import parse_spec
+from revseg.untrusted.reading import checked, read_text
 
 FILE = Path(__file__).with_name("published.toml")
 NOT_STATED = "not stated"

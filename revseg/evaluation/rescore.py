@@ -15,8 +15,8 @@ from revseg.registry import build, spec_of
 from revseg.rewards import Rewards
 from revseg.rollout.converse import read
 from revseg.serialise import conversation_of, rewards_of
-from revseg.trust import check_foreign_settings
 from revseg.types import MAX_NEW_TOKENS, Parser, RewardBreakdown, Rollout, Turn
+from revseg.untrusted.trust import check_foreign_settings
 
 BATCH = 64  # rows judged at a time: rewards that are marked `batched` see them together
 

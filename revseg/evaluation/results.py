@@ -19,10 +19,10 @@ from typing import Any
 from revseg import output
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.reading import checked, parse_json
-from revseg.rle import brief
+from revseg.masks.rle import brief
 from revseg.serialise import rollout_from
 from revseg.types import Rollout
+from revseg.untrusted.reading import checked, parse_json
 
 FORMAT, VERSION = "revseg-results", 2  # 2: frame numbers of the source alone
 _HEAD = re.compile(rb'\{"index": (\d{1,9}), "failure": (null|")(crash:)?')
@@ -281,7 +281,7 @@ def _complete_lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 def _row(line: bytes | Mapping[str, Any], file: Path, index: Any) -> Row:
     """A line, or what was read of it, as a row all of whose fields are what they should be, but for the masks."""
-    from revseg.fields import RowFields
+    from revseg.untrusted.record_types import RowFields
 
     where = f"{file}: row {brief(index)}"
     data = _parsed(line, file) if isinstance(line, bytes) else line
@@ -296,7 +296,7 @@ def _parsed(line: bytes, file: Path) -> dict[str, Any]:
 
 
 def _checked(header: dict[str, Any], file: Path) -> dict[str, Any]:
-    from revseg.fields import HeaderFields
+    from revseg.untrusted.record_types import HeaderFields
 
     if header.get("version") != VERSION:
         raise InputError(

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from revseg.errors import InputError, OutputError
 from revseg.evaluation.results import Results, to_line
 from revseg.locks import give_back, hold
-from revseg.rle import brief
+from revseg.masks.rle import brief
 
 
 @contextlib.contextmanager

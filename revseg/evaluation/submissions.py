@@ -23,8 +23,8 @@ from revseg import output
 from revseg.errors import InputError, SpecError
 from revseg.evaluation.results import Results, Row
 from revseg.masks import MaskTrack
-from revseg.reading import well_formed
-from revseg.rle import brief
+from revseg.masks.rle import brief
+from revseg.untrusted.reading import well_formed
 
 ROOTS = {"ref_youtube_vos": "Annotations", "mevis": ""}
 _BAD = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # separators of other systems, drives, what some cannot store

@@ -27,7 +27,7 @@ import numpy as np
 
 from revseg.errors import SpecError
 from revseg.grounding.fields import COORDS, Fault, read_boxes, read_description, read_keyframe, read_points
-from revseg.grounding.json_text import Run, read_runs
+from revseg.grounding.lenient_json import Run, read_runs
 from revseg.registry import register
 from revseg.types import Answer, Clip, Target
 

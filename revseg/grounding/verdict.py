@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from revseg.grounding.json_text import read_runs
+from revseg.grounding.lenient_json import read_runs
 from revseg.grounding.parsers import answer_of
 from revseg.registry import register
 from revseg.types import Answer, Clip

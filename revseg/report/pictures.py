@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
-from revseg import draw
+from revseg import drawing
 from revseg.colours import RGB, choose_colours, css
 from revseg.types import Segmentation
 from revseg.video import Video
@@ -62,10 +62,10 @@ def paint(
     scale = max(1, round(least / frame.shape[1]))
     size = (frame.shape[1] * scale, frame.shape[0] * scale)
     if scale == 1:
-        return draw.overlay(frame, masks, colours=colours)
+        return drawing.overlay(frame, masks, colours=colours)
     large = [cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in masks]
     base = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC))
-    return draw.overlay(base, np.stack(large) if large else np.zeros((0, *base.shape[:2]), bool), colours=colours)
+    return drawing.overlay(base, np.stack(large) if large else np.zeros((0, *base.shape[:2]), bool), colours=colours)
 
 
 def box_marks(

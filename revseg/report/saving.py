@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from revseg import output
-from revseg.draw import DIM, RATES, overlay, write_png, write_video
+from revseg.drawing import DIM, RATES, overlay, write_png, write_video
 from revseg.masks import MaskTrack
 from revseg.progress import tracked
 from revseg.report.pictures import scene_colours

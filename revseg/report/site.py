@@ -12,18 +12,18 @@ from typing import Any
 
 from revseg import output
 from revseg.colours import colour, css
+from revseg.diagnosis.diagnose import Diagnosis
+from revseg.diagnosis.error_attribution import Stages, stages_of
+from revseg.diagnosis.signatures import find_signatures
 from revseg.errors import InputError, RevsegError, SpecError
-from revseg.evaluation.diagnose import Diagnosis
 from revseg.evaluation.results import Results, Row
-from revseg.evaluation.signatures import find_signatures
-from revseg.evaluation.stages import Stages, stages_of
 from revseg.progress import tracked
 from revseg.registry import build
-from revseg.report.album import Album
-from revseg.report.entries import FIGURES, line, page
+from revseg.report.site_data import FIGURES, line, page
+from revseg.report.site_images import Album
 from revseg.spec import parse_spec
-from revseg.trust import check_foreign
 from revseg.types import Dataset
+from revseg.untrusted.trust import check_foreign
 
 CHUNK = 1000  # lines of the list in a file, and samples in a folder
 FRAMES = 6

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from revseg.grounding.boxes import areas
+from revseg.grounding.canonical import render
 from revseg.grounding.parsers import box_json, keyframe_and_box_json, keyframe_json
-from revseg.grounding.render import render
 from revseg.masks import MaskTrack
 from revseg.rollout.converse import hear
 from revseg.testing.strategies import Draw, clips, queries, tracks

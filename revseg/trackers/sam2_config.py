@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError
-from revseg.model_folder import check_file, short
+from revseg.untrusted.model_folder import check_file, short
 
 ROOT = "sam2.modeling.sam2_base.SAM2Base"
 CLASSES = frozenset(

@@ -1,1 +1,1 @@
-"""."""
+"""Training by reinforcement learning: GRPO and its relatives on a policy's own rollouts."""

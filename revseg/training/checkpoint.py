@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError, OutputError
-from revseg.model_folder import check_file, check_fit, short
+from revseg.untrusted.model_folder import check_file, check_fit, short
 
 
 def save_checkpoint(path: Path, model: Any, optimizers: Sequence[Any], step: int) -> None:

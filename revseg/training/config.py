@@ -7,8 +7,8 @@ from typing import Any
 
 from revseg.errors import InputError
 from revseg.registry import spec_of
-from revseg.trust import check_foreign
 from revseg.types import Sampling
+from revseg.untrusted.trust import check_foreign
 
 _LEAST = {"warmup": 0, "lora": 0, "seed": 0}  # of whole numbers; 1 for the others
 _ABOVE_ZERO = ("lr", "grad_clip", "temperature", "top_p")  # greedy groups have no spread, so temperature too

@@ -9,13 +9,13 @@ from typing import Any
 
 from revseg.errors import InputError, OutputError
 from revseg.locks import give_back, hold
+from revseg.masks.rle import brief
 from revseg.pipeline import ReVSeg
-from revseg.reading import read_json
 from revseg.registry import options_of, read_spec, registry, spec_of
-from revseg.rle import brief
 from revseg.spec import format_spec
 from revseg.training.config import TrainConfig
 from revseg.training.trainable import trainable, weights_option
+from revseg.untrusted.reading import read_json
 
 
 @contextlib.contextmanager

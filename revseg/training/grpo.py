@@ -21,7 +21,7 @@ from revseg.training.config import TrainConfig
 from revseg.training.folder import alone, claim, keep, settings_of, spec_after
 from revseg.training.log import Log, check_tracker
 from revseg.training.memory import check_memory
-from revseg.training.optim import descend, make_optimizers, scale_rates, sum_over_processes, warmup_then_decay
+from revseg.training.optimizers import descend, make_optimizers, scale_rates, sum_over_processes, warmup_then_decay
 from revseg.training.prepare import autocast, prepare, reference_of, trained
 from revseg.training.processes import make_accelerator
 from revseg.training.reference import Reference

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError, MissingExtraError, OutputError
-from revseg.reading import parse_json
-from revseg.rle import brief
-from revseg.training.health import warnings_of
+from revseg.masks.rle import brief
 from revseg.training.rollouts import Judged
+from revseg.training.warnings import warnings_of
+from revseg.untrusted.reading import parse_json
 
 RECENT = 50  # rows kept at hand, for the warnings
 

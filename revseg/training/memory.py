@@ -5,44 +5,32 @@ forward needs on top (activations, caches) depends on the batch and can be made 
 that passes may still run out of memory, one that is refused cannot fit.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from revseg.device_memory import free_memory
 from revseg.errors import InputError
-from revseg.registry import spec_of
-from revseg.rollout.bundled import bundled
-from revseg.spec import parse_spec
+from revseg.policies.checkpoints import weights_of
+from revseg.registry import read_spec, registry, spec_of
 from revseg.training.config import TrainConfig
+from revseg.training.device_memory import free_memory
 from revseg.training.trainable import reference_kind
-
-ADAPTED = re.compile(r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)")
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Numbers of weights: all, those of the vision tower, and those of LoRA adapters of rank 1."""
-
-    all: int
-    vision: int
-    per_rank: int
+from revseg.types import CountsWeights, WeightCounts
 
 
 def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
     """InputError, with the arithmetic, when training what the spec `policy` names cannot fit where it will lie.
 
-    `beta` is the weight of the KL, which decides whether there is a reference. Nothing is said of a policy that is no
-    `qwen` spec, of a configuration that cannot be read (loading will say why), or where free memory is not known.
+    `beta` is the weight of the KL, which decides whether there is a reference. Nothing is said of a policy that
+    cannot count its weights, of a configuration that cannot be read (loading will say why), or where free memory is
+    not known.
     """
-    options = _options(policy)
-    if options is None or not config.check_memory:
+    known = _counted(policy) if config.check_memory else None
+    if known is None:
         return
-    model = options.get("model")
-    counts = count_weights(str(bundled(model) or model)) if isinstance(model, str | None) else None
+    options, counts = known
     place, free = free_memory(str(options.get("device", "auto")), spread=options.get("device_map") is not None)
-    if counts is None or free is None:
+    if free is None:
         return
     on_gpu = place != "the CPU"
     parts = needed(counts, config, beta, options, on_gpu=on_gpu)
@@ -62,7 +50,7 @@ def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
 
 
 def needed(
-    counts: Counts, config: TrainConfig, beta: float, options: Mapping[str, Any], *, on_gpu: bool
+    counts: WeightCounts, config: TrainConfig, beta: float, options: Mapping[str, Any], *, on_gpu: bool
 ) -> dict[str, float]:
     """Bytes a process by part: weights, gradients, moments and, unless it lies elsewhere, the reference.
 
@@ -84,35 +72,17 @@ def needed(
     return parts
 
 
-def count_weights(folder: str) -> Counts | None:
-    """Of the model that `config.json` in a folder or on the hub describes, which is built without memory for weights.
-
-    None when there is no such configuration or it is of another model.
-    """
-    import torch
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
-    try:
-        settings = Qwen2_5_VLConfig.get_config_dict(folder)[0]
-        if settings.get("model_type") != Qwen2_5_VLConfig.model_type:
-            return None
-        config = Qwen2_5_VLConfig.from_dict(settings)
-        with torch.device("meta"):
-            model: Any = Qwen2_5_VLForConditionalGeneration(config)
-    except Exception:  # whatever is wrong with it, loading says it better than a guess at the memory
+def _counted(policy: Any) -> tuple[dict[str, Any], WeightCounts] | None:
+    """The options of a policy's spec and the counts of the weights that they name; None where these are not known."""
+    weights = weights_of(policy)
+    if weights is None:
         return None
-    layers = [m.weight.shape for name, m in model.named_modules() if ADAPTED.fullmatch(name)]
-    vision = sum(p.numel() for p in model.model.visual.parameters())
-    return Counts(sum(p.numel() for p in model.parameters()), vision, sum(sum(shape) for shape in layers))
-
-
-def _options(policy: Any) -> dict[str, Any] | None:
-    """The options of a `qwen` spec; None for another policy."""
-    if isinstance(policy, str) and policy.partition(":")[0] == "qwen":
-        return parse_spec(policy)[1]
-    if isinstance(policy, Mapping) and policy.get("name") == "qwen":
-        return {key: value for key, value in policy.items() if key != "name"}
-    return None
+    name, options = read_spec("policy", policy)
+    part, model = registry("policy").get(name), next(iter(weights.values()))
+    if not isinstance(part, CountsWeights) or not isinstance(model, str | None):
+        return None
+    counts = part.count_weights(model)
+    return None if counts is None else (options, counts)
 
 
 def _bytes(options: Mapping[str, Any], on_gpu: bool) -> int:

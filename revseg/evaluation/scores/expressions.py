@@ -10,8 +10,8 @@ from revseg.evaluation.results import Row
 from revseg.evaluation.scores.pairs import Missing, Pair, pairs
 from revseg.evaluation.scores.table import QueryScore
 from revseg.masks import MaskTrack
-from revseg.metrics import j_and_f
-from revseg.rle import brief
+from revseg.masks.metrics import j_and_f
+from revseg.masks.rle import brief
 
 
 def expressions(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from revseg.errors import InputError
 from revseg.evaluation.results import Row
 from revseg.masks import MaskTrack
-from revseg.metrics import Agreement, j_and_f
+from revseg.masks.metrics import Agreement, j_and_f
 
 Missing = Literal["zero", "skip", "error"]
 

@@ -24,8 +24,8 @@ from revseg.evaluation.results import Row
 from revseg.evaluation.scores.pairs import Missing, Pair, pairs
 from revseg.evaluation.scores.table import QueryScore
 from revseg.masks import MaskTrack
-from revseg.metrics import j_and_f
-from revseg.rle import brief
+from revseg.masks.metrics import j_and_f
+from revseg.masks.rle import brief
 
 MOST_PROPOSALS = 20  # with more the official scorer stops
 NOTHING = {"J": 0.0, "F": 0.0, "J&F": 0.0}

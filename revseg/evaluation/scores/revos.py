@@ -10,7 +10,7 @@ from revseg.evaluation.results import Row
 from revseg.evaluation.scores.expressions import j_f
 from revseg.evaluation.scores.pairs import Missing, Pair, pairs
 from revseg.evaluation.scores.table import QueryScore
-from revseg.rle import MAX_PIXELS, brief
+from revseg.masks.rle import MAX_PIXELS, brief
 
 Robustness = Literal["paper", "legacy_01", "legacy_255"]
 TYPES = ("referring", "reasoning", "no target")

@@ -1,0 +1,66 @@
+"""The command line. Thin: each command is one call into the library."""
+
+import io
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from revseg import __version__
+from revseg.cli.data import data
+from revseg.cli.evaluate import compare, evaluate, rescore, score, submit
+from revseg.cli.guard import BAD_INPUT, guarded
+from revseg.cli.list import list_parts
+from revseg.cli.report import diagnose, report
+from revseg.cli.segment import demo, segment
+from revseg.cli.train import train
+from revseg.output import is_full
+
+app = typer.Typer(
+    help="Reasoning video segmentation: a video and a question in, masks and a readable reasoning chain out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data, name="data")
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"revseg {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _command in (demo, segment, evaluate, score, rescore, compare, submit, diagnose, report, train):
+    app.command(_command.__name__)(guarded(_command))
+app.command("list")(guarded(list_parts))
+
+
+def main() -> None:
+    """The entry point of the `revseg` command. No terminal's encoding, and no full disk behind it, loses a result."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if not is_full(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has nowhere to go
+        typer.echo(f"revseg: cannot write the output: {error.strerror or error}", err=True)
+        sys.exit(BAD_INPUT)

@@ -1,0 +1,70 @@
+"""`revseg list`: the parts of each kind with their options, read from the parts themselves."""
+
+import inspect
+import json
+import shutil
+import textwrap
+from typing import Annotated, Any
+
+import typer
+
+from revseg.cli.guard import AsJson
+from revseg.registry import REGISTRIES, options_of, registry
+from revseg.spec import format_spec
+
+
+def list_parts(
+    kind: Annotated[str | None, typer.Argument(help="policy, tracker, reward, ...; all kinds by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lists the parts there are: name, what it does, its options and their defaults."""
+    found = describe(kind)
+    typer.echo(json.dumps(found, indent=2) if as_json else listing(found))
+
+
+def describe(kind: str | None = None) -> list[dict[str, Any]]:
+    """One entry per part: kind, name, summary, options (name to default as text, None when required).
+
+    A part that cannot be imported, such as a broken plug-in, is listed with its error as the summary.
+    """
+    kinds = [registry(kind).kind] if kind else list(REGISTRIES)
+    return [_entry(k, name) for k in kinds for name in registry(k).names()]
+
+
+def listing(entries: list[dict[str, Any]]) -> str:
+    """The entries as text for a terminal."""
+    width = max(60, min(shutil.get_terminal_size().columns, 110))
+    lines: list[str] = []
+    kind = None
+    for entry in entries:
+        if entry["kind"] != kind:
+            kind = entry["kind"]
+            lines += ["", kind] if lines else [kind]
+        pad = " " * 26
+        head = f"  {entry['name']:<23} "
+        lines += textwrap.wrap(
+            entry["summary"] or "(no description)", width, initial_indent=head, subsequent_indent=pad
+        )
+        options = ", ".join(k if v is None else f"{k}={v}" for k, v in entry["options"].items())
+        lines += textwrap.wrap(options, width, initial_indent=pad, subsequent_indent=pad) if options else []
+    return "\n".join(lines)
+
+
+def _entry(kind: str, name: str) -> dict[str, Any]:
+    try:
+        part = registry(kind).get(name)
+    except Exception as error:  # another's package may fail in any way; the list has to name it all the same
+        return {"kind": kind, "name": name, "summary": f"cannot be loaded: {error}", "options": {}}
+    summary = (inspect.getdoc(part) or "").split("\n\n")[0].replace("\n", " ")
+    options = {option: _default(parameter) for option, parameter in options_of(part).items()}
+    return {"kind": kind, "name": name, "summary": summary, "options": options}
+
+
+def _default(parameter: inspect.Parameter) -> str | None:
+    """The default as it is written in a spec; None for an option that has to be given."""
+    if parameter.default is inspect.Parameter.empty:
+        return None
+    try:
+        return format_spec("x", {"option": parameter.default}).removeprefix("x:option=")
+    except TypeError:
+        return repr(parameter.default)

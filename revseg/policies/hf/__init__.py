@@ -1,0 +1,1 @@
+"""Models of transformers as policies: encoding, key-value cache, attention, generation and log-probabilities."""

@@ -1,0 +1,113 @@
+"""transformers' models from a checked folder: no code of the folder's, no value that the weights did not give."""
+
+import copy
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from revseg.errors import InputError
+from revseg.untrusted.model_folder import check_fit, read_json, short, weight_files
+
+SPARE = 50_000_000  # numbers that a network may have besides its weights, such as tables of positions
+LAYERS = 1024  # of a part of a network: so many would be made one by one before any weight is read
+# a kernel's repository, another file of weights, code beside the weights: not the folder's to choose
+_NOT_THEIRS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
+_NOT_THEIRS += ("_experts_implementation", "transformers_weights", "auto_map", "custom_pipelines")
+
+
+def load_checked(model_class: Any, config_class: Any, folder: Path, *, family: str = "", **options: Any) -> Any:
+    """The model of `folder` (see `check_model_folder`), whose every tensor came from its weights.
+
+    `family` begins the model_type of every part, where transformers would look a part up by it.
+    InputError when the configuration cannot be read, the model not be made, or tensors are missing, unexpected or of
+    another shape.
+    """
+    data = _plain(read_json(folder / "config.json"), folder, family)
+    try:
+        config = config_class.from_dict(data)
+        if not data.get("quantization_config"):
+            _check_size(model_class, config, folder)
+        with _quiet():
+            model, info = model_class.from_pretrained(
+                folder,
+                config=config,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told with the rest
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                **options,
+            )
+    except InputError:
+        raise
+    except Exception as error:  # whatever is odd in a stranger's configuration surfaces as anything
+        raise InputError(f"cannot make a model of {folder}: {type(error).__name__} {short(error)}") from error
+    shapes = {name: (tuple(came), tuple(wanted)) for name, came, wanted in info["mismatched_keys"]}
+    unexpected = [name for name in info["unexpected_keys"] if not name.endswith("rotary_emb.inv_freq")]  # computed
+    check_fit(f"the weights in {folder} are not of its config.json", info["missing_keys"], unexpected, shapes)
+    return model
+
+
+def load_processor(processor_class: Any, folder: Path) -> Any:
+    """The processor of `folder`; InputError when its files are missing or damaged."""
+    settings = folder / "processor_config.json"
+    if "audio_tokenizer" in (read_json(settings) if settings.exists() else {}):
+        raise InputError(f"{settings} names an audio_tokenizer, another model to load; remove it")
+    try:
+        return processor_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises plain Exceptions
+        raise InputError(
+            f"cannot read the processor in {folder}: {type(error).__name__} {short(error)}; "
+            "expected the tokenizer's and preprocessor's files of the model beside its weights"
+        ) from error
+
+
+def _check_size(model_class: Any, config: Any, folder: Path) -> None:
+    """InputError when the configuration describes a much larger network than the weights are: it is never made."""
+    from accelerate import init_empty_weights
+    from safetensors import safe_open
+
+    with init_empty_weights(include_buffers=True):
+        model = model_class(copy.deepcopy(config))
+    size = sum(part.numel() for part in (*model.parameters(), *model.buffers()))
+    came = 0
+    for path in weight_files(folder):
+        with safe_open(path, "pt") as file:
+            came += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if size > 1.5 * came + SPARE:
+        raise InputError(
+            f"the weights in {folder} are not of its config.json: it describes a network of {size:,} numbers, they "
+            f"have {came:,}; use the weights and the configuration of one model"
+        )
+
+
+def _plain(node: Any, folder: Path, family: str) -> Any:
+    """The configuration without what could lead to code, to other files or to another network, at any depth."""
+    path = folder / "config.json"
+    if isinstance(node, list):
+        return [_plain(item, folder, family) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("model_type") and not str(node["model_type"]).startswith(family):
+        raise InputError(f"expected parts of {family} in {path}, got model_type {str(node['model_type'])[:80]!r}")
+    for name, value in node.items():
+        counts = value if isinstance(value, list) else [value]
+        if re.search("layers|depth|blocks", name) and any(isinstance(n, int) and n > LAYERS for n in counts):
+            raise InputError(f"expected {name} of at most {LAYERS} in {path}, got {str(value)[:80]}")
+    return {name: _plain(value, folder, family) for name, value in node.items() if name not in _NOT_THEIRS}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' table of tensors that do not fit: the error tells them."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
