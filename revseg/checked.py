@@ -13,13 +13,11 @@ from revseg.errors import InputError, PartError
 from revseg.masks import MaskTrack
 from revseg.masks.rle import MAX_FRAMES
 from revseg.registry import origin
-from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Round, Sample, Target
+from revseg.types import MAX_OBJECT_ID, ROLES, Answer, Clip, Message, Query, Reply, Rollout, Round, Sample, Target
 from revseg.video import Video
 
 if TYPE_CHECKING:
     import torch
-
-MAX_OBJECT_ID = 10**9  # what records hold
 
 
 def replies(policy: Any, found: Any, count: int) -> list[Reply]:
@@ -250,6 +248,8 @@ def out_of_range(target: Target, shown: Clip) -> str:
     number = target.object_id
     if number is not None and not (type(number) is int and abs(number) <= MAX_OBJECT_ID):
         return f"object_id {number!r:.80}"
+    if target.role not in ROLES:
+        return f"role {target.role!r:.80}"
     if not isinstance(target.description, str):
         return f"description {_told(target.description)}"
     if not _array(boxes, "f", 2) or boxes.dtype != np.float32 or boxes.shape[1] != 4:

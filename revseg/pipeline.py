@@ -18,6 +18,7 @@ from revseg.rollout.plans import BOX, KEYFRAME, InOrder, left_to_taught, with_ta
 from revseg.types import (
     MAX_NEW_TOKENS,
     Clip,
+    Grounding,
     NeedsTruth,
     Plan,
     Policy,
@@ -231,22 +232,35 @@ class ReVSeg:
         with waiting("asking the policy", show=progress):
             rollout = self.rollouts([sample])[0][0]
         with reading(sample.video, "tracking", show=progress) as watched:
-            masks = self.track(replace(sample, video=watched), rollout)
+            shown = replace(sample, video=watched)
+            masks, context = self._with_context(shown, rollout)
         rewards = None if truth is None else self.score(rollout, truth)
-        return Segmentation(rollout, masks, rewards, self.resolved().to_dict())
+        return Segmentation(rollout, masks, rewards, self.resolved().to_dict(), context)
 
     def track(self, sample: Sample | Video, rollout: Rollout) -> MaskTrack:
-        """Masks on every frame of the source; empty ones, without running the tracker, where nothing was grounded.
+        """Masks of the targets on every frame of the source; empty ones where nothing was grounded.
 
         A tracker that needs the truth (`oracle`) takes it from the sample.
         """
-        sample = sample if isinstance(sample, Sample) else Sample(sample, rollout.query)
-        if not rollout.groundings:  # the tracker is not even built: its weights may be large
+        return self._follow(sample if isinstance(sample, Sample) else Sample(sample, rollout.query), rollout.groundings)
+
+    def _with_context(self, sample: Sample, rollout: Rollout) -> tuple[MaskTrack, MaskTrack | None]:
+        """Masks of the targets and of their context, from one pass of the tracker."""
+        if not rollout.context:
+            return self.track(sample, rollout), None
+        both = (*rollout.groundings, *rollout.context)
+        masks = self._follow(sample, both, len({grounding.object_id for grounding in both}))
+        targets = len({grounding.object_id for grounding in rollout.groundings})
+        return masks.select(range(targets)), masks.select(range(targets, masks.objects))
+
+    def _follow(self, sample: Sample, groundings: Sequence[Grounding], objects: int | None = None) -> MaskTrack:
+        """One row per object, in order of their first groundings; `objects` rows where their number matters."""
+        if not groundings:  # the tracker is not even built: its weights may be large
             return MaskTrack.empty(sample.video.size, range(len(sample.video)))
         tracker = self.built_tracker
         if isinstance(tracker, NeedsTruth):
             tracker = tracker.with_truth([sample])
-        return checked.masks(tracker, tracker(sample.video, rollout.groundings), sample.video)
+        return checked.masks(tracker, tracker(sample.video, groundings), sample.video, objects)
 
     def score(self, rollout: Rollout, truth: MaskTrack) -> RewardBreakdown:
         """The rewards of a rollout against the truth of its video, under this model's weights."""

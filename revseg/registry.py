@@ -39,7 +39,7 @@ _CALLED = ("__call__",)
 _METHODS = {  # what a part has to have; of objectives training says it, which needs more of them
     "policy": ("reply",),
     "dataset": ("__len__", "__getitem__"),
-    **dict.fromkeys(("plan", "prompt", "parser", "reward", "tracker", "sampler"), _CALLED),
+    **dict.fromkeys(("plan", "checkpoint", "prompt", "parser", "reward", "tracker", "sampler"), _CALLED),
 }
 
 T = TypeVar("T")

@@ -70,6 +70,7 @@ def conversation_of(rollout: Rollout) -> dict[str, Any]:
         "due_rounds": rollout.due,
         "form": float(rollout.form),
         "groundings": [_grounding(grounding) for grounding in rollout.groundings],
+        **({"context": [_grounding(grounding) for grounding in rollout.context]} if rollout.context else {}),
     }
 
 
@@ -160,6 +161,7 @@ def _target(target: Target) -> dict[str, Any]:
         "frame_id": target.frame_id,
         "object_id": target.object_id,
         "description": target.description,
+        **({} if target.role == "target" else {"role": target.role}),
         **_places(target),
     }
 
@@ -229,6 +231,7 @@ def _target_from(target: "TargetFields") -> Target:
         points,
         np.array(labels, bool),
         target.get("object_id"),
+        target.get("role", "target"),
     )
 
 

@@ -33,6 +33,9 @@ MAX_NEW_TOKENS = 512  # of one reply, where neither the user nor the policy says
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 FrameIds = Int64[np.ndarray, " t"]
+ROLES = ("target", "context")
+MAX_OBJECT_ID = 10**9  # what records hold
+
 Boxes = Float32[np.ndarray, "k 4"]
 Points = Float32[np.ndarray, "m 2"]
 PointLabels = Bool[np.ndarray, " m"]
@@ -84,7 +87,7 @@ class Message:
 
     `asks` says what the reply should give: "keyframe" (with a description), "box" or "verdict". Policies that do not
     read the text, such as `oracle`, go by it; empty means a keyframe in the first round and boxes in later ones.
-    `about` are the numbers of the targets (in `Rollout.targets`, from 0) that it asks for, None for all.
+    `about` are the numbers of the objects (in order of their naming, from 0) that it asks for, None for all.
     """
 
     role: str
@@ -111,6 +114,7 @@ class Target:
     points: Points = field(default_factory=lambda: np.zeros((0, 2), np.float32))  # xy, unit
     point_labels: PointLabels = field(default_factory=lambda: np.zeros(0, bool))  # True: on the target
     object_id: int | None = None  # the reply's own number for the object; None where it gave none
+    role: str = "target"  # or "context": another object that the answer speaks of, which is not part of the masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +207,7 @@ class Grounding:
     point_labels: PointLabels = field(default_factory=lambda: np.zeros(0, bool))
     description: str = ""
     object_id: int = 0  # groundings of one object share it: they correct one another on several frames
+    role: str = "target"  # of its `Target`
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +267,8 @@ class Rollout:
     def chosen(self) -> tuple[Target, ...]:
         """The targets as the latest round that named keyframes named them, whatever came of them later."""
         named = (turn.answer.targets for turn in reversed(self.turns) if turn.answer.error is None)
-        return next((ts for ts in named if any(t.frame_id is not None for t in ts)), ())
+        found = next((ts for ts in named if any(t.frame_id is not None for t in ts)), ())
+        return tuple(target for target in found if target.role == "target")
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -270,13 +276,18 @@ class Rollout:
 
         A round that names keyframes starts anew. One that says "not in the video" takes away what it asked about.
         """
+        return tuple(target for target in self.named if target.role == "target")
+
+    @property
+    def named(self) -> tuple[Target, ...]:
+        """The targets, and the objects named as their context."""
         return tuple(target for target in self._known() if target is not None)
 
     @property
     def asked(self) -> tuple[Target, ...]:
-        """The targets that the next question is about."""
+        """What the next question is about, of what is `named`."""
         if self.about is None:
-            return self.targets
+            return self.named
         known = self._known()
         return tuple(target for i in self.about if (target := known[i]) is not None)
 
@@ -288,14 +299,24 @@ class Rollout:
         the same words on different keyframes, without numbers of their own, are one object (they share `object_id`).
         Equal boxes on one keyframe are one instance, whatever they are called: the first one stands for all.
         """
+        return tuple(grounding for grounding in self._groundings if grounding.role == "target")
+
+    @property
+    def context(self) -> tuple[Grounding, ...]:
+        """The objects named as context that have a keyframe and a place on it, numbered apart from the targets."""
+        return tuple(grounding for grounding in self._groundings if grounding.role == "context")
+
+    @property
+    def _groundings(self) -> tuple[Grounding, ...]:
         if self.status != "found":
             return ()
-        placed = _without_equals(_placed(self.targets))
+        by_role = ([target for target in self.named if target.role == role] for role in ROLES)
+        placed = [target for targets in by_role for target in _without_equals(_placed(targets))]
         found: list[Grounding] = []
         for target, object_id in zip(placed, _object_ids(placed), strict=True):
             assert target.frame_id is not None
             where = (target.boxes, target.points, target.point_labels)
-            found.append(Grounding(target.frame_id, *where, target.description, object_id))
+            found.append(Grounding(target.frame_id, *where, target.description, object_id, target.role))
         return tuple(found)
 
     @property
@@ -386,14 +407,17 @@ def _filled(target: Target, added: Sequence[Target]) -> Target:
 def _object_ids(targets: Sequence[Target]) -> list[int]:
     """A number for each object from 0: the reply's own numbers where every target has one, else by description."""
     if all(target.object_id is not None for target in targets):
-        order = list(dict.fromkeys(target.object_id for target in targets))
-        return [order.index(target.object_id) for target in targets]
+        keys = [(target.object_id, target.role) for target in targets]
+        order = list(dict.fromkeys(keys))
+        return [order.index(key) for key in keys]
     ids: list[int] = []
     for target in targets:
         same = [
             i
             for i, other in zip(ids, targets, strict=False)
-            if target.description and other.description == target.description and other.frame_id != target.frame_id
+            if target.description
+            and (other.description, other.role) == (target.description, target.role)
+            and other.frame_id != target.frame_id
         ]
         ids.append(same[0] if same else len(set(ids)))
     return ids
@@ -416,9 +440,10 @@ class Segmentation:
     """What `ReVSeg.segment` gives: the conversation, the masks on every frame of the source, what they came from."""
 
     rollout: Rollout
-    masks: MaskTrack
+    masks: MaskTrack  # of the targets
     rewards: RewardBreakdown | None = None  # None without a truth
     spec: Mapping[str, Any] = field(default_factory=dict)  # the model, as `ReVSeg.from_dict` reads it
+    context: MaskTrack | None = None  # masks of `rollout.context`, in its order; None where there is none
 
     @property
     def status(self) -> str:
@@ -583,8 +608,8 @@ class Parser(Protocol):
 class Round:
     """One question: what is asked, and how the reply is read.
 
-    `about` are the numbers of the targets (in `Rollout.targets`, from 0) that it asks for, None for all; `then` is how
-    many rounds have to follow a good reply, by which a conversation that stops early is known.
+    `about` are the numbers of the objects (in order of their naming, from 0) that it asks for, None for all; `then` is
+    how many rounds have to follow a good reply, by which a conversation that stops early is known.
     """
 
     name: str

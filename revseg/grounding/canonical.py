@@ -55,13 +55,15 @@ def _items(target: Target, shown: Clip, kind: str, scale: np.ndarray, step: floa
     on: dict[str, Any] = {"point_2d": points[0] if len(points) == 1 else points} if points else {}
     if kind != "keyframe_json" and not boxes:
         raise InputError(f"expected a target with a box, got {target}")
+    said: dict[str, Any] = {} if target.object_id is None else {"id": target.object_id}
+    said |= {} if target.role == "target" else {"role": target.role}
     if kind == "box_json":
         label = {"label": target.description} if target.description else {}
-        return [{"bbox_2d": box} | label | (on if number == 0 else {}) for number, box in enumerate(boxes)]
+        return [{"bbox_2d": box} | label | said | (on if number == 0 else {}) for number, box in enumerate(boxes)]
     places = np.flatnonzero(shown.frame_ids == target.frame_id)
     if target.frame_id is None or not len(places) or not target.description.strip():
         raise InputError(f"expected a target with a description, on one of the frames shown; got {target}")
-    item = {"frame_idx": int(places[0]), "object description": target.description}
+    item = {"frame_idx": int(places[0]), "object description": target.description} | said
     if kind == "keyframe_json":
         return [item]
     return [item | {"bbox_2d": boxes[0] if len(boxes) == 1 else boxes} | on]

@@ -12,11 +12,13 @@ from jaxtyping import Float32
 
 from revseg.grounding.boxes import clamp
 from revseg.grounding.signs import plain_number, visible
+from revseg.types import MAX_OBJECT_ID
 
 KEYFRAME_KEYS = ("frame_idx", "frame_index", "keyframe", "key_frame", "keyframe_idx", "keyframe_index", "frame_id")
 KEYFRAME_KEYS += ("frame_number", "frame")
 DESCRIPTION_KEYS = ("object_description", "description", "label", "object", "target", "caption")
 BOX_KEYS = ("bbox_2d", "bbox", "box", "box_2d", "bounding_box", "bboxes", "boxes")
+ID_KEYS = ("id", "object_id", "target_id", "instance_id")
 POINT_KEYS = ("point_2d", "point", "points")
 Y_FIRST = ("box_2d",)  # [y1, x1, y2, x2] in thousandths, whatever `coords` says
 COORDS = ("pixel", "per_mille", "unit")
@@ -54,6 +56,20 @@ def read_description(item: Any, needed: bool = True) -> str:
     if needed and not text:
         raise Fault("no_description", f"expected an object description in each item, got {_short(item)}")
     return text
+
+
+def read_object_id(item: Any) -> int | None:
+    """The item's own number for its object, by which later rounds speak of it; None where it gives no whole number."""
+    value = _field(item, ID_KEYS)
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*", plain_number(value)):
+        value = int(plain_number(value))
+    return value if type(value) is int and 0 <= value <= MAX_OBJECT_ID else None
+
+
+def read_role(item: Any) -> str:
+    """ "context" for an object that only helps to tell the target, where the item says so under "role"."""
+    value = _field(item, ("role",))
+    return "context" if isinstance(value, str) and value.strip().lower() == "context" else "target"
 
 
 def read_boxes(item: Any, scale: tuple[float, float], strict: bool = False) -> Float32[np.ndarray, "k 4"]:

@@ -8,7 +8,9 @@ Every parser here takes `(text, shown)`, the reply and the pictures of its round
 - `tags`: fail a reply without `<answer>` (`strict` implies it where the round asks for tags).
 
 By default parsing is lenient: code fences, Python's quotes, trailing commas, full-width signs (`signs.py`), text around
-the answer, other names of the keys (`fields.py`), a dict or a bare box in place of a list. The answer is read inside
+the answer, other names of the keys (`fields.py`), a dict or a bare box in place of a list. An item's `id` is the
+number of its object, by which a later round may speak of it; `"role": "context"` marks an object that only helps to
+tell the target. The answer is read inside
 the last `<answer>` after the thinking that holds something to read, else from all that follows the thinking; of
 several answers in it the last counts. Under the key `box_2d` a box is [y1, x1, y2, x2] in thousandths, whatever
 `coords` says. `[]` says that the target is not in the video; so does, inside `<answer>` and without JSON or a digit, a
@@ -21,12 +23,22 @@ answer fails (`Answer.error`, one of `FAILURES`) at the first rule that it canno
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from revseg.errors import SpecError
-from revseg.grounding.fields import COORDS, Fault, read_boxes, read_description, read_keyframe, read_points
+from revseg.grounding.fields import (
+    COORDS,
+    Fault,
+    read_boxes,
+    read_description,
+    read_keyframe,
+    read_object_id,
+    read_points,
+    read_role,
+)
 from revseg.grounding.lenient_json import Run, read_runs
 from revseg.registry import register
 from revseg.types import Answer, Clip, Target
@@ -235,12 +247,16 @@ def _targets(items: list[Any] | None, shown: Clip, wanted: _Format) -> tuple[tup
         keyframes = [None for _ in items or []]
         descriptions = [read_description(item, needed=False) for item in items or []]
         rules = []
-    ids = [None if k is None else int(shown.frame_ids[k]) for k in keyframes]
+    frames = [None if k is None else int(shown.frame_ids[k]) for k in keyframes]
+    numbers, roles = [read_object_id(item) for item in items or []], [read_role(item) for item in items or []]
+    named = list(zip(frames, descriptions, numbers, roles, strict=False))
     if not wanted.box:
-        return tuple(Target(f, d) for f, d in zip(ids, descriptions, strict=False)), rules
+        return tuple(Target(f, d, object_id=number, role=role) for f, d, number, role in named), rules
     places, no_place = _all(items, lambda item: (read_boxes(item, scale, wanted.strict), read_points(item, scale)))
-    fields = zip(ids, descriptions, places, strict=False)
-    targets = [Target(f, d, boxes, points, np.ones(len(points), bool)) for f, d, (boxes, points) in fields]
+    targets = [
+        Target(f, d, boxes, points, np.ones(len(points), bool), number, role)
+        for (f, d, number, role), (boxes, points) in zip(named, places, strict=False)
+    ]
     return tuple(targets if wanted.keyframe else _one_box_each(targets)), [*rules, no_place]
 
 
@@ -254,11 +270,14 @@ def _all(items: list[Any] | None, field: Callable[[Any], Any]) -> tuple[list[Any
         return [], _Problem(fault.kind, fault.detail)
 
 
+_NO_POINTS, _NO_LABELS = np.zeros((0, 2), np.float32), np.zeros(0, bool)
+
+
 def _one_box_each(targets: list[Target]) -> list[Target]:
     """One target a box; an item's points stay with its first box."""
     split = []
     for target in targets:
         first, *others = target.boxes[:, None]
-        split.append(Target(None, target.description, first, target.points, target.point_labels))
-        split += [Target(None, target.description, box) for box in others]
+        split.append(replace(target, boxes=first))
+        split += [replace(target, boxes=box, points=_NO_POINTS, point_labels=_NO_LABELS) for box in others]
     return split

@@ -51,7 +51,7 @@ def weights_of(policy: Any) -> dict[str, Any] | None:
 
     A registered policy declares them as `weights`, the names of options.
     """
-    if not isinstance(policy, str | Mapping):
+    if not isinstance(policy, str | Mapping) or (isinstance(policy, Mapping) and "name" not in policy):
         return None
     name, options = read_spec("policy", policy)
     if ":" in name or name not in registry("policy").names():

@@ -41,6 +41,7 @@ class ListedFields(TypedDict):
 class TargetFields(TypedDict):
     frame_id: FrameId | None
     object_id: NotRequired[Whole | None]
+    role: NotRequired[Literal["target", "context"]]
     description: str
     boxes: list[Box]
     points: list[Point]
@@ -129,6 +130,7 @@ class RowFields(TypedDict):
     form: NotRequired[Share | None]
     error: NotRequired[str | None]
     groundings: NotRequired[list[GroundingFields] | None]
+    context: NotRequired[list[GroundingFields]]
     objects: NotRequired[Count | None]
     visible_frames: NotRequired[Count | None]
     rewards: NotRequired[RewardFields | None]
