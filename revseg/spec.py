@@ -50,6 +50,17 @@ def _shown(text: str) -> str:
     return f"{name}:{','.join(items)}" if colon else text
 
 
+def read_spec(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and options of a spec, as text or mapping. SpecError when it is not of that form."""
+    if isinstance(spec, str):
+        return parse_spec(spec)
+    options = dict(spec)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise SpecError(f'{kind} spec with {list(spec)}: expected a "name"')
+    return name, options
+
+
 def is_import_path(name: str) -> bool:
     """True for what the registry imports: "file.py:name" and "package.module:name"."""
     source, _, attribute = name.partition(":")

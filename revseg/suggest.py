@@ -1,5 +1,6 @@
-"""What somebody probably meant who gave a model's name, a folder or an address where the name of a part is expected."""
+"""Errors about names: the nearest known one, or the spec for what was given in place of a part's name."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,3 +33,10 @@ def is_address(name: str) -> bool:
 def _is_place(name: str) -> bool:
     """A name on the hub (owner/name), or a folder or file of one's own."""
     return "/" in name or name in (".", "..") or Path(name).is_dir()
+
+
+def unknown(what: str, name: str, known: Sequence[str], hint: str = "") -> str:
+    """What an error says of a name that is none of those known; `hint` in place of the nearest of them."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = hint or (f" Did you mean {near[0]!r}?" if near else "")
+    return f"unknown {what}: {name!r}.{hint} Known: {', '.join(known) or 'none'}"
