@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from revseg.errors import SpecError
 from revseg.registry import build, names, options_of, registry
-from revseg.rollout.prompts import resize
+from revseg.rollout.pictures import resize
 from revseg.testing import clips, queries
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Target, Turn
 

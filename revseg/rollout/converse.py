@@ -1,4 +1,4 @@
-"""Conversations held: two pure steps, `ask` and `hear`, and two drivers, in batches and one at a time (Algorithm 1)."""
+"""The conversation (Algorithm 1): two pure steps, `ask` and `hear`, and two drivers, batched and one at a time."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -36,9 +36,9 @@ def ask(plan: Plan, rollout: Rollout) -> tuple[Round, Message] | None:
 
 
 def hear(rollout: Rollout, round_: Round, message: Message, reply: Reply, limit: int = MAX_NEW_TOKENS) -> Rollout:
-    """The conversation with the reply read: the round's parser is the only judge of it.
+    """The conversation with the reply parsed and added as a turn.
 
-    `limit` is the most tokens that the reply could have, for what is said of one that was cut off.
+    `limit` is the token limit of the reply; it is named in the error detail of a reply that was cut off.
     """
     pictures = shown(message, rollout.clip)
     answer = read(round_.parser, reply, pictures, limit)
@@ -47,18 +47,18 @@ def hear(rollout: Rollout, round_: Round, message: Message, reply: Reply, limit:
 
 
 def read(parser: Parser, reply: Reply, pictures: Clip, limit: int = MAX_NEW_TOKENS) -> Answer:
-    """What a parser makes of a reply about these pictures. PartError when it is no Answer, or out of range."""
+    """The reply about these pictures, parsed. PartError when the parser gives no Answer or one that is out of range."""
     return _with_end(checked.answer(parser, parser(reply.whole, pictures), pictures), reply, limit)
 
 
 def converse(
     starts: Sequence[Rollout], policy: Policy, plan: Plan, *, sampling: Sampling, max_rounds: int = MAX_ROUNDS
 ) -> list[Rollout]:
-    """Holds the conversation with every start, all in one batch, and returns the rollouts in order.
+    """Runs one conversation per start, all in one batch, and returns the rollouts in order.
 
-    Each goes on until the plan says that it is over; one that would need more than `max_rounds` fails with
-    "too_many_rounds". A start given n times (a group) is asked with one and the same Message, so that policies share
-    its work. Raises PartError when the policy does not give one reply a rollout; errors of the parts pass through.
+    Each goes on until the plan gives None; one that needs more than `max_rounds` fails with "too_many_rounds". A start
+    that is given n times (a group) is asked with one Message object, by which policies share the work on its prompt.
+    PartError when the policy does not give one reply per rollout; errors of the parts pass through.
     """
     rollouts = list(starts)
     while rows := _open(rollouts, plan, max_rounds):
@@ -77,10 +77,10 @@ async def converse_async(
     first: tuple[Round, Message] | None = None,
     limit: int = MAX_NEW_TOKENS,
 ) -> Rollout:
-    """Holds one conversation with whatever answers asynchronously, such as a server or an outer training engine.
+    """Runs one conversation with anything that replies asynchronously: a server, an outer training engine.
 
-    `first` is the first question where it was asked already: rollouts of a group that are given one and the same
-    message share its work. `limit` is as for `hear`.
+    `first` is the first round with its message, when it has been built already: the rollouts of a group that get the
+    same Message object share its work. `limit` is as for `hear`.
     """
     rollout, asked = start, first
     while (asked := asked or ask(plan, rollout)) is not None:
@@ -93,7 +93,7 @@ async def converse_async(
 
 
 def shown(message: Message, clip: Clip) -> Clip:
-    """The pictures that a reply to `message` speaks of: its last clip, with those before it of the same size.
+    """The pictures that a reply to `message` refers to: its last clip, and earlier ones of the same size.
 
     `clip` stands in for a message without pictures.
     """
@@ -104,13 +104,13 @@ def shown(message: Message, clip: Clip) -> Clip:
 
 
 def answering(message: Message) -> list[Clip]:
-    """The clips of a message that a reply to it speaks of; none where it has no pictures."""
+    """The clips of a message that a reply refers to; none if it has no pictures."""
     clips = message.clips
     return [part for part in clips if part.size == clips[-1].size]
 
 
 def _with_end(answer: Answer, reply: Reply, limit: int) -> Answer:
-    """The answer, whose detail says too when the reply did not end by itself."""
+    """The answer, with a note in its detail if the reply did not end by itself."""
     if reply.finish_reason in ("", "stop"):
         return answer
     ended = f"the reply ended early: {reply.finish_reason}"
@@ -120,7 +120,7 @@ def _with_end(answer: Answer, reply: Reply, limit: int) -> Answer:
 
 
 def _open(rollouts: list[Rollout], plan: Plan, max_rounds: int) -> list[tuple[int, Round, Message]]:
-    """Index, round and question of each conversation that goes on; one that is too long is closed in its place."""
+    """(index, round, message) of each conversation that continues; those that are too long are closed in place."""
     asked: dict[int, tuple[Round, Message] | None] = {}
     rows = []
     for i, rollout in enumerate(rollouts):

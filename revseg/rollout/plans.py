@@ -1,7 +1,7 @@
-"""Plans: what is asked next, given the conversation so far. A conversation ends at a failure, or where a plan ends.
+"""Plans: the next round, given the conversation so far. A plan ends a conversation by giving None.
 
-A *pair* is a (prompt, parser) of specs or parts. Where a checkpoint was taught its own pairs, the pipeline gives these
-to every plan that has an option of their name (`keyframe`, `box`, `both`, `verify`, `again`).
+A *pair* is a (prompt, parser), as specs or parts. If a checkpoint was trained with its own pairs, the pipeline passes
+them to every plan that has an option of that name (`keyframe`, `box`, `both`, `verify`, `again`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ PAIRS = ("keyframe", "box", "both", "verify", "again")
 
 
 def left_to_taught(plan: Any) -> list[str]:
-    """The pairs that a plan's spec does not give, so that they are those that the policy was taught."""
+    """Names of the pairs that a plan's spec leaves open: the pipeline fills in those that the policy was trained with."""
     if not isinstance(plan, str | Mapping):
         return []
     name, options = read_spec("plan", plan)
@@ -34,7 +34,7 @@ def left_to_taught(plan: Any) -> list[str]:
 
 
 def with_taught(plan: str | Mapping[str, Any], taught: Any) -> dict[str, Any]:
-    """A plan's spec with the pairs of a taught plan, a list of pairs or a spec, in the place of those left out."""
+    """A plan's spec, completed with the pairs of the plan (pairs or a spec) that the policy was trained with."""
     name, options = read_spec("plan", plan)
     if isinstance(taught, list | tuple):
         pairs: dict[str, Any] = {"both": taught[0]} if len(taught) == 1 else {"keyframe": taught[0], "box": taught[1]}
@@ -51,12 +51,12 @@ def make_round(name: str, pair: Pair, then: int = 0) -> Round:
 
 
 def stopped(rollout: Rollout) -> bool:
-    """True when the last reply could not be read, or says that there is nothing to find."""
+    """True when the last reply could not be parsed, or says that the target is not in the video."""
     return bool(rollout.turns) and (rollout.turns[-1].answer.error is not None or rollout.turns[-1].denies)
 
 
 class InOrder:
-    """A fixed list of rounds, one after the other: what a list of pairs stands for."""
+    """A fixed sequence of rounds, as a list of pairs describes it."""
 
     def __init__(self, pairs: Sequence[Pair], names: Sequence[str] = ()) -> None:
         if not pairs:
@@ -66,8 +66,8 @@ class InOrder:
         self.rounds = [make_round(name, p, last - i) for i, (name, p) in enumerate(zip(named, pairs, strict=False))]
 
     def __call__(self, rollout: Rollout, /) -> Round | None:
-        held = len(rollout.turns)
-        return None if stopped(rollout) or held >= len(self.rounds) else self.rounds[held]
+        number = len(rollout.turns)
+        return None if stopped(rollout) or number >= len(self.rounds) else self.rounds[number]
 
 
 @register("plan", "two_rounds")
@@ -88,7 +88,7 @@ class OneRound(InOrder):
 
 @register("plan", "per_object")
 class PerObject:
-    """A keyframe round, then a box round of its own for each target: boxes cannot be confused with one another."""
+    """One keyframe round, then one box round per target, so that boxes cannot be assigned to the wrong target."""
 
     def __init__(self, *, keyframe: Pair = KEYFRAME, box: Pair = BOX) -> None:
         self.keyframe, self.box = make_round("keyframe", keyframe, 1), make_round("box", box)
@@ -104,9 +104,9 @@ class PerObject:
 
 @register("plan", "verified")
 class Verified:
-    """The paper's two rounds, then one that looks at the box drawn on the keyframe: yes, no and why, or not there.
+    """The paper's two rounds, then one that shows the box drawn on the keyframe and asks: right, wrong, or absent?
 
-    "No" sends the policy back to choose again, at most `tries` times in all; what stands after the last is kept.
+    After "no" the policy chooses again. There are at most `tries` checks; the answer at the last one is kept.
     """
 
     def __init__(
