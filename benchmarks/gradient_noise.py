@@ -27,12 +27,13 @@ def gradients(size: Size, config: TrainConfig, batches: int) -> dict[str, Any]:
     import torch
     from accelerate import Accelerator
 
+    from revseg.objectives.completed import completed
     from revseg.training.grpo import judge, update
 
     model, accelerator = size.base.resolved(), Accelerator(cpu=not torch.cuda.is_available())
     model = model.replace(sampling=config.sampling)
     policy: Any = model.built_policy
-    objective, data = build("objective", config.objective), build("dataset", size.shapes(100_000, "train"))
+    objective, data = completed(build("objective", config.objective)), build("dataset", size.shapes(100_000, "train"))
     rows: dict[str, list[Any]] = {name: [] for name in PARTS}
     for number in range(batches):
         judged = judge(model, data, config, number, accelerator)  # step `number` of one epoch: other questions

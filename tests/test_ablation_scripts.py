@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from parts import built
 from safetensors.torch import load_file
 from tiny_qwen import save_tiny_qwen
 
@@ -149,7 +150,7 @@ def test_stage_one_accounts_for_all_that_is_lost(tmp_path: Path):
 
 
 def test_a_swap_keeps_what_it_does_not_replace():
-    sample = revseg.build("dataset", f"shapes:size=1,split=test,{WORLD},kinds=['attribute']")[0]
+    sample = built("dataset", f"shapes:size=1,split=test,{WORLD},kinds=['attribute']")[0]
     thought = '<think>hm</think><answer>[{"frame_idx":%d,"object description":"%s"}]</answer>'
     clip = Clip(sample.video.read(range(8)), np.arange(8))
     start = Rollout(clip, Query(sample.query.id, "what"), video=sample.video)

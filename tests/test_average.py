@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from parts import built
 
-from revseg import build
 from revseg.errors import InputError, OutputError
 from revseg.training.average import average
 from tests.tiny_qwen import save_tiny_qwen
@@ -22,7 +22,7 @@ def two(tmp_path: Path) -> tuple[str, str]:
 
 
 def weights(spec: str) -> dict[str, torch.Tensor]:
-    return build("policy", spec).model.state_dict()
+    return built("policy", spec).model.state_dict()
 
 
 @pytest.mark.parametrize(("shares", "of_a"), [((1, 1), 0.5), ((3, 1), 0.75), ((0.2, 0.6), 0.25)])

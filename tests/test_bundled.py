@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from parts import built
 
-import revseg
 from revseg.evaluation.manifest import files_of
 from revseg.policies.checkpoints import DEFAULT, folder_of, named
 from revseg.shapes.checkpoints import ASSETS
@@ -14,7 +14,7 @@ NAMES = sorted(folder.name for folder in ASSETS.iterdir() if folder.is_dir())
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_built_by_its_name_and_says_what_it_was_taught(name: str):
-    policy = revseg.build("policy", f"qwen:model={name}")
+    policy = built("policy", f"qwen:model={name}")
     assert sorted(policy.defaults) == ["num_frames", "rounds", "sampler"]
     assert list(files_of({"policy": f"qwen:model={name}"})) == [f"checkpoint {name}"]
 

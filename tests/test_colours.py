@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import built
 
-import revseg
 from revseg.colours import ALIKE, COLOURS, choose_colours, colour, css, rgb_of, to_lab
 from revseg.shapes.scene import COLOURS as WORLD
 
@@ -19,7 +19,7 @@ def distances(some: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) ->
 
 @pytest.mark.parametrize("index", range(12))
 def test_no_object_takes_the_colour_of_a_thing_of_the_scene(index: int):
-    data = revseg.build("dataset", "shapes:size=12,seed=4,objects=[3, 5],split=test,background=texture")
+    data = built("dataset", "shapes:size=12,seed=4,objects=[3, 5],split=test,background=texture")
     sample = data[index]
     if not sample.truth.visible.any():
         return

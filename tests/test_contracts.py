@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from parts import built
 
 import revseg
 from revseg import MaskTrack, ReVSeg
@@ -227,7 +228,7 @@ def test_two_of_them_have_a_mean(tmp_path: Path):
         policy.save(str(tmp_path / name))
     mean = average(dict.fromkeys(specs, 1.0), tmp_path / "mean")
     assert mean == f"test_contracts:Bandit:model={tmp_path / 'mean'}"
-    assert revseg.build("policy", mean).model.bias.tolist() == [1.0, 1.0, 1.0]
+    assert built("policy", mean).model.bias.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_stopped_and_gone_on_with_ends_with_the_same_weights(tmp_path: Path):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmark_trees import TREES
+from parts import built
 
 import revseg
 from revseg.errors import InputError, OutputError, SpecError
@@ -69,7 +70,7 @@ def short_tracker(video: Video, groundings: Sequence[Grounding]) -> MaskTrack:
 
 
 def test_every_sample_has_its_row_in_order(whole: Path):
-    results, data = Results.open(whole), revseg.build("dataset", WORLD)
+    results, data = Results.open(whole), built("dataset", WORLD)
     assert results.finished
     assert [row.index for row in results] == [0, 1, 2, 3, 4]
     for row, sample in zip(results, data, strict=True):

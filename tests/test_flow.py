@@ -6,8 +6,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from parts import built
 
-import revseg
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.trackers.flow.blob import likeness
@@ -272,7 +272,7 @@ def test_no_groundings_no_rows():
 
 
 def test_is_registered_with_its_options():
-    tracker = revseg.build("tracker", "flow:work_width=320,flat=False")
+    tracker = built("tracker", "flow:work_width=320,flat=False")
     assert (tracker.work_width, tracker.flat) == (320, False)
     with pytest.raises(InputError, match="work_width"):
         FlowTracker(work_width=8)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import built
 
 import revseg
 from revseg.errors import InputError, SpecError
@@ -310,7 +311,7 @@ def test_kl_in_the_loss_is_beta_times_its_mean() -> None:
 
 def test_kl_in_the_reward() -> None:
     data = batch(6)
-    objective = revseg.build("objective", "rloo:beta=0.5")
+    objective = built("objective", "rloo:beta=0.5")
     expected = [0.5 * (old - ref)[:n].sum() for old, ref, n in zip(data["old"], data["ref"], ROWS, strict=True)]
     data["ref"][~data["mask"]] = math.nan
     assert objective.kl_in_reward
@@ -319,7 +320,7 @@ def test_kl_in_the_reward() -> None:
     assert "kl" not in figures
     assert loss.item() == pytest.approx(figures["policy_loss"])
     assert not Objective().kl_in_reward
-    assert not revseg.build("objective", "rloo:beta=0").kl_in_reward
+    assert not built("objective", "rloo:beta=0").kl_in_reward
 
 
 # --- aggregation, masks, micro-batches ----------------------------------------------------------------------------
@@ -417,12 +418,12 @@ def test_the_paper_is_the_default() -> None:
 def test_names_and_what_each_is_made_of() -> None:
     names = ["cispo", "dapo", "dr_grpo", "gdpo", "gpg", "grpo", "gspo", "reinforce_pp", "rloo"]
     assert {*names} <= {*revseg.names("objective")}
-    assert revseg.build("objective", "gdpo").weigh_components
-    assert not revseg.build("objective", "grpo").weigh_components
-    assert revseg.build("objective", "grpo:advantage=gdpo").weigh_components
-    dapo = revseg.build("objective", "dapo")
+    assert built("objective", "gdpo").weigh_components
+    assert not built("objective", "grpo").weigh_components
+    assert built("objective", "grpo:advantage=gdpo").weigh_components
+    dapo = built("objective", "dapo")
     assert (dapo.clip_low, dapo.clip_high, dapo.beta, dapo.aggregation) == (0.2, 0.28, 0, "token_mean")
-    assert revseg.build("objective", "gspo").clip_high is None  # the loss's own 4e-4
+    assert built("objective", "gspo").clip_high is None  # the loss's own 4e-4
 
 
 @pytest.mark.parametrize("spec", ["grpo:kl=k2,aggregation=token_mean", "grpo:kl=k3+", "rloo:policy_loss=ppo_clip"])

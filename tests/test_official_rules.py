@@ -11,6 +11,7 @@ import pytest
 from benchmark_trees import TREES, code, square, uncompressed, write_binary, write_json, write_palette, write_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import built
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -329,7 +330,7 @@ def test_the_names_of_mevis_two(file: str, tmp_path: Path):
         (tmp_path / split / "meta_expressions.json").rename(tmp_path / split / file)
     (tmp_path / "valid/mask_dict.json").write_bytes((tmp_path / "valid_u/mask_dict.json").read_bytes())  # as released
     for version in (None, 2):
-        data = build("dataset", {"name": "mevis", "root": str(tmp_path), "split": "valid", "version": version})
+        data = built("dataset", {"name": "mevis", "root": str(tmp_path), "split": "valid", "version": version})
         assert data.version == 2
         assert data[0].truth is None  # which masks an expression means is not released
         assert data[0].meta["no_target"] is None

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import built
 from PIL import Image
 
 import revseg
@@ -249,7 +250,7 @@ def test_environment_and_key(server: Server, monkeypatch: pytest.MonkeyPatch):
     one(server.policy(api_key="sk-given"))
     assert server.keys == ["Bearer EMPTY", "Bearer sk-env", "Bearer sk-given"]
     assert repr(policy) == f"OpenAIPolicy('m', base_url='{server.url}')"
-    assert build("policy", "openai:model=m,base_url=http://me:secret@host/v1").base_url == "http://host/v1"
+    assert built("policy", "openai:model=m,base_url=http://me:secret@host/v1").base_url == "http://host/v1"
 
 
 @pytest.mark.parametrize("text", ["猫が跳ぶ 🐈 é", 'quote " \\ \n \t \x00', "half of a pair \ud83d"])

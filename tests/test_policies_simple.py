@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import built
 
 from revseg.errors import InputError, PartError
 from revseg.grounding import iou
@@ -69,7 +70,7 @@ def test_given_several(rounds):
 
 
 def test_given_asks_for_the_frames_that_it_needs():
-    policy = build("policy", "given:keyframe=[7, 3],box=[[0, 0, 1, 1], [0, 0, 0.5, 1]]")
+    policy = built("policy", "given:keyframe=[7, 3],box=[[0, 0, 1, 1], [0, 0, 0.5, 1]]")
     assert policy.defaults == {"sampler": "at:frames=[3, 7]", "num_frames": 16}
     sampler = build("sampler", policy.defaults["sampler"])
     scene = moving_squares(frames=9)
@@ -112,7 +113,7 @@ SMALL, LARGE, OTHER = (0, 0, 3, 2), (3, 2, 15, 10), (21, 4, 30, 20)
 
 
 def told(track, **options):
-    return build("policy", {"name": "oracle", **options}).with_truth([Sample(VIDEO, Query("q", ""), track)])
+    return built("policy", {"name": "oracle", **options}).with_truth([Sample(VIDEO, Query("q", ""), track)])
 
 
 @pytest.mark.parametrize("rounds", [ONE, TWO])
@@ -200,4 +201,4 @@ def test_scripted_without_a_line():
 def test_scripted_wants_a_list():
     with pytest.raises(InputError, match="a list of replies"):
         build("policy", "scripted:replies=hello")
-    assert build("policy", "scripted:replies=['a', 'b']").replies == ["a", "b"]
+    assert built("policy", "scripted:replies=['a', 'b']").replies == ["a", "b"]

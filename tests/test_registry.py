@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from parts import built
 
 import revseg
 from revseg.errors import SpecError
@@ -160,10 +161,9 @@ def test_names_are_plain(name):
 def test_file_and_module(tmp_path, monkeypatch):
     path = tmp_path / "mine.py"
     path.write_text("def half(rollout, truth, *, of=1.0):\n    return of / 2\n")
-    built = revseg.build("reward", f"{path}:half:of=0.5")
-    assert built(None, None) == 0.25
+    assert built("reward", f"{path}:half:of=0.5")(None, None) == 0.25
     monkeypatch.chdir(tmp_path)
-    assert revseg.build("reward", "mine.py:half")(None, None) == 0.5
+    assert built("reward", "mine.py:half")(None, None) == 0.5
     assert revseg.build("reward", "revseg.rewards.spatial:spatial") is revseg.build("reward", "spatial")
     with pytest.raises(SpecError, match=r"unknown name in mine.py: 'hlaf'. Did you mean 'half'"):
         revseg.build("reward", "mine.py:hlaf")
@@ -180,7 +180,7 @@ def test_what_a_record_holds():
     assert spec_of(spatial) == "revseg.rewards.spatial:spatial"
     bound = spec_of(functools.partial(spatial, threshold=0.7))
     assert bound == {"name": "revseg.rewards.spatial:spatial", "threshold": 0.7}
-    assert revseg.build("reward", bound).keywords == {"threshold": 0.7}
+    assert built("reward", bound).keywords == {"threshold": 0.7}
     for unnamed in (lambda: 0, Part(), functools.partial(part, 1)):  # pyright: ignore[reportCallIssue]
         record = spec_of(unnamed)
         assert set(record) == {"object"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from parts import built
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_sam2 import save_tiny_sam2, save_tiny_sam2_hf
@@ -162,7 +163,7 @@ def test_the_model_keeps_a_window_and_reads_a_few_frames(
     name: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is held does not depend on the length: neither outputs, nor decoded frames, nor features."""
-    tracker = revseg.build("tracker", {"name": name, "model": str(folders[name])})
+    tracker = built("tracker", {"name": name, "model": str(folders[name])})
     monkeypatch.setattr(streaming, "CHUNK_BYTES", 5 * 48 * 64 * 3)
     held: dict[int, int] = {}
     for length in (20, 40):
@@ -208,7 +209,7 @@ def tensors(thing: object, seen: set[int] | None = None) -> int:
 
 @pytest.mark.parametrize("name", BOTH)
 def test_points_alone_and_half_precision_work(name: str, folders: dict[str, Path]) -> None:
-    tracker = revseg.build("tracker", {"name": name, "model": str(folders[name]), "dtype": "bfloat16"})
+    tracker = built("tracker", {"name": name, "model": str(folders[name]), "dtype": "bfloat16"})
     grounding = Grounding(2, FIRST[:0], np.array([[0.4, 0.4]], np.float32), np.array([True]))
     got = tracker(video_of(moving_square(6)), [grounding])
     assert (got.objects, len(got)) == (1, 6)
@@ -217,7 +218,7 @@ def test_points_alone_and_half_precision_work(name: str, folders: dict[str, Path
 
 @pytest.mark.parametrize("name", BOTH)
 def test_an_absent_target_is_a_confident_empty_mask(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
-    tracker = revseg.build("tracker", {"name": name, "model": str(folders[name])})
+    tracker = built("tracker", {"name": name, "model": str(folders[name])})
     net = tracker._model.net
     head = (
         net.sam_mask_decoder.pred_obj_score_head.layers[-1]

@@ -12,13 +12,13 @@ import torch
 from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import built
 from tiny_qwen import save_tiny_qwen
 from training_world import LIMIT, config, samples, tiny
 
 from revseg.errors import InputError, OutputError
 from revseg.pipeline import ReVSeg
 from revseg.policies.hf.policy import QwenPolicy
-from revseg.registry import build
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
 from revseg.training.folder import changed, keep, spec_after
@@ -55,7 +55,7 @@ def gradient(
     policy: QwenPolicy, judged: Judged, objective: str, *, reference: Any = None, **changes: Any
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The gradient of one step as a vector, and its figures; the policy is left as it was."""
-    logged = update(policy, build("objective", objective), reference, judged, config(**changes), Accelerator())
+    logged = update(policy, built("objective", objective), reference, judged, config(**changes), Accelerator())
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained(policy)]
     policy.model.zero_grad()
     return torch.cat([grad.reshape(-1) for grad in grads]), logged
@@ -147,7 +147,7 @@ def test_advantages_of_components_and_of_totals(start: tuple[QwenPolicy, Judged]
         ("gdpo:beta=0", parts.reshape(2, 3, 2), {"weights": weights, "lengths": torch.full((2, 3), 3)}),
         ("grpo:beta=0", (parts @ weights).reshape(2, 3), {}),
     ):
-        objective = build("objective", spec)
+        objective = built("objective", spec)
         found, kept = advantages_of(objective, judged, mask, None, Accelerator())
         expected = objective.advantages(given_, **kwargs).reshape(-1).float()
         torch.testing.assert_close(found, expected)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_rows import made_row, write_results
+from parts import built
 
 from revseg.ablation import ablate
 from revseg.errors import InputError, SpecError
@@ -237,7 +238,7 @@ class Oracle(Taught):
 
     def __init__(self, defaults: Any) -> None:
         super().__init__(defaults)
-        self.inner = build("policy", "oracle")
+        self.inner = built("policy", "oracle")
 
     def with_truth(self, samples: Any) -> Any:
         return self.inner.with_truth(samples)

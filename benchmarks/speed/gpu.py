@@ -181,6 +181,7 @@ def training(policy: Any, given: Any, rows: list[Any]) -> dict[str, Any]:
     import torch
     from accelerate import Accelerator
 
+    from revseg.objectives.completed import completed
     from revseg.registry import build
     from revseg.training.config import TrainConfig
     from revseg.training.grpo import update
@@ -192,7 +193,7 @@ def training(policy: Any, given: Any, rows: list[Any]) -> dict[str, Any]:
     lora = 0 if given.device == "cpu" else given.lora
     settings = TrainConfig(lora=lora, tokens=given.budget, gradient_checkpointing=given.checkpointing, bf16=bool(lora))
     prepare(policy, settings)
-    objective = build("objective", "grpo:beta=0")
+    objective = completed(build("objective", "grpo:beta=0"))
     optimizers = make_optimizers(policy.model, "adamw", 1e-6)
     rewards = [RewardBreakdown({"r": i % N / N}, {"r": 1.0}) for i in range(len(rows))]
     accelerator = Accelerator(cpu=given.device == "cpu")

@@ -41,6 +41,7 @@ def grpo(prompts: int, rollouts: int, tokens: int) -> Callable[[], Any]:
     from accelerate import Accelerator
 
     import revseg
+    from revseg.objectives.completed import completed
     from revseg.registry import build
     from revseg.training.config import TrainConfig
     from revseg.training.grpo import judge, update
@@ -57,7 +58,7 @@ def grpo(prompts: int, rollouts: int, tokens: int) -> Callable[[], Any]:
 
     def run() -> None:
         judged = judge(model, scenes, settings, 0, accelerator)
-        update(policy, build("objective", settings.objective), None, judged, settings, accelerator)
+        update(policy, completed(build("objective", settings.objective)), None, judged, settings, accelerator)
         descend(optimizers, trained(policy), 1.0)
 
     return run

@@ -25,7 +25,7 @@ PAIRS = ("keyframe", "box", "both", "verify", "again")
 
 
 def left_to_taught(plan: Any) -> list[str]:
-    """Names of the pairs that a plan's spec leaves open: the pipeline fills in those that the policy was trained with."""
+    """Pairs that the plan of a spec has and the spec leaves open: the pipeline fills in those of the checkpoint."""
     if not isinstance(plan, str | Mapping):
         return []
     name, options = read_spec("plan", plan)
