@@ -9,6 +9,7 @@ from revseg.datasets import groundmore as groundmore
 from revseg.datasets import long_rvos as long_rvos
 from revseg.datasets import lv_vis as lv_vis
 from revseg.datasets import mevis as mevis
+from revseg.datasets import mixture as mixture
 from revseg.datasets import ok_vos as ok_vos
 from revseg.datasets import reason_vos as reason_vos
 from revseg.datasets import ref_davis17 as ref_davis17
