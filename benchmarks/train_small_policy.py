@@ -2,9 +2,10 @@
 
     torchrun --standalone --nproc_per_node 2 benchmarks/train_small_policy.py --out runs/small
 
-Eyes: the vision tower learns what each of its tokens shows. Scenes: the language model learns to say what is there and
-where, while the tower moves little. Conversations: both learn to answer questions. Each stage has a folder of its own
-under `--out`; stopped and started again with the same arguments, the run goes on from its last checkpoint.
+Stage 1, vision: the vision tower learns what each of its tokens shows. Stage 2, scenes: the language model learns to
+caption scenes and to locate objects, while the vision tower changes little. Stage 3, conversations: both learn to
+answer questions. The first two stages have folders of their own under `--out`. A run that was stopped continues from
+its last checkpoint when started again with the same arguments.
 """
 
 import argparse
@@ -15,25 +16,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from revseg.policies.hf.policy import QwenPolicy
-from revseg.shapes.dataset import Shapes, everything
+from revseg.shapes.dataset import Shapes
 from revseg.shapes.fine_tuning import SFTConfig, sft
 from revseg.shapes.render import FORMS
+from revseg.shapes.samples import all_objects
 from revseg.shapes.scene import COLOURS
 from revseg.shapes.small_model import build_model, build_processor
-from revseg.shapes.vision_pretraining import EyesConfig, open_eyes
+from revseg.shapes.vision_pretraining import VisionPretrainingConfig, pretrain_vision
 
-# more about what is hard to see, and things that come late or go early
+# more of the harder kinds of question, and more objects that appear late or disappear early
 WORLD = {
     "objects": [1, 4],
     "brief": 0.7,
     "mix": {"time": 3, "motion": 3, "comparison": 2, "relation": 2, "attribute": 2, "several": 1, "absent": 1},
 }
 ROUNDS = (("keyframe_terse:size=84,ruler=14", "keyframe_json"), ("box_terse:size=112,ruler=14", "box_json"))
-SINGLE = ("keyframe_and_box_terse:size=84,ruler=14", "keyframe_and_box_json")
+ONE_ROUND = ("keyframe_and_box_terse:size=84,ruler=14", "keyframe_and_box_json")
 
 
 def corpus(count: int = 400) -> Iterator[str]:
-    """Text of both wordings, and the shape of the answers, for the tokenizer to learn its words from."""
+    """Texts that the tokenizer is trained on: queries of both wordings, and answers in their format."""
     for wording in ("plain", "reworded"):
         for forms in ("seen", "unseen"):
             for sample in Shapes(size=count, wording=wording, forms=forms, seed=1):
@@ -59,42 +61,43 @@ def fresh(hidden: int, layers: int, seed: int) -> QwenPolicy:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/small"))
-    parser.add_argument("--eyes", type=int, default=1100, help="steps of the first stage")
-    parser.add_argument("--scenes", type=int, default=400, help="steps of the second")
-    parser.add_argument("--steps", type=int, default=1500, help="steps of the third, which holds conversations")
-    parser.add_argument("--batch", type=int, default=24, help="conversations a step; twice as many scenes")
-    parser.add_argument("--asides", type=int, default=8, help="other questions about each clip")
-    parser.add_argument("--weights", default=None, help="a policy to go on from: the third stage alone")
+    parser.add_argument("--vision-steps", type=int, default=1100, help="steps of stage 1")
+    parser.add_argument("--scene-steps", type=int, default=400, help="steps of stage 2")
+    parser.add_argument("--steps", type=int, default=1500, help="steps of stage 3, the conversations")
+    parser.add_argument("--batch", type=int, default=24, help="conversations per step; twice as many scenes")
+    parser.add_argument("--extra-questions", type=int, default=8, help="further questions about each clip")
+    parser.add_argument("--weights", default=None, help="a policy to start from; runs stage 3 alone")
     parser.add_argument("--world", type=json.loads, default=WORLD, help="options of the world, as JSON")
-    parser.add_argument("--lr", type=float, default=0.01, help="of Muon in the third stage; AdamW's is 0.15 of it")
-    parser.add_argument("--tower-rate", type=float, default=0.3, help="the tower's rates there, against the others'")
-    parser.add_argument("--hasty", type=float, default=0.0, help="share of conversations whose expert is in a hurry")
+    parser.add_argument("--lr", type=float, default=0.01, help="Muon's learning rate in stage 3; AdamW's is 0.15 of it")
+    parser.add_argument("--vision-lr-scale", type=float, default=0.3, help="factor on vision rates in stage 3")
+    parser.add_argument("--low-quality", type=float, default=0.0, help="share of low-quality demonstrations")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0, help="processes that make batches ahead")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches beforehand")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     args = parser.parse_args()
     policy = QwenPolicy(args.weights) if args.weights else fresh(args.hidden, args.layers, args.seed)
-    talk = SFTConfig(
+    conversations = SFTConfig(
         steps=args.steps,
         batch=args.batch,
         muon_lr=args.lr,
         adam_lr=0.15 * args.lr,
         weight_decay=0.05,
-        tower_rate=args.tower_rate,
+        vision_lr_scale=args.vision_lr_scale,
         warmup=100,
         rounds=ROUNDS,
-        single_round=SINGLE,
-        single=0.15,
-        hasty=args.hasty,
-        extra=1,
-        asides=args.asides,
-        rows=4,
-        seed=args.seed + 1,  # other clips than the scenes'
+        one_round=ONE_ROUND,
+        one_round_share=0.15,
+        low_quality_share=args.low_quality,
+        extra_boxes=1,
+        extra_questions=args.extra_questions,
+        conversations_per_forward=4,
+        seed=args.seed + 1,  # other clips than in stage 2
         workers=args.workers,
     )
-    rates = {"muon_lr": 0.02, "adam_lr": 0.003, "tower_rate": 0.1}
-    look = replace(talk, steps=args.scenes, boxes_first=args.scenes, seed=args.seed, **rates)
+    rates = {"muon_lr": 0.02, "adam_lr": 0.003, "vision_lr_scale": 0.1}
+    steps = args.scene_steps
+    scenes = replace(conversations, steps=steps, scene_steps=steps, seed=args.seed, **rates)
     dataset = Shapes(size=10_000_000, split="train", **args.world)
     count = sum(p.numel() for p in policy.model.parameters())
     print(f"{count:,} parameters, {len(policy.processor.tokenizer)} tokens")
@@ -105,10 +108,13 @@ def main() -> None:
 
     if not args.weights:
         words = (tuple(COLOURS), tuple(FORMS))
-        eyes = EyesConfig((ROUNDS[0][0], ROUNDS[1][0]), words, steps=args.eyes, seed=args.seed, workers=args.workers)
-        open_eyes(policy, dataset, args.out / "eyes", eyes, others=everything, report=report)
-        sft(policy, dataset, args.out / "scenes", look, others=everything, report=report)
-    sft(policy, dataset, args.out, talk, others=everything, asides=dataset.asides, report=report)
+        vision = VisionPretrainingConfig(
+            (ROUNDS[0][0], ROUNDS[1][0]), words, steps=args.vision_steps, seed=args.seed, workers=args.workers
+        )
+        pretrain_vision(policy, dataset, args.out / "vision", vision, all_objects=all_objects, report=report)
+        sft(policy, dataset, args.out / "scenes", scenes, all_objects=all_objects, report=report)
+    extra = dataset.extra_questions
+    sft(policy, dataset, args.out, conversations, all_objects=all_objects, extra_questions=extra, report=report)
 
 
 if __name__ == "__main__":

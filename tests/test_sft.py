@@ -1,4 +1,4 @@
-"""Expert conversations are right by the library's own parsers and rewards; imitating them lowers the loss."""
+"""Demonstrations are right by the library's own parsers and rewards; imitating them lowers the loss."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,12 @@ from tiny_qwen import save_tiny_qwen
 from revseg.policies.hf.policy import QwenPolicy
 from revseg.registry import build
 from revseg.rewards import score
-from revseg.shapes.dataset import Shapes, everything
-from revseg.shapes.demonstrations import Expert, _part
+from revseg.shapes.dataset import Shapes
+from revseg.shapes.demonstrations import Demonstrator
+from revseg.shapes.excerpts import draw_start
 from revseg.shapes.fine_tuning import SFTConfig, batch, parts, scene_frames, sft
-from revseg.shapes.scene_captions import ABOUT, tell
+from revseg.shapes.samples import all_objects
+from revseg.shapes.scene_captions import TOPICS, caption
 from revseg.training.log import read_log
 from revseg.types import Rollout, Turn
 
@@ -24,7 +26,7 @@ ONE = (("keyframe_and_box_terse:size=112", "keyframe_and_box_json"),)
 
 
 def parsed(rollout: Rollout, rounds: tuple[tuple[str, str], ...]) -> Rollout:
-    """The expert's words read again by the parsers, as a policy's are."""
+    """The demonstration read by the parsers, as a policy's replies are."""
     turns = []
     for turn, (_, parser) in zip(rollout.turns, rounds, strict=False):
         shown = turn.prompt.clips[-1]
@@ -33,12 +35,12 @@ def parsed(rollout: Rollout, rounds: tuple[tuple[str, str], ...]) -> Rollout:
 
 
 @pytest.mark.parametrize("rounds", [TWO, ONE], ids=["two", "one"])
-def test_the_expert_is_right(rounds: tuple[tuple[str, str], ...]) -> None:
+def test_demonstrations_are_right(rounds: tuple[tuple[str, str], ...]) -> None:
     prompts = tuple(build("prompt", prompt) for prompt, _ in rounds)
-    expert = Expert(prompts, lambda text: [1])
+    demonstrator = Demonstrator(prompts, lambda text: [1])
     for sample in Shapes(size=40, seed=3):
         clip = build("sampler", "uniform")(sample.video, sample.query, 8)
-        rollout = parsed(expert.conversation(sample, clip, np.random.default_rng(0)), rounds)
+        rollout = parsed(demonstrator.conversation(sample, clip, np.random.default_rng(0)), rounds)
         assert rollout.error is None
         assert sample.truth is not None
         values = score(rollout, sample.truth).values
@@ -50,10 +52,10 @@ def test_the_expert_is_right(rounds: tuple[tuple[str, str], ...]) -> None:
 
 def test_keyframes_show_enough_of_the_target() -> None:
     """At least the asked share of the largest box area, whichever of the good frames is drawn."""
-    expert = Expert((build("prompt", "keyframe_terse:size=56"),), lambda text: [1], visible=0.6)
+    demonstrator = Demonstrator((build("prompt", "keyframe_terse:size=56"),), lambda text: [1], visible=0.6)
     for seed, sample in enumerate(Shapes(size=20, kinds=["motion"])):
         clip = build("sampler", "uniform")(sample.video, sample.query, 16)
-        rollout = expert.conversation(sample, clip, np.random.default_rng(seed))
+        rollout = demonstrator.conversation(sample, clip, np.random.default_rng(seed))
         frame_id = rollout.targets[0].frame_id
         assert sample.truth is not None
         assert frame_id is not None
@@ -63,16 +65,16 @@ def test_keyframes_show_enough_of_the_target() -> None:
         assert areas[keyframe] >= 0.6 * areas.max()
 
 
-def test_an_expert_in_a_hurry_is_right_but_careless() -> None:
+def test_low_quality_demonstrations_are_right_but_careless() -> None:
     """The right name without what it rests on, a keyframe with anything of the target, a box that is roughly there."""
-    careful = Expert(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1])
-    hasty = careful.hasty()
-    found: dict[str, list[float]] = {"careful": [], "hasty": []}
+    careful = Demonstrator(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1])
+    low = careful.low_quality()
+    found: dict[str, list[float]] = {"careful": [], "low": []}
     for seed, sample in enumerate(Shapes(size=30, kinds=["motion", "time"], seed=5, brief=0.8)):
         assert sample.truth is not None
         clip = build("sampler", "uniform")(sample.video, sample.query, 16)
-        for name, expert in (("careful", careful), ("hasty", hasty)):
-            rollout = parsed(expert.conversation(sample, clip, np.random.default_rng(seed)), TWO)
+        for name, demonstrator in (("careful", careful), ("low", low)):
+            rollout = parsed(demonstrator.conversation(sample, clip, np.random.default_rng(seed)), TWO)
             values = score(rollout, sample.truth, {"format": 1.0, "temporal:soft=False": 1.0}).values
             assert list(values.values()) == [1.0, 1.0]
             assert [t.description for t in rollout.targets] == sample.meta["descriptions"]
@@ -80,18 +82,18 @@ def test_an_expert_in_a_hurry_is_right_but_careless() -> None:
             assert (" . " in thinking) == (name == "careful" and " . " in sample.meta["thinking"])
             assert "so " + sample.meta["descriptions"][0] in thinking
             found[name].append(score(rollout, sample.truth, {"temporal": 1.0, "spatial:soft=True": 1.0}).total)
-    assert np.mean(found["hasty"]) < np.mean(found["careful"]) - 0.2
+    assert np.mean(found["low"]) < np.mean(found["careful"]) - 0.2
 
 
-def test_hasty_conversations_have_their_share(tmp_path: Path) -> None:
+def test_low_quality_demonstrations_have_their_share(tmp_path: Path) -> None:
     policy = QwenPolicy(save_tiny_qwen(tmp_path))
     data = Shapes(size=100, kinds=["motion"])
-    careful, mixed, hasty = (
-        [len(r.turns[0].reply.text) for r in batch(policy, data, replace(CONFIG, batch=24, hasty=share), 0)]
+    careful, mixed, low = (
+        [len(r.turns[0].reply.text) for r in batch(policy, data, replace(CONFIG, batch=24, low_quality_share=share), 0)]
         for share in (0.0, 0.5, 1.0)
     )
-    assert max(hasty) < min(careful)
-    assert 6 <= sum(length <= max(hasty) for length in mixed) <= 18
+    assert max(low) < min(careful)
+    assert 6 <= sum(length <= max(low) for length in mixed) <= 18
 
 
 CONFIG = SFTConfig(
@@ -100,8 +102,8 @@ CONFIG = SFTConfig(
     muon_lr=0.02,
     warmup=2,
     rounds=TWO,
-    single_round=ONE[0],
-    single=0.25,
+    one_round=ONE[0],
+    one_round_share=0.25,
     num_frames=4,
     save_every=4,
     bf16=False,
@@ -137,18 +139,18 @@ def test_learns_and_a_stopped_run_ends_the_same(tmp_path: Path) -> None:
     assert [list(pair) for pair in saved.defaults["plan"]] == [list(pair) for pair in TWO]
 
 
-def test_a_scene_is_told_whole() -> None:
+def test_scene_captions_cover_all_objects() -> None:
     """Both frames' objects, each with the box that it has on the frame named; frames keep their numbers."""
-    expert = Expert((build("prompt", "keyframe_and_box_terse:size=112"),), lambda text: [1], grid=1)
+    demonstrator = Demonstrator((build("prompt", "keyframe_and_box_terse:size=112"),), lambda text: [1], grid=1)
     for seed in range(20):
         sample = Shapes(size=20, seed=4)[seed]
         clip = build("sampler", "uniform")(sample.video, sample.query, 16)
-        told = everything(sample)
-        rollout = expert.scene(clip, np.random.default_rng(seed), told)
+        objects = all_objects(sample)
+        rollout = demonstrator.scene(clip, np.random.default_rng(seed), objects)
         answer = build("parser", "keyframe_and_box_json")(rollout.turns[0].reply.text, clip)
         assert answer.error is None
         (part,) = rollout.turns[0].prompt.clips
-        shown = told.at(part.frame_ids)
+        shown = objects.at(part.frame_ids)
         start = rollout.clip.frame_ids.tolist().index(part.frame_ids[0])
         assert (len(part), start % 2) == (2, 0)
         seen = [o for o in range(shown.objects) if shown.select([o]).boxes.any()]
@@ -160,14 +162,14 @@ def test_a_scene_is_told_whole() -> None:
 
 def test_box_rounds_ask_for_all_on_one_picture() -> None:
     """The picture comes once; each further question is words, and each answer the object's box on that frame."""
-    expert = Expert(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1], grid=1)
+    demonstrator = Demonstrator(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1], grid=1)
     for seed, sample in enumerate(Shapes(size=12, seed=5)):
         clip = build("sampler", "uniform")(sample.video, sample.query, 8)
-        told = everything(sample)
-        rollout = expert.boxes(sample, clip, np.random.default_rng(seed), told)
+        objects = all_objects(sample)
+        rollout = demonstrator.boxes(sample, clip, np.random.default_rng(seed), objects)
         assert [len(turn.prompt.clips) for turn in rollout.turns] == [1] + [0] * (len(rollout.turns) - 1)
         picture = rollout.turns[0].prompt.clips[0]
-        truth = told.at(picture.frame_ids)
+        truth = objects.at(picture.frame_ids)
         asked = [turn.prompt.text.strip() for turn in rollout.turns]
         assert len(set(asked)) == len(asked)
         for turn, name in zip(rollout.turns, asked, strict=True):
@@ -176,12 +178,12 @@ def test_box_rounds_ask_for_all_on_one_picture() -> None:
 
 
 @pytest.mark.parametrize(("rate", "moved"), [(0.0, False), (0.1, True)])
-def test_a_tower_that_sees_can_be_left_alone(tmp_path: Path, rate: float, moved: bool) -> None:
+def test_the_vision_tower_can_be_frozen(tmp_path: Path, rate: float, moved: bool) -> None:
     policy = QwenPolicy(save_tiny_qwen(tmp_path / "start", stops=False))
     names = {True: "visual.blocks.0.mlp.up_proj.weight", False: "language_model.layers.0.mlp.up_proj.weight"}
     model: Any = policy.model
     before = {seen: model.model.get_parameter(name).clone() for seen, name in names.items()}
-    sft(policy, Shapes(size=64), tmp_path / "run", replace(CONFIG, steps=2, tower_rate=rate))
+    sft(policy, Shapes(size=64), tmp_path / "run", replace(CONFIG, steps=2, vision_lr_scale=rate))
     change = {seen: (model.model.get_parameter(n) - before[seen]).abs().max() for seen, n in names.items()}
     assert (change[True] > 0) == moved
     assert change[False] > 2 * change[True]
@@ -195,29 +197,29 @@ def test_rows_of_a_batch_are_drawn_one_by_one(tmp_path: Path) -> None:
     assert [r.turns[0].reply.text for r in odd] == [r.turns[0].reply.text for r in whole[1::2]]
 
 
-def test_asides_ask_about_the_same_clip() -> None:
+def test_extra_questions_are_about_the_same_clip() -> None:
     world = Shapes(size=8, seed=6)
-    expert = Expert(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1])
+    demonstrator = Demonstrator(tuple(build("prompt", prompt) for prompt, _ in TWO), lambda text: [1])
     for sample in world:
         clip = build("sampler", "uniform")(sample.video, sample.query, 8)
-        more = world.asides(sample, np.random.default_rng(1), 2)
-        rollouts = expert.asides(sample, clip, np.random.default_rng(0), more)
-        assert [rollout.query for rollout in rollouts] == [aside.query for aside in more]
-        for rollout, aside in zip(rollouts, more, strict=True):
+        more = world.extra_questions(sample, np.random.default_rng(1), 2)
+        rollouts = demonstrator.extra_questions(sample, clip, np.random.default_rng(0), more)
+        assert [rollout.query for rollout in rollouts] == [question.query for question in more]
+        for rollout, question in zip(rollouts, more, strict=True):
             (turn,) = rollout.turns
-            asked = expert.prompts[0](Rollout(clip, aside.query))
+            asked = demonstrator.prompts[0](Rollout(clip, question.query))
             assert turn.prompt.text == asked.text
             assert np.array_equal(turn.prompt.clips[0].frames, asked.clips[0].frames)
             read = build("parser", "keyframe_json")(turn.reply.text, clip)
             assert [t.description for t in read.targets] == [t.description for t in turn.answer.targets]
-            assert {t.description for t in read.targets} <= set(aside.meta["descriptions"])
+            assert {t.description for t in read.targets} <= set(question.meta["descriptions"])
 
 
 def test_parts_of_a_batch(tmp_path: Path) -> None:
     """Nothing is lost; questions about one clip stay together; the others lie with those of like length."""
     policy, world = QwenPolicy(save_tiny_qwen(tmp_path, stops=False)), Shapes(size=64)
-    config = replace(CONFIG, batch=6, single=0.3, asides=3)
-    rollouts = batch(policy, world, config, 0, None, asides=world.asides)
+    config = replace(CONFIG, batch=6, one_round_share=0.3, extra_questions=3)
+    rollouts = batch(policy, world, config, 0, None, extra_questions=world.extra_questions)
     cut = parts(rollouts, 2)
     assert sorted(map(id, rollouts)) == sorted(id(rollout) for part in cut for rollout in part)
     homes: dict[int, set[int]] = {}
@@ -230,32 +232,32 @@ def test_parts_of_a_batch(tmp_path: Path) -> None:
     assert any(len(part) > 2 for part in cut)  # a clip's four count as one
 
 
-def test_telling_by_hand() -> None:
+def test_captions_by_hand() -> None:
     """Four frames of a thing that comes on the second and grows to the right; then one that is never seen."""
     boxes = np.array([[0, 0, 0, 0], [0.1, 0.42, 0.3, 0.62], [0.3, 0.42, 0.5, 0.62], [0.4, 0.32, 0.8, 0.72]], np.float32)
-    assert tell(boxes, "when") == "from 1 to 3"
-    assert tell(boxes, "where") == "20 52 to 40 52 to 60 52"
-    assert tell(boxes, "size") == "size 20 to 40"
-    assert tell(boxes, "when", 10) == "from 11 to 13"
-    assert tell(boxes, "at 13", 10) == "60 52"
-    assert [tell(boxes, f"at {frame}") for frame in (0, 1, 3)] == ["is not there", "20 52", "60 52"]
-    assert {tell(np.zeros((4, 4), np.float32), about.replace("at", "at 0")) for about in ABOUT} == {""}
+    assert caption(boxes, "when") == "from 1 to 3"
+    assert caption(boxes, "where") == "20 52 to 40 52 to 60 52"
+    assert caption(boxes, "size") == "size 20 to 40"
+    assert caption(boxes, "when", 10) == "from 11 to 13"
+    assert caption(boxes, "at 13", 10) == "60 52"
+    assert [caption(boxes, f"at {frame}") for frame in (0, 1, 3)] == ["is not there", "20 52", "60 52"]
+    assert {caption(np.zeros((4, 4), np.float32), topic.replace("at", "at 0")) for topic in TOPICS} == {""}
     gap = np.where(np.arange(4)[:, None] == 2, 0, boxes).astype(np.float32)
-    assert tell(gap, "where").split(" to ")[1] == "20 52"  # hidden half-way: the nearest frame that shows it
+    assert caption(gap, "where").split(" to ")[1] == "20 52"  # hidden half-way: the nearest frame that shows it
 
 
 def test_scenes_double_their_frames() -> None:
-    config = SFTConfig(boxes_first=8, num_frames=16)
+    config = SFTConfig(scene_steps=8, num_frames=16)
     assert [scene_frames(step, config) for step in range(8)] == [2, 2, 4, 4, 8, 8, 16, 16]
-    assert scene_frames(0, SFTConfig(boxes_first=1, num_frames=1)) == 1
+    assert scene_frames(0, SFTConfig(scene_steps=1, num_frames=1)) == 1
 
 
-def test_parts_of_a_clip_show_who_comes_and_goes() -> None:
+def test_excerpts_show_objects_appear_and_disappear() -> None:
     visible = np.ones((2, 16), bool)
     visible[0, :11] = False
-    starts = [_part(visible, 4, np.random.default_rng(seed)) for seed in range(200)]
+    starts = [draw_start(visible, 4, np.random.default_rng(seed)) for seed in range(200)]
     assert set(starts) <= set(range(0, 13, 2))
     assert np.mean([8 <= at <= 10 for at in starts]) > 0.7
-    assert {_part(visible, 16, np.random.default_rng(seed)) for seed in range(20)} == {0}
-    assert {_part(visible[1:], 2, np.random.default_rng(seed)) for seed in range(300)} == set(range(0, 15, 2))
-    assert _part(visible[:, :1], 2, np.random.default_rng(0)) == 0
+    assert {draw_start(visible, 16, np.random.default_rng(seed)) for seed in range(20)} == {0}
+    assert {draw_start(visible[1:], 2, np.random.default_rng(seed)) for seed in range(300)} == set(range(0, 15, 2))
+    assert draw_start(visible[:, :1], 2, np.random.default_rng(0)) == 0

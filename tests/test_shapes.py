@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 import revseg
 from revseg import datasets
 from revseg.errors import InputError, OutputError, SpecError
-from revseg.shapes.dataset import KINDS, VOCABULARY, Shapes, render_mp4, scene_of
+from revseg.shapes.dataset import KINDS, VOCABULARY, Shapes
 from revseg.shapes.queries import questions
 from revseg.shapes.render import FORMS, UNSEEN_FORMS, Look, Painter, label_maps, stamp, true_masks
+from revseg.shapes.samples import render_mp4, scene_of
 from revseg.shapes.scene import COLOURS, UNSEEN_COLOURS, Scene, Thing, World
 from revseg.shapes.view import View
 from revseg.types import Dataset, Sample
@@ -391,22 +392,23 @@ def test_targets_and_trace_in_the_order_of_colours_and_forms() -> None:
         assert len(listed) == len(sample.meta["objects"])
 
 
-def test_asides_are_right_questions_about_the_same_video() -> None:
+def test_extra_questions_are_right_and_about_the_same_video() -> None:
     world = Shapes(size=12, seed=11)
     rng = np.random.default_rng(0)
     kinds = set()
     for sample in world:
-        asides = world.asides(sample, rng, 3)
-        assert len({sample.query.text, *(a.query.text for a in asides)}) == 1 + len(asides)
-        assert len({sample.query.id, *(a.query.id for a in asides)}) == 1 + len(asides)
-        for aside in asides:
-            assert aside.video is sample.video
-            assert answer(aside) == sorted(aside.meta["targets"]), aside.query.text
-            kinds.add(aside.meta["kind"])
+        extra = world.extra_questions(sample, rng, 3)
+        assert len({sample.query.text, *(a.query.text for a in extra)}) == 1 + len(extra)
+        assert len({sample.query.id, *(a.query.id for a in extra)}) == 1 + len(extra)
+        for question in extra:
+            assert question.video is sample.video
+            assert answer(question) == sorted(question.meta["targets"]), question.query.text
+            kinds.add(question.meta["kind"])
     assert len(kinds) > 4
-    assert {a.meta["kind"] for s in world for a in Shapes(size=1, kinds=["motion"]).asides(s, rng, 2)} == {"motion"}
+    motion = Shapes(size=1, kinds=["motion"])
+    assert {q.meta["kind"] for s in world for q in motion.extra_questions(s, rng, 2)} == {"motion"}
     with pytest.raises(InputError, match="synthetic world"):
-        world.asides(replace(world[0], video=Video.open(np.zeros((1, 4, 4, 3), np.uint8))), rng, 1)
+        world.extra_questions(replace(world[0], video=Video.open(np.zeros((1, 4, 4, 3), np.uint8))), rng, 1)
 
 
 def moving(path: np.ndarray, motion: str, **changes: Any) -> Thing:
@@ -448,9 +450,9 @@ def test_a_trace_at_the_start_is_neither_there_nor_late() -> None:
 def test_most_of_every_thing_shows_for_a_while() -> None:
     world = World(frames=32, forms=tuple(FORMS))
     front, back = thing("square", 50, 50, 20, 32), thing("square", 54, 50, 20, 32, "blue")
-    assert not View.of(Scene(world, (front, back))).lively
+    assert not View.of(Scene(world, (front, back))).all_clear
     aside = replace(back, centre=back.centre + np.array([[8.0, 0.0]]))
-    assert View.of(Scene(world, (front, aside))).lively
+    assert View.of(Scene(world, (front, aside))).all_clear
 
 
 @pytest.mark.parametrize(("brief", "least", "most"), [(0.0, 0.0, 0.0), (0.5, 0.4, 0.6), (1.0, 1.0, 1.0)])

@@ -1,4 +1,4 @@
-"""The three small policies that know the synthetic world, as registered checkpoints."""
+"""The three small policies trained on the synthetic world, as registered checkpoints."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from revseg.video import Video
 ASSETS = Path(__file__).parent / "assets"
 
 
-def _painted(video: Video) -> bool:
+def _is_synthetic(video: Video) -> bool:
     return isinstance(video.reader, Painter)
 
 
 def _checkpoint(name: str) -> Checkpoint:
-    return Checkpoint(ASSETS / name, knows=_painted, world="the synthetic world")
+    return Checkpoint(ASSETS / name, knows=_is_synthetic, world="the synthetic world")
 
 
 def small_sft() -> Checkpoint:
@@ -23,10 +23,13 @@ def small_sft() -> Checkpoint:
 
 
 def small_mixed() -> Checkpoint:
-    """The small policy with room that rewards can fill: where the ablations start."""
+    """The small policy fine-tuned on good and on low-quality demonstrations, where RL has something to improve.
+
+    The ablations start from it.
+    """
     return _checkpoint("small_mixed")
 
 
 def small_grpo() -> Checkpoint:
-    """The small policy after GRPO: what the policy `qwen` is without a model."""
+    """The small policy after GRPO: what the policy `qwen` loads when no model is named."""
     return _checkpoint("small_grpo")

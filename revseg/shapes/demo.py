@@ -1,4 +1,4 @@
-"""`revseg demo`: the whole method on a short video that it renders itself, without a network."""
+"""`revseg demo`: the whole method on a short rendered video, without a network."""
 
 import tempfile
 import warnings
@@ -16,14 +16,14 @@ from revseg.serialise import record_of
 from revseg.types import Query
 from revseg.video import Video
 
-# From the test split, which no training script reads. The question cannot be answered from one frame.
+# From the test split, which no training reads. The question cannot be answered from one frame.
 WORLD = {"split": "test", "seed": 7, "frames": 40, "height": 336, "width": 336, "kinds": ["time"], "objects": [3, 4]}
-INDEX = 5  # one that the bundled policy answers rightly, as it does most
+INDEX = 5  # one of those that the bundled policy answers correctly, as it does most
 
 
 @dataclass(frozen=True, eq=False)
 class Demo:
-    """What a demo did, and where its files lie."""
+    """The result of a demo, and the folder with its files."""
 
     folder: Path
     video: Video
@@ -33,11 +33,11 @@ class Demo:
     scores: Mapping[str, float]  # against the truth, in [0, 1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON: the reasoning record, and the folder."""
+        """Plain JSON: the folder and the reasoning record."""
         return {"out": str(self.folder), **record_of(self.result, self.video, self.scores)}
 
     def text(self) -> str:
-        """What the command prints."""
+        """The result as the command prints it."""
         lines = [f"question  {self.query.text}"]
         for number, turn in enumerate(self.result.rollout.turns, 1):
             thinking, answer = split_thinking(turn.reply.text)
@@ -51,13 +51,14 @@ class Demo:
 
 
 def run_demo(folder: str | Path, *, policy: Any = "qwen", tracker: Any = "flow", progress: bool = False) -> Demo:
-    """Renders an mp4, asks about it, tracks, scores against the known truth, and writes `folder`.
+    """Render an mp4, ask about it, track, score against the known truth, and write everything to `folder`.
 
-    The folder of an earlier demo is replaced. Raises OutputError for any other folder that exists and is not empty.
+    An earlier demo's folder is replaced. OutputError for any other folder that exists and is not empty.
     """
     from revseg.masks.metrics import j_and_f
     from revseg.output import check_folder
-    from revseg.shapes.dataset import Shapes, render_mp4
+    from revseg.shapes.dataset import Shapes
+    from revseg.shapes.samples import render_mp4
 
     again = is_demo(folder)
     check_folder(folder, overwrite=again)
@@ -70,7 +71,7 @@ def run_demo(folder: str | Path, *, policy: Any = "qwen", tracker: Any = "flow",
         with waiting("loading the model", show=progress):
             model = ReVSeg(policy=policy, tracker=tracker).resolved()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FootageWarning)  # a file, but one that `shapes` painted
+            warnings.simplefilter("ignore", FootageWarning)  # the video is a file, but of the synthetic world
             result = model.segment(video, sample.query, truth=sample.truth, progress=progress)
         scores = {"J&F": j_and_f(result.masks, sample.truth).jf}
         options = {"truth": sample.truth, "scores": scores, "copy": {"input.mp4": source}, "progress": progress}
@@ -79,6 +80,6 @@ def run_demo(folder: str | Path, *, policy: Any = "qwen", tracker: Any = "flow",
 
 
 def is_demo(folder: str | Path) -> bool:
-    """True for a folder that looks like an earlier demo's; `check_folder` sees whether it holds anything else."""
+    """Whether a folder looks like an earlier demo's. `check_folder` makes sure that nothing else is in it."""
     path = Path(folder)
     return (path / "input.mp4").is_file() and (path / "reasoning.json").is_file()

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on expert conversations: how the bundled policy learnt to answer before any reward."""
+"""Supervised fine-tuning on demonstrations: how the bundled policies were trained before any reward."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,55 +8,76 @@ from typing import Any
 
 import numpy as np
 
-from revseg import checked, output
+from revseg import output
 from revseg.masks import MaskTrack
 from revseg.policies.hf.inputs import base_model
 from revseg.registry import build
-from revseg.shapes.demonstrations import Expert
-from revseg.shapes.supervised import Report, run_steps
+from revseg.shapes.demonstrations import Demonstrator
+from revseg.shapes.supervised import Report, draw_clip, run_steps
 from revseg.training.folder import save_policy
 from revseg.training.optimizers import muon_and_adamw
 from revseg.types import Dataset, Rollout, Sample
 
-Asides = Callable[[Sample, np.random.Generator, int], Sequence[Sample]]
+AllObjects = Callable[[Sample], MaskTrack]
+"""Masks of every object in a sample's scene, with names."""
+
+ExtraQuestions = Callable[[Sample, np.random.Generator, int], Sequence[Sample]]
+"""At most so many further questions about a sample's video."""
 
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """A run of `steps` batches. `single` is the share of conversations held in one round instead of two,
-    and `hasty` that of those whose expert is in a hurry (`Expert.hasty`): a policy that was taught both manners has
-    something to choose from when rewards come.
+    """Options of a run of `steps` batches.
 
-    `extra` box rounds about any object of the scene follow each two-round one; beside each come the first rounds of
-    `asides` other questions about its video, because they cost little beside its clip. The first `boxes_first` batches
-    hold box rounds and descriptions of whole scenes, twice as many in all: naming and finding things is learnt before
-    telling which is meant. Scenes start with two frames; their number doubles up to `num_frames` at equal intervals.
-    The vision tower learns at `tower_rate` of the rates: one that can see already would lose it to the first steps of a
-    language model that cannot read it, and at 0 it stays as it is. A batch is scored in parts of `rows` conversations
-    (0: whole), which takes less memory, and less time where their lengths differ. `workers` processes make batches
-    ahead, for an accelerator that would have to wait.
+    Data:
+        batch: conversations per step.
+        rounds, one_round: the (prompt, parser) pairs of the two-round plan and of its one-round ablation.
+        one_round_share: share of conversations in one round instead of two.
+        low_quality_share: share of low-quality demonstrations (`Demonstrator.low_quality`). A policy trained on both
+            kinds has something to choose from when rewards come.
+        extra_boxes: box rounds about any object of the scene that follow each two-round conversation.
+        extra_questions: first rounds with further questions about each video; cheap, because its clip is encoded once.
+        scene_steps: the first so many batches hold box rounds and captions of whole scenes, 2 x `batch` of them: naming
+            and locating objects is learnt before which one a question means. Their excerpts start with two frames,
+            doubled up to `num_frames` at equal intervals.
+        sampler, num_frames: how the clip is drawn.
+
+    Optimisation:
+        muon_lr, adam_lr, warmup: peak learning rates, and the steps until they are reached.
+        weight_decay: of Muon's matrices.
+        vision_lr_scale: factor on the learning rates of the vision tower; 0 freezes it. A pretrained tower would forget
+            under the first gradients of a language model that cannot read it yet.
+        conversations_per_forward: a batch is scored in parts of at most so many (0: all at once). Saves memory, and
+        time
+            where lengths differ.
+        bf16: autocast to bfloat16.
+
+    Run:
+        seed: batch i depends on (seed, i) alone.
+        save_every: steps between checkpoints.
+        workers: processes that make batches beforehand, for an accelerator that would have to wait.
     """
 
     steps: int = 2000
     batch: int = 32
     muon_lr: float = 0.01
     adam_lr: float = 3e-3
-    weight_decay: float = 0.0  # of Muon's matrices
-    tower_rate: float = 1.0
+    weight_decay: float = 0.0
+    vision_lr_scale: float = 1.0
     warmup: int = 50
     rounds: Sequence[Sequence[str]] = (("keyframe", "keyframe_json"), ("box", "box_json"))
-    single_round: Sequence[str] = ("keyframe_and_box", "keyframe_and_box_json")
-    single: float = 0.0
-    hasty: float = 0.0
-    extra: int = 0
-    asides: int = 0
-    boxes_first: int = 0
+    one_round: Sequence[str] = ("keyframe_and_box", "keyframe_and_box_json")
+    one_round_share: float = 0.0
+    low_quality_share: float = 0.0
+    extra_boxes: int = 0
+    extra_questions: int = 0
+    scene_steps: int = 0
     sampler: str = "uniform"
     num_frames: int = 16
     seed: int = 0
     bf16: bool = True
     save_every: int = 200
-    rows: int = 0
+    conversations_per_forward: int = 0
     workers: int = 0
 
 
@@ -66,22 +87,17 @@ def sft(
     folder: str | Path,
     config: SFTConfig,
     *,
-    others: Callable[[Sample], MaskTrack] | None = None,
-    asides: Asides | None = None,
+    all_objects: AllObjects | None = None,
+    extra_questions: ExtraQuestions | None = None,
     report: Report = lambda row: None,
 ) -> None:
-    """Train `policy` (a TrainablePolicy with an encoder, such as `qwen`) in place; logs and checkpoints in `folder`.
+    """Train `policy` (a TrainablePolicy with an encoder, such as `qwen`) in place; log and checkpoints in `folder`.
 
-    Batch i is drawn from (seed, i) alone, so a run that was stopped goes on from its checkpoint as if it had not been.
-    Under torchrun the processes share each batch.
-    `others(sample)` gives all objects of a scene, with names, for the extra box rounds; `asides(sample, rng, count)`
-    other questions about its video.
+    A run that was stopped continues from its checkpoint with the same result as an uninterrupted one. Under torchrun
+    the processes share each batch. `all_objects` is needed for `extra_boxes` and `scene_steps`.
     """
-    import torch
-
-    folder = Path(folder)
     tower = base_model(policy.model).model.visual
-    if not config.tower_rate:
+    if not config.vision_lr_scale:
         tower.requires_grad_(False)
     optimizers = muon_and_adamw(
         policy.model,
@@ -89,28 +105,38 @@ def sft(
         adam_lr=config.adam_lr,
         weight_decay=config.weight_decay,
         slow=tower.parameters(),
-        slow_rate=config.tower_rate,
+        slow_rate=config.vision_lr_scale,
     )
 
-    def make(step: int, rows: slice) -> list[Rollout]:
-        return batch(policy, dataset, config, step, others, rows, asides)
+    def make_batch(step: int, rows: slice) -> list[Rollout]:
+        return batch(policy, dataset, config, step, all_objects, rows, extra_questions)
 
-    def learn(rollouts: list[Rollout], accelerator: Any) -> dict[str, float]:
-        device = policy.model.device
-        said = sum(len(turn.reply.token_ids) for rollout in rollouts for turn in rollout.turns)
-        tokens = accelerator.reduce(torch.tensor(float(said), device=device), "sum")
-        total = torch.zeros((), device=device)
-        for some in parts(rollouts, config.rows or len(rollouts)):
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                scores = torch.cat(policy.logprobs(some))
-            loss = -scores.sum() / tokens
-            loss.backward()
-            total += loss.detach()
-        return {"loss": accelerator.reduce(total, "sum").item(), "tokens": tokens.item()}
+    def backward(rollouts: list[Rollout], accelerator: Any) -> dict[str, float]:
+        return _backward(policy, config, rollouts, accelerator)
 
     policy.model.train()
-    if not run_steps(policy.model, optimizers, folder, config, make, learn, report):
-        return
+    if run_steps(policy.model, optimizers, Path(folder), config, make_batch, backward, report):
+        _save(policy, Path(folder), config)
+
+
+def _backward(policy: Any, config: SFTConfig, rollouts: list[Rollout], accelerator: Any) -> dict[str, float]:
+    """Adds the gradients of the mean negative log-likelihood per reply token; figures to log."""
+    import torch
+
+    device = policy.model.device
+    count = sum(len(turn.reply.token_ids) for rollout in rollouts for turn in rollout.turns)
+    tokens = accelerator.reduce(torch.tensor(float(count), device=device), "sum")
+    total = torch.zeros((), device=device)
+    for part in parts(rollouts, config.conversations_per_forward or len(rollouts)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            logprobs = torch.cat(policy.logprobs(part))
+        loss = -logprobs.sum() / tokens
+        loss.backward()
+        total += loss.detach()
+    return {"loss": accelerator.reduce(total, "sum").item(), "tokens": tokens.item()}
+
+
+def _save(policy: Any, folder: Path, config: SFTConfig) -> None:
     policy.model.eval()
     known = {name: value for name, value in policy.defaults.items() if name != "rounds"}
     policy.defaults = {**known, "plan": config.rounds, "sampler": config.sampler, "num_frames": config.num_frames}
@@ -123,59 +149,63 @@ def batch(
     dataset: Dataset,
     config: SFTConfig,
     step: int,
-    others: Callable[[Sample], MaskTrack] | None = None,
+    all_objects: AllObjects | None = None,
     rows: slice = slice(None),
-    asides: Asides | None = None,
+    extra_questions: ExtraQuestions | None = None,
 ) -> list[Rollout]:
-    """The expert conversations of one step, or those of `rows`; each is drawn from (seed, step, row) alone."""
+    """The demonstrations of one step, or those of `rows`; row r depends on (seed, step, r) alone."""
     sampler = build("sampler", config.sampler)
-    plans = [[prompt for prompt, _ in config.rounds], [config.single_round[0]]]
-    two, one = (Expert(tuple(build("prompt", p) for p in plan), lambda text: _tokens(policy, text)) for plan in plans)
-    first = step < config.boxes_first and others is not None
-    rollouts = []
-    for row in range(config.batch * (2 if first else 1))[rows]:
+    one, two = (_demonstrator(policy, prompts) for prompts in ([config.one_round[0]], [p for p, _ in config.rounds]))
+    scenes = step < config.scene_steps and all_objects is not None
+    rollouts: list[Rollout] = []
+    for row in range(config.batch * (2 if scenes else 1))[rows]:
         rng = np.random.default_rng([config.seed, step, row])
-        index = int(rng.integers(len(dataset)))
-        sample = checked.sample(dataset, dataset[index], index)
-        found = sampler(sample.video, sample.query, config.num_frames)
-        clip = checked.clip(sampler, found, sample.video, config.num_frames)
-        if first and others is not None:
-            seen = others(sample)
-            told = one.scene(clip, rng, seen, scene_frames(step, config))
-            rollouts.append(told if row % 4 < 2 else two.boxes(sample, clip, rng, seen))
+        sample, clip = draw_clip(dataset, sampler, config.num_frames, rng)
+        if scenes and all_objects is not None:
+            objects = all_objects(sample)
+            # drawn for box rounds, too: batches stay those of the runs that made the bundled weights
+            scene = one.scene(clip, rng, objects, scene_frames(step, config))
+            rollouts.append(scene if row % 4 < 2 else two.boxes(sample, clip, rng, objects))
             continue
-        alone = bool(rng.random() < config.single)
-        scene = others(sample) if others is not None and not alone else None
-        # without haste no number is drawn, so that batches are those of runs from before there was any
-        hurried = bool(config.hasty) and bool(rng.random() < config.hasty)
-        short, long = (one.hasty(), two.hasty()) if hurried else (one, two)
-        rollouts.append((short if alone else long).conversation(sample, clip, rng, scene, config.extra))
-        if asides is not None and config.asides:
-            rollouts += long.asides(sample, clip, rng, asides(sample, rng, config.asides))
+        together = bool(rng.random() < config.one_round_share)
+        objects = all_objects(sample) if all_objects is not None and not together else None
+        # no draw at a share of 0, for the same reason
+        low = bool(config.low_quality_share) and bool(rng.random() < config.low_quality_share)
+        short, long = (one.low_quality(), two.low_quality()) if low else (one, two)
+        rollouts.append((short if together else long).conversation(sample, clip, rng, objects, config.extra_boxes))
+        if extra_questions is not None and config.extra_questions:
+            questions = extra_questions(sample, rng, config.extra_questions)
+            rollouts += long.extra_questions(sample, clip, rng, questions)
     return rollouts
 
 
-def parts(rollouts: Sequence[Rollout], rows: int) -> list[list[Rollout]]:
-    """A batch in parts of at most `rows` conversations of like length; first rounds about one clip, which is then read
-    once for all of them, count as one."""
-    about: dict[int, list[Rollout]] = {}
+def _demonstrator(policy: Any, prompts: Sequence[str]) -> Demonstrator:
+    encoder = policy.encoder
+
+    def encode(text: str) -> list[int]:
+        return [*encoder.tokenizer(text, add_special_tokens=False)["input_ids"], encoder.end_id]
+
+    return Demonstrator(tuple(build("prompt", prompt) for prompt in prompts), encode)
+
+
+def parts(rollouts: Sequence[Rollout], count: int) -> list[list[Rollout]]:
+    """A batch in parts of at most `count` conversations of similar length.
+
+    First rounds about one clip stay in one part and count as one, because their clip is encoded once for all of them.
+    """
+    by_clip: dict[int, list[Rollout]] = {}
     for rollout in rollouts:
         if len(rollout.turns) == 1:
-            about.setdefault(id(rollout.clip), []).append(rollout)
-    units = [asked for asked in about.values() if len(asked) > 1]
-    alone = [r for r in rollouts if len(r.turns) > 1 or len(about[id(r.clip)]) == 1]
+            by_clip.setdefault(id(rollout.clip), []).append(rollout)
+    shared = [group for group in by_clip.values() if len(group) > 1]
+    alone = [r for r in rollouts if len(r.turns) > 1 or len(by_clip[id(r.clip)]) == 1]
     lengths = [sum(len(t.prompt.text) + len(t.reply.text) for t in r.turns) for r in alone]
-    alike = [[alone[i]] for i in np.argsort(lengths, kind="stable").tolist()]
-    cuts = [some[at : at + rows] for some in (alike, units) for at in range(0, len(some), rows)]
-    return [[rollout for unit in cut for rollout in unit] for cut in cuts]
+    by_length = [[alone[i]] for i in np.argsort(lengths, kind="stable").tolist()]
+    cuts = [groups[at : at + count] for groups in (by_length, shared) for at in range(0, len(groups), count)]
+    return [[rollout for group in cut for rollout in group] for cut in cuts]
 
 
 def scene_frames(step: int, config: SFTConfig) -> int:
-    """How many frames a scene of the first stage has: 2, 4, 8 and so on, each for as many steps."""
+    """How many frames the excerpts of a scene step have: 2, 4, 8 and so on, each for the same number of steps."""
     doublings = max(int(np.log2(config.num_frames)), 1)
-    return min(2 << step * doublings // config.boxes_first, config.num_frames)
-
-
-def _tokens(policy: Any, text: str) -> list[int]:
-    encoder = policy.encoder
-    return [*encoder.tokenizer(text, add_special_tokens=False)["input_ids"], encoder.end_id]
+    return min(2 << step * doublings // config.scene_steps, config.num_frames)

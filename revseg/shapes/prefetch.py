@@ -1,4 +1,4 @@
-"""Batches made ahead of the steps that need them, in processes of their own."""
+"""Batches made in worker processes before the training step that needs them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -6,23 +6,23 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-def prepared(make: Callable[[int], T], steps: range, workers: int = 0) -> Iterator[T]:
-    """`make(step)` for each step in order, in so many worker processes; with none, here and when it is asked for.
+def prefetch(make: Callable[[int], T], steps: range, workers: int = 0) -> Iterator[T]:
+    """`make(step)` for each step in order, made by `workers` processes; with 0, in this process when asked for.
 
-    `make` has to give the same for a step wherever it runs, and must not touch an accelerator: workers are forked.
+    `make` must return the same for a step in any process, and must not use an accelerator: workers are forked.
     """
     if not workers:
         yield from map(make, steps)
         return
     from torch.utils.data import DataLoader
 
-    made: Any = _Made(make, steps)
-    options: dict[str, Any] = {"batch_size": None, "collate_fn": _as_it_is, "multiprocessing_context": "fork"}
-    yield from DataLoader(made, num_workers=workers, **options)
+    batches: Any = _Batches(make, steps)
+    options: dict[str, Any] = {"batch_size": None, "collate_fn": _unchanged, "multiprocessing_context": "fork"}
+    yield from DataLoader(batches, num_workers=workers, **options)
 
 
-class _Made(Generic[T]):
-    """What torch's loader takes for a dataset."""
+class _Batches(Generic[T]):
+    """The batches as a dataset, which is what torch's DataLoader takes."""
 
     def __init__(self, make: Callable[[int], T], steps: range) -> None:
         self.make, self.steps = make, steps
@@ -34,5 +34,5 @@ class _Made(Generic[T]):
         return self.make(self.steps[index])
 
 
-def _as_it_is(item: T) -> T:
+def _unchanged(item: T) -> T:
     return item

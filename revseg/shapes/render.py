@@ -1,4 +1,4 @@
-"""Drawing of the synthetic world: frames for the eye and exact visible masks for the truth, from the same stamps."""
+"""Rendering: frames, and exact masks of visible pixels, from the same stamps."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Outline = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _regular(corners: int, inner: float) -> Outline:
-    """A regular polygon (inner = cos(pi / corners)) or a star, one corner up."""
+    """A regular polygon (inner = cos(pi / corners)) or a star, one corner pointing up."""
 
     def inside(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         step = np.pi / corners
@@ -66,7 +66,7 @@ def stamp(form: str, diameter: int) -> Bool[np.ndarray, "d d"]:
 def placed(
     thing: Thing, size: tuple[int, int], ids: Int64[np.ndarray, " t"]
 ) -> Iterator[tuple[int, slice, slice, np.ndarray]]:
-    """(position in `ids`, rows, columns, stamp cut at the borders) for each frame that shows any of the thing."""
+    """(position in `ids`, rows, columns, cropped stamp) for each frame on which the thing is inside the picture."""
     height, width = size
     diameters = np.rint(thing.diameter[ids]).astype(int)
     corners = np.rint(thing.centre[ids] - diameters[:, None] / 2).astype(int)
@@ -82,9 +82,10 @@ def placed(
 def label_maps(
     scene: Scene, ids: Int64[np.ndarray, " t"]
 ) -> tuple[UInt8[np.ndarray, "t w h"], Int64[np.ndarray, "o t"], Int64[np.ndarray, "o t"]]:
-    """Which thing is seen where (1 + its index, 0 for none; transposed, as COCO reads), and pixels of each: seen, all.
+    """Label maps, visible areas and whole areas of all things on the frames `ids`.
 
-    All its pixels are those that the borders leave of it, whatever is in front.
+    A label is 1 + the index of the visible thing, 0 for none; maps are transposed, as COCO's run-length code is. Areas
+    are in pixels inside the picture; the whole area ignores what is in front.
     """
     size = (scene.world.height, scene.world.width)
     labels = np.zeros((len(ids), size[1], size[0]), np.uint8)
@@ -101,10 +102,10 @@ def label_maps(
 
 
 def true_masks(scene: Scene, targets: list[int]) -> MaskTrack:
-    """The visible pixels of the targets on every frame, one row a target."""
+    """The visible pixels of the targets on every frame, one row per target."""
     frames = scene.world.frames
     rows: list[list[bytes]] = [[] for _ in targets]
-    for start in range(0, frames, 64):  # in pieces, so that a long video needs no more memory than a short one
+    for start in range(0, frames, 64):  # in pieces, so that memory does not grow with the video
         labels, _, _ = label_maps(scene, np.arange(start, min(start + 64, frames)))
         for row, target in zip(rows, targets, strict=True):
             masks = (labels == target + 1).view(np.uint8).transpose(2, 1, 0)
@@ -117,7 +118,7 @@ def true_masks(scene: Scene, targets: list[int]) -> MaskTrack:
 
 @dataclass(frozen=True)
 class Look:
-    """What the picture suffers. None of it moves a pixel of the truth."""
+    """How frames look. None of it changes the truth."""
 
     background: str = "plain"  # plain or texture
     noise: float = 0.0  # standard deviation, as a share of white
@@ -126,7 +127,7 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Painter:
-    """A scene's `Video.reader`: draws the frames asked for and holds none."""
+    """A scene's `Video.reader`: renders the frames asked for and keeps none."""
 
     scene: Scene
     look: Look

@@ -1,4 +1,4 @@
-"""What is in a scene of the synthetic world, and how each thing moves, grows, comes and goes."""
+"""Scenes of the synthetic world: the things in them, how they move, grow, appear and disappear."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ COLOURS = {
     "cyan": (45, 215, 225),
     "white": (252, 252, 252),
 }
-# Held-out hues of the same names: what a word means has to reach further than the training colours.
+# Other hues under the same names, held out of training: they test whether colour words generalise.
 UNSEEN_COLOURS = {
     "red": (170, 15, 70),
     "green": (130, 225, 60),
@@ -31,7 +31,7 @@ UNSEEN_COLOURS = {
 
 @dataclass(frozen=True)
 class World:
-    """The size of a scene and how hard it is. Lengths of objects are shares of the smaller side."""
+    """The options of scenes. Sizes of things are drawn as shares of the smaller side."""
 
     frames: int = 32
     height: int = 112
@@ -41,7 +41,7 @@ class World:
     colours: str = "seen"
     speed: float = 1.0
     scale: float = 1.0
-    brief: float = 0.5  # share of things that come late or go early
+    brief: float = 0.5  # share of things that appear late or disappear early
 
     @property
     def side(self) -> int:
@@ -50,7 +50,7 @@ class World:
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """One object and its life. Pixels; a frame where it is not `present` does not show it."""
+    """One object of a scene and its trajectory, in pixels. It is drawn on the frames where it is `present`."""
 
     colour: str
     form: str
@@ -60,7 +60,7 @@ class Thing:
     motion: str  # still, left, right, up, down, or bounce
     axis: int  # 0: along x, 1: along y
     growth: str  # same, grows or shrinks
-    speed: float  # pixels a frame along its axis
+    speed: float  # pixels per frame along its axis
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class Thing:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Things in depth order, the nearest first."""
+    """Things in depth order, nearest first."""
 
     world: World
     things: tuple[Thing, ...]
@@ -88,7 +88,7 @@ def sample_scene(rng: np.random.Generator, world: World) -> Scene:
 
 
 def _thing(rng: np.random.Generator, world: World, colour: str, form: str) -> Thing:
-    start, stop = _life(rng, world)
+    start, stop = _presence(rng, world)
     times = np.arange(world.frames)
     progress = np.clip((times - start) / max(stop - 1 - start, 1), 0.0, 1.0)
     growth, diameter = _growth(rng, world, progress)
@@ -98,8 +98,8 @@ def _thing(rng: np.random.Generator, world: World, colour: str, form: str) -> Th
     return Thing(colour, form, centre, diameter, present, motion, axis, growth, speed / max(stop - 1 - start, 1))
 
 
-def _life(rng: np.random.Generator, world: World) -> tuple[int, int]:
-    """First frame and the one after the last: of the brief, half come late, and half go early."""
+def _presence(rng: np.random.Generator, world: World) -> tuple[int, int]:
+    """The first frame and the one after the last; a share of `brief` appears late or disappears early."""
     frames, draw = world.frames, rng.random()
     late = round(frames * rng.uniform(0.2, 0.6))
     early = round(frames * rng.uniform(0.4, 0.8))
@@ -128,7 +128,7 @@ Path = Callable[[np.random.Generator, float, float, float, np.ndarray], tuple[np
 def _motion(
     rng: np.random.Generator, world: World, progress: np.ndarray, diameter: float, full_time: bool
 ) -> tuple[str, int, np.ndarray, float]:
-    """Motion, axis, centres [t 2] and pixels travelled along the axis in one life."""
+    """Motion, axis, centres [t 2] and pixels travelled along the axis while present."""
     sides = (float(world.width), float(world.height))
     axis, backwards = int(rng.integers(2)), bool(rng.integers(2))
     draw = rng.random()
@@ -162,7 +162,7 @@ def _line(
 def _bounce(
     rng: np.random.Generator, length: float, diameter: float, distance: float, progress: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Towards a border and back by at least 0.3 of the picture; further when it is fast."""
+    """To a border and back by at least 0.3 of the picture; faster things may turn back several times."""
     room = length - diameter
     start = rng.uniform(0.0, 0.6 * room)
     distance = room - start + max(distance, 0.3 * length)

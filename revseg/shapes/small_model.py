@@ -1,6 +1,6 @@
-"""A Qwen2.5-VL of a few million parameters (or a few thousand, for tests) with a tokenizer of its own.
+"""A Qwen2.5-VL of a few million parameters (or a few thousand, for tests) with its own tokenizer.
 
-The classes are transformers' own, so that what runs on it runs on the 7B model: it is a checkpoint, not a class.
+The classes are those of transformers: code that runs on this model runs on the 7B model.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ SPECIAL = (
     "<|video_pad|>",
 )
 
-# Qwen's ChatML without the system message, which a small model would only have to skip.
+# Qwen's ChatML without the system message, which would only cost a small model tokens.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
@@ -29,13 +29,14 @@ CHAT_TEMPLATE = (
 
 
 def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int = 112, merge: int = 2) -> Any:
-    """A Qwen2_5_VLProcessor whose byte-level tokenizer is trained on `corpus`; whole numbers are single tokens.
+    """A Qwen2_5_VLProcessor whose byte-level tokenizer is trained on `corpus`.
 
-    Every number from 0 to `size` is a token, alone and after a space, so that a coordinate is one draw and comes right
-    after the word that it is about; so are tags, and keys of JSON with the signs around them, if `corpus` has them.
-    Unknown words fall back to bytes.
-    `merge` patches by as many are one token of a picture: 2 in the released models, whose pictures are large. A token
-    that holds parts of several objects is hard to read for a small model.
+    Every whole number from 0 to `size` is one token, with and without a leading space, so that a coordinate is sampled
+    as one token. So are tags, and JSON keys with the signs around them, if they occur in `corpus`. Unknown words fall
+    back to bytes.
+
+    `merge` x `merge` patches become one vision token. It is 2 in the released models, whose pictures are large; on
+    small pictures a token would show parts of several objects, which a small model hardly learns to read.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
@@ -55,7 +56,8 @@ def build_processor(corpus: Iterable[str], *, vocabulary: int = 1024, size: int 
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    core.train_from_iterator([*numbers * 1000, *corpus], trainer)  # often enough that each is merged
+    # numbers are repeated, so that each is merged into one token
+    core.train_from_iterator([*numbers * 1000, *corpus], trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token="<|im_end|>",
@@ -78,17 +80,17 @@ def build_model(
 ) -> Any:
     """A randomly initialised Qwen2_5_VLForConditionalGeneration, float32, for that processor's vocabulary.
 
-    The rotary bases are small (10,000 and 10, not a million and 10,000) because its grids and texts are; in texts half
-    of the frequencies still turn so little that what a token says can be matched far away. `hidden` per head has to be
-    a multiple of 32.
+    The rotary bases (text 10,000, vision 10) are smaller than the released ones (a million, 10,000), because texts and
+    grids are shorter; half of the text's frequencies still rotate so slowly that tokens can be matched by content over
+    long distances. `hidden` / `heads` must be a multiple of 32.
     """
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     ids = processor.tokenizer.convert_tokens_to_ids
     half = hidden // heads // 2
-    # time, height and width take turns from fast to slow: the released models' one run each would leave width only
-    # frequencies too slow to tell the columns of a small grid apart
+    # Time, height and width alternate over the frequencies, from fast to slow. The released models give each one run of
+    # frequencies, which would leave width only those too slow to distinguish the columns of a small grid.
     section = [half // 16 * n for n in (1, 2, 2, 1, 2, 2, 1, 2, 3)]
     config = Qwen2_5_VLConfig(
         text_config={
@@ -115,7 +117,7 @@ def build_model(
             "window_size": 112,
             "spatial_merge_size": processor.image_processor.merge_size,
             "rope_parameters": {"rope_type": "axial", "rope_theta": 10.0},
-            "fullatt_block_indexes": [],  # all times at once are for the language model
+            "fullatt_block_indexes": [],  # attention over all frames is left to the language model
         },
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),

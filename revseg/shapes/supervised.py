@@ -1,24 +1,28 @@
-"""The loop of the supervised trainings: batches made ahead, rates, gradients of all processes, log, checkpoints."""
+"""The training loop of vision pretraining and fine-tuning: prefetch, learning rates, gradients, log, checkpoints."""
 
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+
+from revseg import checked
 from revseg.output import check_writable
-from revseg.shapes.prefetch import prepared
+from revseg.shapes.prefetch import prefetch
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.folder import alone
 from revseg.training.log import append_rows, cut_rows
 from revseg.training.optimizers import descend, scale_rates, sum_over_processes, warmup_then_root
 from revseg.training.processes import make_accelerator
+from revseg.types import Clip, Dataset, Sample, Sampler
 
 T = TypeVar("T")
 Report = Callable[[dict[str, float]], None]
 
 
 @runtime_checkable
-class Pace(Protocol):
+class LoopConfig(Protocol):
     """What the loop reads of a configuration."""
 
     @property
@@ -35,15 +39,15 @@ def run_steps(
     model: Any,
     optimizers: list[Any],
     folder: Path,
-    pace: Pace,
-    make: Callable[[int, slice], T],
-    learn: Callable[[T, Any], Mapping[str, float]],
+    config: LoopConfig,
+    make_batch: Callable[[int, slice], T],
+    backward: Callable[[T, Any], Mapping[str, float]],
     report: Report,
 ) -> bool:
-    """Train `model` for the steps that are missing in `folder`; whether this process is the first.
+    """Train `model` from the last checkpoint in `folder` up to `config.steps`; True in the main process.
 
-    `make(step, rows)` gives this process's rows of a batch, the same wherever and whenever it is asked; `learn(batch,
-    accelerator)` adds to the gradients and gives what to log, its loss summed over the processes.
+    `make_batch(step, rows)` returns this process's rows of a batch, and the same ones whenever it is called.
+    `backward(batch, accelerator)` adds to the gradients and returns figures to log, its loss summed over processes.
     """
     accelerator = make_accelerator()
     check_writable(folder)
@@ -52,19 +56,29 @@ def run_steps(
         start = load_checkpoint(folder / "checkpoint.pt", model, optimizers)
         if accelerator.is_main_process:
             cut_rows(folder / "log.jsonl", start)
-        mine, steps = slice(accelerator.process_index, None, accelerator.num_processes), range(start, pace.steps)
+        rows = slice(accelerator.process_index, None, accelerator.num_processes)
+        steps = range(start, config.steps)
+        batches = prefetch(lambda step: make_batch(step, rows), steps, config.workers)
         began = time.perf_counter()
-        for step, batch in zip(steps, prepared(lambda step: make(step, mine), steps, pace.workers), strict=True):
-            scale_rates(optimizers, warmup_then_root(step, pace.steps, pace.warmup))
-            row = {"step": step, **learn(batch, accelerator)}
+        for step, batch in zip(steps, batches, strict=True):
+            scale_rates(optimizers, warmup_then_root(step, config.steps, config.warmup))
+            figures = {"step": step, **backward(batch, accelerator)}
             if accelerator.num_processes > 1:
                 sum_over_processes(parameters, accelerator)
-            row["grad_norm"] = descend(optimizers, parameters, 1.0)
-            row["seconds"] = time.perf_counter() - began
+            figures["grad_norm"] = descend(optimizers, parameters, 1.0)
+            figures["seconds"] = time.perf_counter() - began
             if accelerator.is_main_process:
-                append_rows(folder / "log.jsonl", [row])
-                report(row)
-                if (step + 1) % pace.save_every == 0 or step + 1 == pace.steps:
+                append_rows(folder / "log.jsonl", [figures])
+                report(figures)
+                if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
                     save_checkpoint(folder / "checkpoint.pt", model, optimizers, step + 1)
             began = time.perf_counter()
     return accelerator.is_main_process
+
+
+def draw_clip(dataset: Dataset, sampler: Sampler, frames: int, rng: np.random.Generator) -> tuple[Sample, Clip]:
+    """A random sample of the dataset, and `frames` frames of its video."""
+    index = int(rng.integers(len(dataset)))
+    sample = checked.sample(dataset, dataset[index], index)
+    clip = sampler(sample.video, sample.query, frames)
+    return sample, checked.clip(sampler, clip, sample.video, frames)

@@ -1,28 +1,28 @@
-"""A scene as a viewer sees it, and the question that it answers: what every finder of questions works with."""
+"""What is visible of a scene, in pixels and in words, and the `Question`s that it answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, UInt8
 
 from revseg.shapes.render import label_maps
 from revseg.shapes.scene import Scene, Thing
 
-MOST_CHECKED = 64  # frames that are looked at in a longer video
-TOLD = 4  # the step of places and sizes in a trace, in percent
+MOST_CHECKED = 64  # frames; of a longer video, evenly spaced ones are checked
+PERCENT_STEP = 4  # rounding of places and sizes in a trace: as fine as a small picture shows
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A scene as it is seen, on all frames of a short video and on evenly spaced ones of a long one."""
+    """What is visible of a scene, on all frames of a short video or on evenly spaced ones of a long one."""
 
     scene: Scene
     ids: Int64[np.ndarray, " f"]
-    seen: Bool[np.ndarray, "o f"]  # enough visible pixels to count
+    seen: Bool[np.ndarray, "o f"]  # enough visible pixels for the object to count as visible
     touched: Bool[np.ndarray, "o f"]  # any visible pixel
-    clear: Bool[np.ndarray, "o f"]  # at least half of it, if that is enough to count
-    labels: np.ndarray
+    clear: Bool[np.ndarray, "o f"]  # `seen`, and at least half of it is visible
+    labels: UInt8[np.ndarray, "f w h"]  # 1 + the index of the visible object, 0 for none
 
     @staticmethod
     def of(scene: Scene) -> "View":
@@ -38,77 +38,80 @@ class View:
         return self.scene.things
 
     @property
-    def lively(self) -> bool:
-        """Every thing is clear to see on at least a quarter of the frames."""
+    def all_clear(self) -> bool:
+        """Whether every object is `clear` on at least a quarter of the frames."""
         return bool((self.clear.mean(1) >= 0.25).all())
 
     @property
     def arrives(self) -> Int64[np.ndarray, "o 2"]:
-        """The first frame that shows a trace of each thing, and the first that shows enough of it."""
+        """The first frame on which each object is touched, and the first on which it is seen."""
         return np.stack([self.ids[shown.argmax(1)] for shown in (self.touched, self.seen)], -1)
 
     @property
     def goes(self) -> Int64[np.ndarray, "o 2"]:
-        """The last frame that shows enough of each thing, and the last that shows a trace."""
+        """The last frame on which each object is seen, and the last on which it is touched."""
         return np.stack([self.ids[::-1][shown[:, ::-1].argmax(1)] for shown in (self.seen, self.touched)], -1)
 
 
 def windows(view: View) -> dict[str, Bool[np.ndarray, " f"]]:
-    """The frames that "at the start" and "at the end" speak of: a sixteenth of the video."""
+    """The frames that "at the start" and "at the end" refer to: the first and the last sixteenth of the video."""
     frames = view.scene.world.frames
     return {"start": view.ids <= frames // 16, "end": view.ids >= frames - 1 - frames // 16}
 
 
 def presence(view: View, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """bool[o] twice: seen on all frames of the window, touched on any."""
+    """bool[o] twice: seen on all frames of the window, touched on any of them."""
     return np.all(view.seen[:, window], axis=1), np.any(view.touched[:, window], axis=1)
 
 
-def told_place(view: View, index: int, frame: int) -> str:
-    """Where a thing's centre is, as a trace tells it: "24 60" is 24 % of the width and 60 % of the height."""
+def place_words(view: View, index: int, frame: int) -> str:
+    """An object's centre in the words of a trace: "24 60" is 24 % of the width and 60 % of the height."""
     sides = np.array([view.scene.world.width, view.scene.world.height])
-    x, y = np.clip(_told(view.things[index].centre[frame] / sides), 0, 100)
+    x, y = np.clip(_percent(view.things[index].centre[frame] / sides), 0, 100)
     return f"{x} {y}"
 
 
-def told_size(view: View, index: int, *frames: int) -> str:
-    """Its diameter in percent of the smaller side: "size 16", or "size 16 to 28" over two frames."""
-    sizes = _told(view.things[index].diameter[list(frames)] / view.scene.world.side)
+def size_words(view: View, index: int, *frames: int) -> str:
+    """An object's diameter in percent of the smaller side: "size 16", or "size 16 to 28" for two frames."""
+    sizes = _percent(view.things[index].diameter[list(frames)] / view.scene.world.side)
     return "size " + " to ".join(str(size) for size in sizes)
 
 
-def told_path(view: View, index: int) -> str:
-    """Where it is when it is first seen, half-way, and last seen: "24 60 to 40 60 to 56 60"."""
-    first, last = life(view, index)
-    return " to ".join(told_place(view, index, frame) for frame in (first, (first + last) // 2, last))
+def path_words(view: View, index: int) -> str:
+    """An object's centre when it is first seen, half-way and last seen: "24 60 to 40 60 to 56 60"."""
+    first, last = visible_span(view, index)
+    return " to ".join(place_words(view, index, frame) for frame in (first, (first + last) // 2, last))
 
 
-def life(view: View, index: int) -> tuple[int, int]:
-    """The first and the last frame that show enough of it."""
+def visible_span(view: View, index: int) -> tuple[int, int]:
+    """The first and the last frame on which the object is seen."""
     return int(view.arrives[index, 1]), int(view.goes[index, 0])
 
 
-def _told(share: np.ndarray) -> np.ndarray:
-    """In percent, in steps of `TOLD`: as fine as a small picture shows."""
-    return np.round(100 / TOLD * share).astype(int) * TOLD
+def _percent(share: np.ndarray) -> np.ndarray:
+    """Shares in percent, rounded to `PERCENT_STEP`."""
+    return np.round(100 / PERCENT_STEP * share).astype(int) * PERCENT_STEP
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its answer. `targets` index the scene's things; `facts` say why, one a thing."""
+    """A question with its answer: `targets` index the scene's objects; `facts` are the evidence, one per object."""
 
     kind: str
-    key: str  # which wording
+    key: str  # the template of its text
     targets: tuple[int, ...]
     facts: tuple[str, ...]
     slots: Mapping[str, str] = field(default_factory=dict)
-    base: str = ""  # the kind that "absent" and "several" are made of
+    base: str = ""  # the kind that the property belongs to, also where `kind` is "absent" or "several"
 
 
-def judged(
+def about_property(
     kind: str, key: str, verdicts: Sequence[bool | None], facts: Sequence[str], slots: Mapping[str, str] | None = None
 ) -> Iterator[Question]:
-    """A property's question: none, one or several things have it; None, a thing in doubt, spoils it."""
+    """The question about a property, given which objects have it; none at all if a verdict is None, in doubt.
+
+    Its kind is "absent" if no object has the property, "several" if more than one has.
+    """
     if any(verdict is None for verdict in verdicts):
         return
     targets = tuple(i for i, verdict in enumerate(verdicts) if verdict)

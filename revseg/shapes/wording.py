@@ -1,11 +1,11 @@
-"""The words of the synthetic world: a closed, lower-case English in two wordings, and the short thinking traces."""
+"""Query texts and thinking traces of the synthetic world: lower-case English with a closed vocabulary, two wordings."""
 
 from collections.abc import Mapping, Sequence
 
 from revseg.shapes.render import FORMS, UNSEEN_FORMS
 from revseg.shapes.scene import COLOURS
 
-# key: (asking for one object, asking for several); "" where several are never asked for
+# key: (text for one object, text for several); "" where the answer is always one object
 PLAIN: dict[str, tuple[str, str]] = {
     "pair": ("the {colour} {form}", ""),
     "colour": ("the {colour} object", "all {colour} objects"),
@@ -87,6 +87,7 @@ TRACE_WORDS = (
 
 
 def plural(form: str) -> str:
+    """A form's plural: "crosses", "circles"."""
     return form + ("es" if form.endswith("s") else "s")
 
 
@@ -96,12 +97,12 @@ def phrase(wording: str, key: str, slots: Mapping[str, str], several: bool) -> s
 
 
 def trace(facts: Sequence[tuple[str, str]], targets: Sequence[str]) -> str:
-    """What may be thought before answering: evidence of each thing and whether it is meant, then who that is.
+    """A short thinking text: for each object its evidence, and "yes" if it is a target; then the conclusion.
 
     "red circle from 0 to 6 yes . blue square from 0 to 15 . so red circle"
     """
-    seen = [" ".join([name, *fact.split(), *(["yes"] if name in targets else [])]) for name, fact in facts]
-    return " . ".join([*seen, "so " + (" and ".join(targets) or "none")])
+    evidence = [" ".join([name, *fact.split(), *(["yes"] if name in targets else [])]) for name, fact in facts]
+    return " . ".join([*evidence, "so " + (" and ".join(targets) or "none")])
 
 
 def _vocabulary() -> tuple[str, ...]:
@@ -112,4 +113,4 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(sorted({*words, *TRACE_WORDS.split(), *map(str, range(101))}))
 
 
-VOCABULARY = _vocabulary()  # every word, split at spaces, that a query or a thinking trace can hold
+VOCABULARY = _vocabulary()  # every word, split at spaces, that can occur in a query or a thinking trace

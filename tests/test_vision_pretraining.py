@@ -1,4 +1,4 @@
-"""What the vision tower is told of its tokens, and that it learns it."""
+"""The labels of vision tokens, and that the vision tower learns them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +9,14 @@ import pytest
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.policies.hf.policy import QwenPolicy
-from revseg.shapes.dataset import Shapes, everything
+from revseg.shapes.dataset import Shapes
 from revseg.shapes.render import FORMS
+from revseg.shapes.samples import all_objects
 from revseg.shapes.scene import COLOURS
 from revseg.shapes.small_model import build_model, build_processor
-from revseg.shapes.vision_pretraining import UNSAID, EyesConfig, Reader, labels, open_eyes
+from revseg.shapes.token_labels import IGNORED, token_labels
+from revseg.shapes.vision_heads import VisionHeads
+from revseg.shapes.vision_pretraining import VisionPretrainingConfig, pretrain_vision
 
 WORDS = (("red", "blue"), ("circle", "square"))
 
@@ -24,16 +27,16 @@ def test_labels_by_hand() -> None:
     masks[0, [0, 2], 0:5, 10:20] = True
     masks[1, :, 9, 0] = True
     names = ["blue square", "red circle"]
-    told = labels(MaskTrack.from_dense(masks, names=names), (2, 2, 2), WORDS, (20, 40), 56).reshape(2, 2, 2, -1)
+    labels = token_labels(MaskTrack.from_dense(masks, names=names), (2, 2, 2), WORDS, (20, 40), 56).reshape(2, 2, 2, -1)
     box = [10, 0, 20, 5]  # in steps of two pixels of a picture of 20 x 40
     middle = [19, 6, 12]  # 75 and 25 % for the centre, 50 for the longer side, in steps of 4
-    assert told[0, 0, 1].tolist() == [1, 1, *box, *[29] * 4, *middle, *[26] * 3, 0, 0, 10]
-    assert told[1, 0, 1].tolist() == [1, 1, *box, *box, *middle, *middle, 2, 0, 10]  # an odd last frame is both
-    assert told[0, 1, 0].tolist() == [2, 2, *[UNSAID] * 14, 0, 5, 0]  # 2 % of a token is too little to be told
+    assert labels[0, 0, 1].tolist() == [1, 1, *box, *[29] * 4, *middle, *[26] * 3, 0, 0, 10]
+    assert labels[1, 0, 1].tolist() == [1, 1, *box, *box, *middle, *middle, 2, 0, 10]  # an odd last frame is both
+    assert labels[0, 1, 0].tolist() == [2, 2, *[IGNORED] * 14, 0, 5, 0]  # 2 % of a token is too little to count
     first = MaskTrack.from_dense(masks[:, :1], names=names)
-    still = labels(first, (1, 2, 2), WORDS, (20, 40), 56, still=True)
-    assert still[:, -3].tolist() == [UNSAID] * 4
-    assert still[1].tolist() == [1, 1, *box, *box, *middle, *middle, UNSAID, 0, 10]
+    still = token_labels(first, (1, 2, 2), WORDS, (20, 40), 56, still=True)
+    assert still[:, -3].tolist() == [IGNORED] * 4
+    assert still[1].tolist() == [1, 1, *box, *box, *middle, *middle, IGNORED, 0, 10]
 
 
 def tiny(folder: Path, text: str) -> QwenPolicy:
@@ -46,10 +49,10 @@ def tiny(folder: Path, text: str) -> QwenPolicy:
 def run(folder: Path, report: Callable[[dict[str, float]], None]) -> None:
     policy = tiny(folder / "start", " ".join(["", *COLOURS, *FORMS, "none"]))
     prompts = ("keyframe_terse:size=56", "box_terse:size=56")
-    config = EyesConfig(
+    config = VisionPretrainingConfig(
         prompts, (tuple(COLOURS), tuple(FORMS)), steps=24, batch=4, warmup=1, adam_lr=0.03, num_frames=4, save_every=3
     )
-    open_eyes(policy, Shapes(size=64), folder / "run", config, others=everything, report=report)
+    pretrain_vision(policy, Shapes(size=64), folder / "run", config, all_objects=all_objects, report=report)
 
 
 def test_a_tower_learns_what_its_tokens_show(tmp_path: Path) -> None:
@@ -73,6 +76,5 @@ def test_a_tower_learns_what_its_tokens_show(tmp_path: Path) -> None:
 
 
 def test_words_have_to_be_tokens(tmp_path: Path) -> None:
-    config = EyesConfig(("keyframe_terse", "box_terse"), WORDS)
     with pytest.raises(InputError, match="token for each of red, blue"):
-        Reader(tiny(tmp_path, " red circle square none"), config)
+        VisionHeads(tiny(tmp_path, " red circle square none"), WORDS)
