@@ -686,6 +686,50 @@ class HasForeground(Protocol):
     def foreground(self, video: str, /) -> MaskTrack | None: ...
 
 
+# What a dataset may have beside its samples for `revseg.datasets.check`.
+
+
+@runtime_checkable
+class HasSource(Protocol):
+    """A dataset's class that knows where its files can be had."""
+
+    source: str  # address, size and licence
+
+
+@runtime_checkable
+class HasVideoIds(Protocol):
+    """A dataset that knows its videos without reading them."""
+
+    def video_ids(self) -> Sequence[str]:
+        """The id of each sample's video."""
+        ...
+
+
+@runtime_checkable
+class HasExpectedCounts(Protocol):
+    """A dataset whose official size is known."""
+
+    def expected_counts(self) -> Mapping[str, int]:
+        """The numbers of "videos" and "expressions", as far as they are known."""
+        ...
+
+
+@runtime_checkable
+class HasExcluded(Protocol):
+    """A dataset from which the user has excluded samples."""
+
+    excluded: int  # how many
+
+
+@runtime_checkable
+class HasFaults(Protocol):
+    """A dataset that knows its own faults."""
+
+    def faults(self, sample: Sample, /) -> Sequence[str]:
+        """What is known to be wrong in this benchmark and is wrong in this sample, in one sentence each."""
+        ...
+
+
 @runtime_checkable
 class Objective(Protocol):
     """An RL objective: rewards to advantages, log-probs to a loss. These two methods suffice to train.

@@ -5,7 +5,7 @@ import pickle
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,17 @@ from typer.testing import CliRunner
 from revseg import build, names
 from revseg.cli.app import app
 from revseg.datasets.alignment import edge_contrast
-from revseg.datasets.annotations import MaskDict, as_list, rle_counts
-from revseg.datasets.check import check
+from revseg.datasets.benchmark import as_list
+from revseg.datasets.check import Problem, check
+from revseg.datasets.coco_masks import MaskDict, rle_counts
 from revseg.datasets.davis_text import read_expressions
 from revseg.datasets.layout import inside
 from revseg.errors import InputError, MissingExtraError, RevsegWarning, SpecError, VideoError
 from revseg.masks import MaskTrack, encode
 from revseg.masks.rle import run_lengths
-from revseg.types import Dataset, Sample
-from revseg.video import FolderReader
+from revseg.registry import registry
+from revseg.types import Dataset, Query, Sample
+from revseg.video import FolderReader, Video
 
 Make = Callable[..., Any]
 
@@ -438,7 +440,7 @@ def test_long_rvos(make: Make, tmp_path: Path):
 def test_masks_of_several_sizes_name_the_file(make: Make, tmp_path: Path):
     dataset = make("long_rvos")
     write_binary(tmp_path / "valid/Annotations/v/1/00005.png", np.ones((3, 5), bool))
-    with pytest.raises(InputError, match=r"00005.png: expected a mask of 32x24 as the others, got 5x3"):
+    with pytest.raises(InputError, match=r"00005.png: expected a mask of 32x24 like the others, got 5x3"):
         dataset[0]
 
 
@@ -526,7 +528,7 @@ def test_ref_sav(make: Make, tmp_path: Path):
     with pytest.raises(InputError, match=r'sav_000001/0: expected "type_id" 0 \(long\) or 1'):
         make("ref_sav")
     path.write_text(listed.replace("anno_id", "annos"))
-    with pytest.raises(InputError, match=r'sav_000001/0: expected "anno_id"; there is obj_id, annos'):
+    with pytest.raises(InputError, match=r'sav_000001/0: expected "anno_id", got obj_id, annos'):
         make("ref_sav")
 
 
@@ -575,7 +577,7 @@ def test_ok_vos(make: Make, tmp_path: Path):
         ("images", [], 'expected "images"'),
         ("question", None, 'expected "question" as text'),
         ("oid", 1.5, 'expected "oid" as text or a number'),
-        ("steps", b"x", "expected text, numbers and lists"),
+        ("steps", b"x", "expected only text, numbers and lists"),
     ],
 )
 def test_ok_vos_says_what_is_wrong(column: str, value: Any, words: str, tmp_path: Path):
@@ -607,7 +609,7 @@ def test_check_says_where_to_get_it(make: Make, tmp_path: Path):
     for name in ("groundmore", "ref_sav", "fevos", "ok_vos"):
         report = check(name, str(tmp_path / "nowhere"))
         assert not report.ok
-        assert report.notes[0].startswith("to be had from ")
+        assert report.notes[0].startswith("available from ")
         assert "https://" in report.notes[0]
         assert "licence" in report.notes[0]
 
@@ -775,7 +777,7 @@ def test_check_goes_on_after_what_cannot_be_read(make: Make, tmp_path: Path):
     report = check("long_rvos", str(tmp_path))
     found = {(p.kind, p.where, p.what.rpartition(": ")[2]) for p in report.problems}
     assert ("frames", "w", "expected 32x24 as the first frame, got 9x9") in found
-    assert ("frames", "w", "1 pictures are in no list; they are not read") in found
+    assert ("frames", "w", "1 pictures are not listed and not read") in found
     assert {(p.kind, p.where) for p in report.problems} == {
         ("frames", "w"),
         ("fault", "w/0"),  # not empty: the scorer counts anything but 0
@@ -792,6 +794,69 @@ def test_check_knows_any_dataset_and_refuses_unknown_ones(make: Make, tmp_path: 
     assert kinds(report) == {("empty", "several")}
     with pytest.raises(SpecError, match="mevis"):
         check("mevi", str(tmp_path))
+
+
+class Smallest:
+    """A dataset with samples and nothing else; the second sample cannot be read."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 1:
+            raise InputError("a damaged file")
+        video = Video(f"video {index}", (4, 4), 1.0, 1, lambda indices: np.zeros((len(indices), 4, 4, 3), np.uint8))
+        return Sample(video, Query(f"query {index}", "x"))
+
+
+class Full(Smallest):
+    """And everything that a dataset may have for `check`."""
+
+    source = "https://example.org"
+    excluded = 0
+
+    def listed(self, index: int) -> tuple[str, Query, dict[str, Any]]:
+        return "a", Query(f"listed {index}", "x"), {}
+
+    def video_ids(self) -> list[str]:
+        return ["a", "a", "b"]
+
+    def expected_counts(self) -> dict[str, int]:
+        return {"videos": 7, "expressions": 3}
+
+    def faults(self, sample: Sample) -> list[str]:
+        return ["blurred"] if sample.query.id == "query 2" else []
+
+
+class Excluding(Full):
+    excluded = 4
+
+
+def test_check_needs_no_more_than_samples(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(registry("dataset")._parts, "smallest", Smallest)
+    report = check("smallest", "here")
+    assert report.counts == {"expressions": (3, None)}
+    assert report.notes == ("2 samples have no masks",)
+    assert report.problems == (Problem("unreadable", "sample 1", "a damaged file"),)
+
+
+def test_check_asks_for_all_that_a_dataset_knows(monkeypatch: pytest.MonkeyPatch):
+    for part in (Full, Excluding):
+        monkeypatch.setitem(registry("dataset")._parts, part.__name__.lower(), part)
+    report = check("full", "here")
+    assert report.counts == {"videos": (2, 7), "expressions": (3, 3)}
+    assert report.notes == ("available from https://example.org", "2 samples have no masks")
+    problems = (Problem("unreadable", "listed 1", "a damaged file"), Problem("fault", "query 2", "blurred"))
+    assert report.problems == (Problem("counts", "here", "expected 7 videos, got 2"), *problems)
+    excluding = check("excluding", "here")
+    assert excluding.problems == problems
+    assert "4 expressions excluded, as asked" in excluding.notes
 
 
 def test_the_command(make: Make, tmp_path: Path):

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 import revseg
 from revseg import build
 from revseg.cli.app import app
-from revseg.datasets.annotations import read_labels
 from revseg.datasets.check import check
+from revseg.datasets.png_masks import read_labels
 from revseg.errors import InputError
 from revseg.evaluation import Results, score
 from revseg.evaluation.scores.revos import check_modes
@@ -337,7 +337,7 @@ def test_the_names_of_mevis_two(file: str, tmp_path: Path):
         other = build("dataset", {"name": "mevis", "root": str(tmp_path), "split": "valid_u", "version": version})
         assert other[0].truth is not None
     (tmp_path / "valid/meta_expressions.json").write_bytes((tmp_path / "valid" / file).read_bytes())
-    with pytest.raises(InputError, match=rf"holds meta_expressions\.json and {file}; choose with version"):
+    with pytest.raises(InputError, match=rf"contains meta_expressions\.json and {file}; choose with version"):
         build("dataset", {"name": "mevis", "root": str(tmp_path), "split": "valid"})
 
 
@@ -421,17 +421,17 @@ def test_pictures_that_are_no_masks_are_refused(mode: str, make: Make, tmp_path:
         make("folder")[0]
 
 
-def test_smoothed_edges_are_refused(make: Make, tmp_path: Path):
+def test_antialiased_edges_are_refused(make: Make, tmp_path: Path):
     """An anti-aliased edge has values between; 255 beside numbers of objects are pixels to ignore."""
     make("folder")
     path = tmp_path / "by_name/00010.png"
     soft = np.where(square(2), 255, 0).astype(np.uint8)
     soft[8:16, 3] = 97
     Image.fromarray(soft).save(path)
-    with pytest.raises(InputError, match=r"00010\.png: expected 0 and one other value, got 255 beside 97: smoothed"):
+    with pytest.raises(InputError, match=r"00010\.png: expected 0 and one other value, got 255 and 97: antialiased"):
         make("folder")[0]
     write_palette(path, np.where(square(2), 1, 255))
-    with pytest.raises(InputError, match="255 beside 1"):
+    with pytest.raises(InputError, match="255 and 1"):
         make("folder")[0]
     write_palette(path, np.where(square(2), 1, 2))  # two objects, both meant
     assert make("folder")[0].truth.areas[1] == 24 * 32

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revseg.datasets.annotations import rle_counts
+from revseg.datasets.coco_masks import rle_counts
 from revseg.errors import InputError
 from revseg.masks import MaskTrack, coco, encode
 from revseg.masks.rle import checked_codes, checked_size, decoded, run_lengths

@@ -1,4 +1,4 @@
-"""Datasets: lazy sequences of samples; registry `dataset`."""
+"""Datasets: sequences of samples that are read when indexed; registry `dataset`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Do masks lie on the frames that they are stored for? Two signs of a displaced annotation."""
+"""Two signs that masks are stored for other frames than they belong to."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from revseg.video import Video
 
 
 def first_frames_only(track: MaskTrack, stride: int) -> bool:
-    """True when masks are on the first frames alone and at most as many as there are frames 0, stride, 2*stride...
+    """Whether masks are on the first frames only, no more of them than there are frames 0, stride, 2*stride...
 
-    That is how masks of every `stride`-th frame look when they were stored one after the other.
+    Masks of every `stride`-th frame look like this if they were stored one after the other.
     """
     visible = np.flatnonzero(track.visible)
     room = -(-len(track) // stride)
@@ -17,7 +17,10 @@ def first_frames_only(track: MaskTrack, stride: int) -> bool:
 
 
 def displaced(video: Video, track: MaskTrack, stride: int, *, looks: int = 6, margin: float = 1.5) -> bool:
-    """True when the outlines of the masks meet clearly more edges on the frames stride*i than on their own frames i."""
+    """Whether mask outlines match edges clearly better on the frames stride*i than on their own frames i.
+
+    `looks` is the number of masks compared, `margin` the ratio of `edge_contrast` that is needed.
+    """
     known = track.union()
     steps = [i for i in np.flatnonzero(known.visible).tolist() if i > 0 and i * stride < len(video)][:looks]
     if not steps or known.size != video.size or len(known) != len(video):
@@ -30,9 +33,9 @@ def displaced(video: Video, track: MaskTrack, stride: int, *, looks: int = 6, ma
 
 
 def edge_contrast(frame: np.ndarray, mask: np.ndarray) -> float:
-    """Mean gradient of the picture along the outline of the mask over the mean of the whole picture; 1 when alike.
+    """The mean gradient magnitude along the mask's outline, divided by the mean over the whole picture.
 
-    `frame` is uint8[h w 3], `mask` bool[h w]; 1 too when there is no outline or no gradient.
+    `frame` is uint8[h w 3], `mask` bool[h w]. 1 if there is no outline or no gradient.
     """
     grey = frame.astype(np.float32).mean(-1)
     strength = np.zeros_like(grey)

@@ -1,4 +1,4 @@
-"""Is a dataset on disk what it should be? Goes through every sample and says what is wrong and where."""
+"""Checks a dataset on disk, sample by sample, and reports what is wrong and where."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,15 +12,24 @@ from revseg.datasets.layout import frame_files
 from revseg.errors import RevsegError, SpecError
 from revseg.progress import tracked
 from revseg.spec import parse_spec
-from revseg.types import Dataset, Sample
+from revseg.types import (
+    Dataset,
+    HasExcluded,
+    HasExpectedCounts,
+    HasFaults,
+    HasSource,
+    HasVideoIds,
+    ListsSamples,
+    Sample,
+)
 from revseg.video import FolderReader
 
-SHOWN = 20
+SHOWN = 20  # problems of one kind that `Report.text` lists
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong. `kind` is a stable word: counts, unreadable, frames, length, size, empty, fault."""
+    """One problem. `kind` is one of counts, unreadable, frames, length, size, empty, fault."""
 
     kind: str
     where: str  # the query or the video
@@ -29,7 +38,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found. `counts` maps to (found, official or None)."""
+    """The result of `check`. `counts` maps "videos" and "expressions" to (found, official or None)."""
 
     dataset: str
     root: str
@@ -55,7 +64,7 @@ class Report:
         }
 
     def text(self) -> str:
-        """For a terminal: counts, then the problems, at most `SHOWN` of a kind."""
+        """For a terminal: the counts, then at most `SHOWN` problems of each kind."""
         lines = [f"{self.dataset} in {self.root}: {self.checked} samples checked"]
         for name, (found, official) in self.counts.items():
             lines.append(f"  {name}: {found}" + (f" (official: {official})" if official is not None else ""))
@@ -69,13 +78,13 @@ class Report:
 
 
 def check(name: str, root: str, *, limit: int | None = None, progress: bool = False, **options: Any) -> Report:
-    """Opens a dataset and reads every sample's masks and the sizes of its frames; fetches and changes nothing.
+    """Open a dataset and read every sample's masks and the sizes of its frames. Nothing is downloaded or changed.
 
-    `name` may be a spec, such as "mevis:split=train"; `options` are the reader's. `limit` checks so many samples,
-    spread evenly. SpecError for an unknown dataset or option; everything else that is wrong is in the report.
+    `name` may be a spec, such as "mevis:split=train"; `options` are the reader's. With `limit`, only so many samples
+    are checked, evenly spaced. SpecError for an unknown dataset or option; every other problem is in the report.
     """
     short, given = parse_spec(name)
-    notes = [f"to be had from {source}"] if (source := _source(short)) else []
+    notes = [f"available from {source}"] if (source := _source(short)) else []
     problems: list[Problem] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -87,11 +96,13 @@ def check(name: str, root: str, *, limit: int | None = None, progress: bool = Fa
             return Report(name, str(root), 0, {}, tuple(notes), (Problem("unreadable", str(root), str(error)),))
     problems += [Problem("counts", str(root), str(warning.message)) for warning in caught]
     counts = _counts(dataset)
-    for what, (found, official) in counts.items():
-        if official is not None and found != official and not getattr(dataset, "excluded", 0):
-            problems.append(Problem("counts", str(root), f"expected {official} {what}, got {found}"))
-    if getattr(dataset, "excluded", 0):
-        notes.append(f"{dataset.excluded} expressions left out as asked")  # pyright: ignore[reportAttributeAccessIssue]
+    if excluded := dataset.excluded if isinstance(dataset, HasExcluded) else 0:
+        notes.append(f"{excluded} expressions excluded, as asked")
+    else:
+        wrong = {what: pair for what, pair in counts.items() if pair[1] not in (None, pair[0])}
+        problems += [
+            Problem("counts", str(root), f"expected {n} {what}, got {got}") for what, (got, n) in wrong.items()
+        ]
     chosen = _chosen(len(dataset), limit)
     unmasked = 0
     seen: set[str] = set()
@@ -99,29 +110,25 @@ def check(name: str, root: str, *, limit: int | None = None, progress: bool = Fa
         try:
             sample = dataset[index]
             unmasked += sample.truth is None
-            problems += _of_video(sample, seen)
-            problems += _of_masks(sample)
-            faults = dataset.faults(sample) if hasattr(dataset, "faults") else []  # pyright: ignore[reportAttributeAccessIssue]
-            problems += [Problem("fault", sample.query.id, fault) for fault in faults]
+            problems += _of_sample(dataset, sample, seen)
         except RevsegError as error:
-            problems.append(Problem("unreadable", _name(dataset, index), str(error)))
+            problems.append(Problem("unreadable", _query_id(dataset, index), str(error)))
     if unmasked:
         notes.append(f"{unmasked} samples have no masks")
     return Report(name, str(root), len(chosen), counts, tuple(notes), tuple(dict.fromkeys(problems)))
 
 
 def _source(name: str) -> str:
-    """Where the dataset can be had, how large it is and under which licence; "" where its reader does not say."""
-    known = name in registry.names("dataset")
-    return str(getattr(registry.registry("dataset").get(name), "source", "")) if known else ""
+    """Where the dataset can be had; "" if its reader does not say."""
+    part = registry.registry("dataset").get(name) if name in registry.names("dataset") else None
+    return part.source if isinstance(part, HasSource) else ""
 
 
-def _counts(dataset: Any) -> dict[str, tuple[int, int | None]]:
-    official = dataset.expected_counts() if hasattr(dataset, "expected_counts") else {}
+def _counts(dataset: Dataset) -> dict[str, tuple[int, int | None]]:
+    official = dataset.expected_counts() if isinstance(dataset, HasExpectedCounts) else {}
     counts = {"expressions": (len(dataset), official.get("expressions"))}
-    if hasattr(dataset, "items"):
-        videos = len({item.video for item in dataset.items})
-        return {"videos": (videos, official.get("videos")), **counts}
+    if isinstance(dataset, HasVideoIds):
+        return {"videos": (len(set(dataset.video_ids())), official.get("videos")), **counts}
     return counts
 
 
@@ -131,14 +138,20 @@ def _chosen(length: int, limit: int | None) -> list[int]:
     return [round(i) for i in np.linspace(0, length - 1, max(limit, 0))]
 
 
-def _name(dataset: Any, index: int) -> str:
-    if hasattr(dataset, "items"):
-        return dataset.items[index].query_id
-    return dataset.entries[index].id if hasattr(dataset, "entries") else f"sample {index}"
+def _query_id(dataset: Dataset, index: int) -> str:
+    """The id of a sample that cannot be read."""
+    return dataset.listed(index)[1].id if isinstance(dataset, ListsSamples) else f"sample {index}"
+
+
+def _of_sample(dataset: Dataset, sample: Sample, seen: set[str]) -> Iterator[Problem]:
+    yield from _of_video(sample, seen)
+    yield from _of_masks(sample)
+    for fault in dataset.faults(sample) if isinstance(dataset, HasFaults) else ():
+        yield Problem("fault", sample.query.id, fault)
 
 
 def _of_video(sample: Sample, seen: set[str]) -> Iterator[Problem]:
-    """Once a video: pictures of another size than the first, and files that no list names. Reads headers only."""
+    """Once per video: frames that differ in size from the first, and files that are in no list. Reads headers only."""
     from PIL import Image
 
     video, reader = sample.video, sample.video.reader
@@ -152,22 +165,20 @@ def _of_video(sample: Sample, seen: set[str]) -> Iterator[Problem]:
         except (OSError, SyntaxError, ValueError) as error:
             yield Problem("frames", video.id, f"{path}: expected a readable picture: {error}")
             continue
-        if sides != video.size and sides != video.size[::-1]:  # turned by its EXIF tag, perhaps
+        if sides != video.size and sides != video.size[::-1]:  # it may be rotated by its EXIF tag
             (h, w), (height, width) = sides, video.size
             yield Problem("frames", video.id, f"{path}: expected {width}x{height} as the first frame, got {w}x{h}")
     names = [path.stem for path in reader.paths]
     if names != sorted(names):
-        yield Problem("frames", video.id, "the listed frames are not in order")
-    read = sample.meta.get("clip_frames", len(names))  # a reader may take a few of a clip's frames on purpose
+        yield Problem("frames", video.id, "the listed frames are not sorted")
+    read = sample.meta.get("clip_frames", len(names))  # a reader may use only some frames of a clip
     more = len(frame_files(reader.paths[0].parent)) - read
     if more > 0 and "frames" in sample.meta:
-        yield Problem(
-            "frames", video.id, f"{reader.paths[0].parent}: {more} pictures are in no list; they are not read"
-        )
+        yield Problem("frames", video.id, f"{reader.paths[0].parent}: {more} pictures are not listed and not read")
 
 
 def _of_masks(sample: Sample) -> Iterator[Problem]:
-    """Masks of another size than the frames, beyond the video's end, or that never show the target."""
+    """Masks that differ in size from the frames, lie beyond the video's end, or never show the target."""
     truth, video, where = sample.truth, sample.video, sample.query.id
     if truth is None:
         return

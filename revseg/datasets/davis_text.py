@@ -17,9 +17,9 @@ LINE = re.compile(r"(?P<video>\S+)\s+(?P<object>[0-9]+)\s+(?P<text>.+)")
 
 
 def read_expressions(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """Video to (object id, text), in the file's order, names put right. UTF-8, or else Latin-1: one of them is.
+    """Per video its (object id, text), in the file's order, with video names corrected. One of the files is Latin-1.
 
-    InputError naming file and line for what is not of that form.
+    InputError, with file and line, for anything of another form.
     """
     data = existing(path, "the expressions of one annotator").read_bytes()
     try:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from revseg.datasets.annotations import MaskDict, as_list, texts
-from revseg.datasets.benchmark import Benchmark, Item, check_fields, check_root, check_split, index
+from revseg.datasets.benchmark import Benchmark, Item, as_list, check_fields, check_root, check_split, index, texts
+from revseg.datasets.coco_masks import MaskDict
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.video import Video
@@ -17,16 +17,17 @@ COUNTS = {
 
 @register("dataset", "fevos")
 class FeVOS(Benchmark):
-    """FeVOS, questions about what will happen: a sequence of samples from the official folders.
+    """FeVOS, questions about future events: a sequence of samples from the official folders.
 
-    One `mask_dict.json` serves both splits. The truth has a row for each of the expression's masks; score their union.
+    One `mask_dict.json` serves both splits. The truth has one row per mask of the expression; score their union.
     `meta` adds `ans` (the answer in words), `obj_id` (list), `anno_id` (list of texts) and `no_target`.
 
     Options:
-        root: the folder that holds `JPEGImages/` (JPEGImages.zip unpacked) and the JSON files.
+        root: the folder with `JPEGImages/` (JPEGImages.zip unpacked) and the JSON files.
         split: "train" or "val".
-        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
-        fps: nominal frames a second.
+        exclude: ids of videos or queries to leave out, `*` allowed: one pattern, a list, or a .txt file with one per
+            line.
+        fps: nominal frames per second.
     """
 
     name = "fevos"

@@ -1,4 +1,4 @@
-"""People's own data: one JSON that names videos, queries and masks; see docs/how-to/datasets.md."""
+"""Your own data: one JSON file that lists videos, queries and masks; see docs/how-to/datasets.md."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from revseg.datasets.annotations import object_number, png_track, rle_track
 from revseg.datasets.benchmark import check_root
+from revseg.datasets.coco_masks import rle_track
 from revseg.datasets.layout import frame_files, inside
+from revseg.datasets.png_masks import object_number, png_track
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import register
@@ -33,16 +34,16 @@ class Entry:
 class Folder:
     """Data of your own: `{"samples": [{"video": ..., "query": ..., "masks": ...}, ...]}` in one JSON file.
 
-    `video` is a file or a folder of frames, a path below the root. `masks` is a folder of PNGs (anything but 0 is the
-    target, or only the value `object`; a sub-folder an object; JPEGs and smoothed edges are refused), the path of a
-    `masks.json` as revseg writes it, COCO codes (one or null per frame; a list of such lists for several objects), []
-    for "not in the video", or left out. A frame without a PNG is not annotated. Also known: `id`, `split`, `fps`, and
-    `meta`, which is passed on.
+    `video` is a video file or a folder of frames, as a path below the root. `masks` is one of: a folder of PNGs, where
+    anything but 0 is the target, or only the value `object` (each sub-folder is one object; JPEGs and antialiased edges
+    are refused); the path of a `masks.json` written by revseg; COCO codes, one or null per frame (a list of such lists
+    for several objects); [] if the target is not in the video; left out if unknown. A frame without a PNG is not
+    annotated. Further keys: `id`, `split`, `fps`, and `meta`, which is passed on.
 
     Options:
-        root: the folder that all paths start from.
-        file: the JSON's name below the root.
-        split: only the samples with this `split`; None for all.
+        root: the folder that all paths are relative to.
+        file: the name of the JSON file below the root.
+        split: only samples with this `split`; None for all.
     """
 
     name = "folder"
@@ -92,7 +93,7 @@ class Folder:
         return Sample(video, Query(entry.id, fields["query"]), truth, self._meta(fields))
 
     def listed(self, index: int) -> tuple[str, Query, dict[str, Any]]:
-        """(the video's id, query, meta) of a sample by the JSON alone, for one whose files are damaged."""
+        """(video id, query, meta) of a sample from the JSON alone, for samples whose files are damaged."""
         entry = self.entries[index]
         return entry.fields["video"], Query(entry.id, entry.fields["query"]), self._meta(entry.fields)
 
@@ -132,15 +133,15 @@ class Folder:
 
 
 def frame_names(folder: Path, video: Video) -> list[str]:
-    """The names that the masks of frames 0, 1, ... have in a folder: of the frame's file, or else its number.
+    """The names of the masks of frames 0, 1, ... in a folder: the name of the frame's file, or the frame's number.
 
-    InputError naming the first PNG that belongs to no frame.
+    InputError for a PNG that belongs to no frame.
     """
-    there = frame_files(folder)
-    if isinstance(video.reader, FolderReader) and set(there) <= {path.stem for path in video.reader.paths}:
+    files = frame_files(folder)
+    if isinstance(video.reader, FolderReader) and set(files) <= {path.stem for path in video.reader.paths}:
         return [path.stem for path in video.reader.paths]
     names = [""] * len(video)
-    for name, path in there.items():
+    for name, path in files.items():
         if not name.isdecimal() or int(name) >= len(video):
             raise InputError(
                 f"{path}: expected the name of a frame of {video.id}, or its number in 0..{len(video) - 1}"

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from revseg.datasets.annotations import object_number, read_labels
 from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split
 from revseg.datasets.layout import frame_files, inside
+from revseg.datasets.png_masks import object_number, read_labels
 from revseg.errors import InputError, VideoError
 from revseg.masks import MaskTrack, encode
 from revseg.registry import register
@@ -26,34 +26,35 @@ TYPES = ("Causal", "Sequential", "Counterfactual", "Descriptive")
 
 @register("dataset", "groundmore")
 class GroundMoRe(Benchmark):
-    """GroundMoRe: a sequence of samples from the official folders; questions about a motion, answered by masks.
+    """GroundMoRe, questions about motion: a sequence of samples from the official folders.
 
-    The target counts inside its action alone: from frame 6 * (action_start - clip start) to 6 * (action_end - clip
-    start) - 1 of the clip the truth is the pixels whose palette value is `obj_id`; outside it is empty, and so is it
-    where a mask file is missing. The clip's start is the first four of the last nine characters of the video's id
-    ("..._0130_0145": 1:30). Masks carry the frame's index, not its name: `frame_000007.png` or `0000007.png`.
+    The target counts only during its action. From frame 6 * (action_start - clip start) to 6 * (action_end - clip
+    start) - 1 of the clip the truth is the pixels whose palette value is `obj_id`. On other frames, and where a mask
+    file is missing, it is empty. The clip's start is the first four of the last nine characters of the video's id
+    ("..._0130_0145": 1:30). Masks are named by the frame's index: `frame_000007.png` or `0000007.png`.
 
-    The official script sees and scores 20 frames, evenly spread, and so does the sample: its video has these only, and
-    a shorter clip gives some of them twice, as there. With `frames="all"` the video is the whole clip, at 6 frames a
-    second; its scores do not compare with those on 20. (The official script takes the order in which the system lists
-    the folder; here it is that of the names.)
+    The official script uses and scores 20 evenly spaced frames, and a sample's video has these frames only; some of
+    them twice if the clip is shorter, as in the official script. With `frames="all"` the video is the whole clip, at 6
+    frames per second; such scores do not compare with those on 20 frames. (The official script takes the frames in the
+    order in which the system lists the folder; here they are sorted by name.)
 
     `meta` adds `answer`, `obj_id`, `q_type`, `type` (the same), `action_start` and `action_end` ("minutes:seconds"),
-    `action_frames` (first and last frame of the clip, both inside) and, of a sample that was read, `source_frames` (the
-    indices in the clip) and `clip_frames` (how many it has).
+    `action_frames` (its first and last frame in the clip, inclusive) and, for a sample that was read, `source_frames`
+    (the frames' indices in the clip) and `clip_frames` (the clip's number of frames).
 
     Options:
-        root: the folder that holds `test_v2.json` and `annotations/`.
-        split: "test"; there is no other.
-        frames: how many frames, evenly spread, or "all".
-        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
-        fps: nominal frames a second of the clips, 6 unless given; it moves no action.
+        root: the folder with `test_v2.json` and `annotations/`.
+        split: "test", the only one.
+        frames: the number of evenly spaced frames, or "all".
+        exclude: ids of videos or queries to leave out, `*` allowed: one pattern, a list, or a .txt file with one per
+            line.
+        fps: nominal frames per second of the clips, 6 by default; does not change the action's frames.
     """
 
     name = "groundmore"
     source = (
         "https://huggingface.co/datasets/groundmore/GroundMoRe; 1.7K clips and 7.6K questions in all; the README of "
-        "https://github.com/dengandong/GroundMoRe names no licence of the data: ask there"
+        "https://github.com/dengandong/GroundMoRe names no licence for the data: ask there"
     )
     frames_per_second = float(FPS)
 
@@ -73,8 +74,8 @@ class GroundMoRe(Benchmark):
         self.frames, self.clips = frames, base / "annotations"
         super().__init__(root, split, _items(base / "test_v2.json", self.clips), exclude, fps)
 
-    def placed(self, item: Item) -> Item:
-        """With the frames of the clip that are looked at, by what its folder holds."""
+    def completed(self, item: Item) -> Item:
+        """With the frames of the clip that are used, from the files in its folder."""
         names = list(frame_files(item.folder))
         chosen = list(range(len(names)))
         if self.frames != "all" and names:
@@ -83,10 +84,10 @@ class GroundMoRe(Benchmark):
         return replace(item, frames=tuple(names[i] for i in chosen), fields=fields)
 
     def listed(self, index: int) -> tuple[str, Query, dict[str, Any]]:
-        """As for every reader; with the frames' names, which no list holds, where the folder is there."""
+        """As for every reader; with the frames' names, which are in no list, if the folder exists."""
         item = self.items[index]
         with contextlib.suppress(VideoError):
-            item = self.placed(item)
+            item = self.completed(item)
         return item.video, Query(item.query_id, item.text), self._meta(item)
 
     def rate(self, item: Item) -> float | None:
@@ -105,7 +106,7 @@ class GroundMoRe(Benchmark):
         return MaskTrack((tuple(row),), video.size, np.arange(len(row)))
 
     def faults(self, sample: Sample) -> list[str]:
-        """An action that is not inside its clip, and masks that no frame of the clip belongs to."""
+        """An action that is not inside its clip; masks of frames that the clip does not have."""
         (first, last), count = sample.meta["action_frames"], sample.meta["clip_frames"]
         found = []
         if last < first or first < 0 or last >= count:
@@ -152,7 +153,7 @@ def _item(listed: Path, video: str, key: str, fields: Any, folder: Path) -> Item
 
 
 def _clip_start(video: str, where: str) -> int:
-    """Seconds from the start of the film to that of the clip, by the id's end "MMSS_MMSS"."""
+    """Seconds from the start of the film to the start of the clip, from the id's ending "MMSS_MMSS"."""
     found = re.fullmatch(r"([0-9]{2})([0-9]{2})_[0-9]{4}", video[-9:])
     if not found:
         raise InputError(f"{where}: expected a video's id that ends in its span, such as 0130_0145; got {video[-9:]!r}")
@@ -170,7 +171,7 @@ def _seconds(text: Any, where: str) -> int:
 
 
 def _by_index(folder: Path) -> dict[int, Path]:
-    """The masks by the frame's index in the clip: `frame_000007.png`, as most are named, before `0000007.png`."""
+    """Masks by the frame's index in the clip: `frame_000007.png`, the more frequent form, or else `0000007.png`."""
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of PNG masks; there is none")
     found: dict[int, Path] = {}
@@ -185,5 +186,5 @@ def _object(path: Path, value: int, size: tuple[int, int]) -> bytes:
     labels = read_labels(path)
     if labels.shape != size:
         (h, w), (height, width) = labels.shape, size
-        raise InputError(f"{path}: expected a mask of {width}x{height} as the frames, got {w}x{h}")
+        raise InputError(f"{path}: expected a mask of {width}x{height} like the frames, got {w}x{h}")
     return encode(labels == value)

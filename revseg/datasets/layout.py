@@ -1,4 +1,4 @@
-"""Files of a benchmark: paths that stay below its root, JSON with clear errors, frame folders as videos."""
+"""Files of a benchmark: paths that stay below its root, its lists of expressions, frame folders as videos."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from revseg.video import FOLDER_FPS, FolderReader, Video, picture_files, read_pi
 def inside(root: Path, *names: Any) -> Path:
     """`root/name/...` for names that come from data, such as the video id "UVO/all/-CiPki3XuVI".
 
-    A name may hold slashes. InputError when one is empty, absolute, or climbs with `..`: nothing may leave the root.
+    A name may contain slashes. InputError if one is empty, absolute or contains `..`: nothing may leave the root.
     """
     path = root
     for name in names:
@@ -25,27 +25,27 @@ def inside(root: Path, *names: Any) -> Path:
 
 
 def existing(path: Path, what: str) -> Path:
-    """The path; InputError, saying what was expected there, when nothing is."""
+    """The path; InputError, saying `what` was expected, if it does not exist."""
     if not path.exists():
         raise InputError(f"{path}: expected {what}; there is no such file or folder")
     return path
 
 
 def read_videos(path: Path) -> dict[str, dict[str, Any]]:
-    """`videos` of a `meta_expressions.json`: video id to its entry, which has `frames` and `expressions`."""
+    """`videos` of a `meta_expressions.json`: per video id an entry with `frames` and `expressions`."""
     data = read_json(path, "the expressions")
     videos = data.get("videos") if isinstance(data, Mapping) else None
     if not isinstance(videos, dict):
         raise InputError(f'{path}: expected {{"videos": {{id: {{"frames": [...], "expressions": ...}}}}}}')
     for video, entry in videos.items():
-        well = isinstance(entry, dict) and isinstance(entry.get("expressions"), dict | list)
-        if not well or not isinstance(entry.get("frames"), list):
+        complete = isinstance(entry, dict) and isinstance(entry.get("expressions"), dict | list)
+        if not complete or not isinstance(entry.get("frames"), list):
             raise InputError(f'{path}: video {video!r}: expected {{"frames": [...], "expressions": ...}}')
     return videos
 
 
 def expressions_of(path: Path, video: str, entry: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """(expression id, its fields), `exp` among them, in the file's order. InputError for one without text."""
+    """(expression id, its fields with the text as `exp`), in the file's order. InputError for one without text."""
     listed = entry["expressions"]
     pairs = list(listed.items()) if isinstance(listed, dict) else [(None, fields) for fields in listed]
     found = []
@@ -60,7 +60,7 @@ def expressions_of(path: Path, video: str, entry: Mapping[str, Any]) -> list[tup
 
 
 def frame_files(folder: Path) -> dict[str, Path]:
-    """The folder's pictures by name without suffix. VideoError without such a folder, or when one name comes twice."""
+    """A folder's pictures by name without suffix. VideoError if there is no such folder, or two have one name."""
     try:
         found = picture_files(folder)
     except OSError as error:
@@ -69,15 +69,15 @@ def frame_files(folder: Path) -> dict[str, Path]:
     if twice is not None:
         raise VideoError(
             f"{folder}: expected one picture of each name, found {twice[0].name} and {twice[1].name}; "
-            "move masks to a folder of their own"
+            "move masks to another folder"
         )
     return {path.stem: path for path in found}
 
 
 def open_frames(video: str, folder: Path, frames: Sequence[str], fps: float | None = None) -> Video:
-    """The listed frames of a folder as a video: index i is `frames[i]`, whatever else lies in the folder.
+    """The listed frames of a folder as a video: frame i is `frames[i]`, whatever else is in the folder.
 
-    Reads one picture, for the size. VideoError naming the folder when a listed frame is missing.
+    Reads one picture, for the size. VideoError if a listed frame is missing.
     """
     files = frame_files(folder)
     missing = [frame for frame in frames if frame not in files]

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from revseg.datasets.annotations import masks_folder, odd_values, png_track
 from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
 from revseg.datasets.layout import inside
+from revseg.datasets.png_masks import masks_folder, odd_values, png_track
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.types import Sample
@@ -14,17 +14,18 @@ from revseg.video import Video
 
 @register("dataset", "long_rvos")
 class LongRVOS(Benchmark):
-    """Long-RVOS: a sequence of samples from the official folders; videos of a minute and more.
+    """Long-RVOS, videos of a minute and more: a sequence of samples from the official folders.
 
-    Anything but 0 is the object, as in the official scorer; the files are said to hold 0 and 255. A frame without a
-    file shows none of it; a folder that is missing is an error. Truth is None where the split has no `Annotations/`.
-    `meta` adds `obj_id` (text) and `type`: "static", "dynamic" or "hybrid", as the file says.
+    Anything but 0 is the object, as in the official scorer; the files should contain 0 and 255. A missing file is an
+    empty mask, a missing folder is an error. Truth is None if the split has no `Annotations/`. `meta` adds `obj_id`
+    (text) and `type` ("static", "dynamic" or "hybrid").
 
     Options:
-        root: the folder that holds `train/`, `valid/` and `test/`.
+        root: the folder with `train/`, `valid/` and `test/`.
         split: "train", "valid" or "test".
-        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
-        fps: nominal frames a second.
+        exclude: ids of videos or queries to leave out, `*` allowed: one pattern, a list, or a .txt file with one per
+            line.
+        fps: nominal frames per second.
     """
 
     name = "long_rvos"
@@ -47,7 +48,7 @@ class LongRVOS(Benchmark):
         return png_track(folder, item.frames, [None], absent=video.size)
 
     def faults(self, sample: Sample) -> list[str]:
-        """Masks with values other than 0 and 255: they count, but the official training data takes 255 alone."""
+        """Masks with values other than 0 and 255: the scorer counts them, the official training code takes 255 only."""
         if sample.truth is None:
             return []
         return odd_values(inside(self.masks, sample.meta["video"], sample.meta["obj_id"]))

@@ -1,11 +1,11 @@
-"""LV-VIS as reasoning segmentation trains on it: VISA's `train/{JPEGImages, mask_dict.json, meta_expressions.json}`."""
+"""LV-VIS as distributed by VISA: `train/{JPEGImages, mask_dict.json, meta_expressions.json}`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from revseg.datasets.annotations import MaskDict, texts
-from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
+from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index, texts
+from revseg.datasets.coco_masks import MaskDict
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.video import Video
@@ -13,16 +13,17 @@ from revseg.video import Video
 
 @register("dataset", "lv_vis")
 class LVVIS(Benchmark):
-    """LV-VIS: category names as queries; for training only, since not every instance is annotated.
+    """LV-VIS, category names as queries; for training only, because not every instance is annotated.
 
-    "baseball_bat" is asked as "baseball bat"; `meta` keeps the name as `category`, and `anno_id`, a list of texts. The
-    truth has a row for each instance; score their union.
+    The query for "baseball_bat" is "baseball bat". `meta` adds the name as `category`, and `anno_id` (list of texts).
+    The truth has one row per instance; score their union.
 
     Options:
-        root: the folder that holds `train/`.
-        split: "train"; there is no other.
-        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
-        fps: nominal frames a second.
+        root: the folder with `train/`.
+        split: "train", the only one.
+        exclude: ids of videos or queries to leave out, `*` allowed: one pattern, a list, or a .txt file with one per
+            line.
+        fps: nominal frames per second.
     """
 
     name = "lv_vis"

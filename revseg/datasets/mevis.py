@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from revseg.datasets.annotations import MaskDict, as_list, texts
-from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
+from revseg.datasets.benchmark import Benchmark, Item, as_list, check_root, check_split, index, texts
+from revseg.datasets.coco_masks import MaskDict
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.video import Video
 
-FILES = {  # by version; the first is taken. "release" is how version 2's valid came out, without its answers
+FILES = {  # per version, in order of preference; "release" is version 2's valid split without answers
     1: ("meta_expressions.json",),
     2: ("meta_expressions_v2.json", "meta_expressions_v2_release.json"),
 }
@@ -32,19 +32,20 @@ COUNTS = {
 class MeViS(Benchmark):
     """MeViS: a sequence of samples from the official folders. Version 2 has expressions without a target.
 
-    The truth has a row for each of the expression's objects, which may overlap; score their union. An expression
-    without a target has one empty row. The valid split has no masks (its server scores them): truth is None.
+    The truth has one row per object of the expression; objects may overlap, score their union. An expression without a
+    target has one empty row. The valid split has no masks (a server scores it): its truth is None.
 
     `meta` adds `obj_id` (list of numbers), `anno_id` (list of texts, the keys of `mask_dict.json`), `no_target`
-    (None where the split does not say) and `version`.
+    (None if the split does not tell) and `version`.
 
     Options:
-        root: the folder that holds `train/`, `valid_u/` and `valid/`.
+        root: the folder with `train/`, `valid_u/` and `valid/`.
         split: "train", "valid_u" or "valid".
-        version: 1 reads `meta_expressions.json`, 2 `meta_expressions_v2.json`, `meta_expressions_v2_release.json` or,
-            without these, the other; None takes the only one there is.
-        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
-        fps: nominal frames a second.
+        version: 1 reads `meta_expressions.json`; 2 reads `meta_expressions_v2.json`, else
+            `meta_expressions_v2_release.json`, else `meta_expressions.json`; None reads the only one that exists.
+        exclude: ids of videos or queries to leave out, `*` allowed: one pattern, a list, or a .txt file with one per
+            line.
+        fps: nominal frames per second.
     """
 
     name = "mevis"
@@ -64,12 +65,14 @@ class MeViS(Benchmark):
         if version not in (None, 1, 2):
             raise InputError(f"expected version 1 or 2, got {version!r}")
         if version is None and len(there) == 2:
-            raise InputError(f"{base}: holds {there[1]} and {there[2]}; choose with version=1 or version=2")
+            raise InputError(f"{base}: contains {there[1]} and {there[2]}; choose with version=1 or version=2")
         self.version = version or next(iter(there), 1)
         file = FILES[1][0] if self.version == 2 and 2 not in there else there.get(self.version, FILES[1][0])
         self.masks = MaskDict(base / "mask_dict.json")
         super().__init__(root, split, index(base / file, base / "JPEGImages"), exclude, fps)
-        answered = any("anno_id" in item.fields for item in self.items)  # version 2's valid has masks, but not whose
+        answered = any(
+            "anno_id" in item.fields for item in self.items
+        )  # version 2's valid has masks, but does not say whose
         self.has_masks = self.masks.path.is_file() and (answered or split != "valid")
         if self.has_masks:
             lacking = [item for item in self.items if "anno_id" not in item.fields]

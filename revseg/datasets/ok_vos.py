@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revseg.datasets.annotations import masks_folder, png_track
 from revseg.datasets.benchmark import Benchmark, Item, check_frames, check_root, check_split
 from revseg.datasets.layout import frame_files, inside
+from revseg.datasets.png_masks import masks_folder, png_track
 from revseg.errors import InputError, MissingExtraError
 from revseg.masks import MaskTrack
 from revseg.masks.rle import brief
@@ -19,21 +19,21 @@ from revseg.video import Video
 
 @register("dataset", "ok_vos")
 class OKVOS(Benchmark):
-    """OK-VOS, questions that want knowledge from outside the video: a sequence of samples from the official folders.
+    """OK-VOS, questions that need knowledge from outside the video: a sequence of samples from the official folders.
 
-    The frames are the row's `images`, sorted. Only those that have a mask PNG count, so the truth is on these alone
-    (`truth.frame_ids`); the pixels of value 255 are the target. `meta` adds `oid` (text), `ability` and `type` (the
-    same: "one-hop", "multi-hop", "relational", or "in-video", which needs no search), and the other columns, such as
-    `steps`.
+    The frames are the row's `images`, sorted. Only frames with a mask PNG are scored, so the truth has only these
+    (`truth.frame_ids`); pixels of value 255 are the target. `meta` adds `oid` (text), `ability`, `type` (the same:
+    "one-hop", "multi-hop", "relational", or "in-video", which needs no search) and the other columns, such as `steps`.
 
     Options:
-        root: the folder that holds `train.parquet`, `test.parquet`, `train/` and `test/`.
+        root: the folder with `train.parquet`, `test.parquet`, `train/` and `test/`.
         split: "train" or "test".
-        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
-        fps: nominal frames a second.
+        exclude: ids of videos or queries to leave out, `*` allowed: one pattern, a list, or a .txt file with one per
+            line.
+        fps: nominal frames per second.
 
     Raises:
-        MissingExtraError: pyarrow, which reads the parquet files, is not installed.
+        MissingExtraError: if pyarrow, which reads the parquet files, is not installed.
     """
 
     name = "ok_vos"
@@ -60,7 +60,7 @@ class OKVOS(Benchmark):
         return png_track(self._folder(item), item.frames, [255])
 
     def faults(self, sample: Sample) -> list[str]:
-        """Masks of frames that the row does not list: they are in no figure here."""
+        """Masks of frames that the row does not list; they are not scored here."""
         item = next(item for item in self.items if item.query_id == sample.query.id)
         odd = sorted(set(frame_files(self._folder(item))) - set(item.frames))
         return [f"{self._folder(item)}: {len(odd)} masks of frames that are not listed, {odd[0]}"] if odd else []
@@ -97,6 +97,6 @@ def _item(listed: Path, number: int, row: Mapping[str, Any], images: Path) -> It
     try:
         json.dumps(rest)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: expected text, numbers and lists: {error}") from error
+        raise InputError(f"{where}: expected only text, numbers and lists in the columns: {error}") from error
     folder = inside(images, row["video"])
     return Item(row["video"], str(row["id"]), row["question"], frames, folder, {**rest, "oid": str(row["oid"])})

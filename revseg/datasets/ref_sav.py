@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from revseg.datasets.annotations import MaskDict, as_list, texts
-from revseg.datasets.benchmark import Benchmark, Item, check_fields, check_root, check_split, index
+from revseg.datasets.benchmark import Benchmark, Item, as_list, check_fields, check_root, check_split, index, texts
+from revseg.datasets.coco_masks import MaskDict
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import register
@@ -15,17 +15,18 @@ TYPES = {0: "long", 1: "short"}
 
 @register("dataset", "ref_sav")
 class RefSAV(Benchmark):
-    """Ref-SAV, the part that is for testing: a sequence of samples from Sa2VA's folders, which are much as MeViS's.
+    """Ref-SAV, its test part: a sequence of samples from Sa2VA's folders, whose layout is close to that of MeViS.
 
-    The truth has a row for each of the expression's masks; score their union. `meta` adds `obj_id` (list), `anno_id`
+    The truth has one row per mask of the expression; score their union. `meta` adds `obj_id` (list), `anno_id`
     (list of texts, the keys of `mask_dict.json`), `type_id` (0 or 1), `type` ("long" or "short" expression) and
     `no_target`.
 
     Options:
-        root: the folder that holds `valid/`.
-        split: "valid"; there is no other.
-        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
-        fps: nominal frames a second.
+        root: the folder with `valid/`.
+        split: "valid", the only one.
+        exclude: ids of videos or queries to leave out, `*` allowed: one pattern, a list, or a .txt file with one per
+            line.
+        fps: nominal frames per second.
     """
 
     name = "ref_sav"

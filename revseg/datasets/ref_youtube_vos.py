@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from revseg.datasets.annotations import masks_folder, palette_track, png_track
 from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
 from revseg.datasets.layout import inside, read_videos
+from revseg.datasets.png_masks import masks_folder, palette_track, png_track
 from revseg.errors import RevsegWarning
 from revseg.masks import MaskTrack
 from revseg.registry import register
@@ -21,22 +21,23 @@ VALID_VIDEOS = 202
 
 @register("dataset", "ref_youtube_vos")
 class RefYouTubeVOS(Benchmark):
-    """Ref-YouTube-VOS: a sequence of samples from the official folders. Frames are every fifth of 30 a second.
+    """Ref-YouTube-VOS: a sequence of samples from the official folders. Frames are every fifth of 30 per second.
 
-    The stored valid file lists the test videos too: they are left out here, and a warning says so when other than 202
-    videos remain. Valid has no official masks; the server is closed. Masks from elsewhere are read from `masks`,
-    `<video>/<exp_id>/<frame>.png` with anything but 0 on the object, or, where the expressions have an `obj_id`, from
-    palette PNGs `<video>/<frame>.png`.
+    The distributed valid file also lists the test videos: they are left out here, with a warning if not exactly 202
+    videos remain. The valid split has no official masks, and its server is closed. Other masks can be read from
+    `masks`: `<video>/<exp_id>/<frame>.png`, where anything but 0 is the object, or, if the expressions have an
+    `obj_id`, palette PNGs `<video>/<frame>.png`.
 
     `meta` adds `obj_id` (text, as in the file) and, for train, `category` and `object_frames` (names of the frames
-    that show the object) out of `meta.json`.
+    that show the object) from `meta.json`.
 
     Options:
-        root: the folder that holds `meta_expressions/`, `train/` and `valid/`.
+        root: the folder with `meta_expressions/`, `train/` and `valid/`.
         split: "train", "valid" or "test".
-        masks: folder of masks; by default `<split>/Annotations`, and no truth when there is none.
-        exclude: ids of videos or queries to leave out, with `*`; a list, one pattern, or a .txt file.
-        fps: nominal frames a second.
+        masks: folder of masks; by default `<split>/Annotations`. Without such a folder there is no truth.
+        exclude: ids of videos or queries to leave out, `*` allowed: one pattern, a list, or a .txt file with one per
+            line.
+        fps: nominal frames per second.
     """
 
     name = "ref_youtube_vos"
@@ -66,7 +67,7 @@ class RefYouTubeVOS(Benchmark):
 
     @cached_property
     def objects(self) -> dict[str, Any]:
-        """`meta.json` of the split: video to objects; empty when the file is not there."""
+        """The objects of each video, from the split's `meta.json`; empty if there is no such file."""
         path = self.root / self.split / "meta.json"
         return read_json(path, "the objects of each video").get("videos", {}) if path.is_file() else {}
 
@@ -83,7 +84,7 @@ class RefYouTubeVOS(Benchmark):
         return png_track(masks_folder(self.masks, item.video, item.exp_id), item.frames, [None])
 
     def faults(self, sample: Sample) -> list[str]:
-        """Frames of an object, by meta.json, on which the palette PNGs do not show it."""
+        """Frames that show the object according to meta.json, but on which it has no mask."""
         shown, truth = sample.meta.get("object_frames"), sample.truth
         if not shown or truth is None:
             return []
@@ -99,10 +100,10 @@ def _validation_videos(base: Path) -> set[str]:
     tested = set(read_videos(other)) if other.is_file() else set()
     left = set(read_videos(listed)) - tested
     if len(left) != VALID_VIDEOS:
-        why = "" if tested else f"; {other} is missing, which says what to leave out"
+        why = "" if tested else f"; {other} is missing, which lists what to leave out"
         warnings.warn(
             f"{listed}: expected {VALID_VIDEOS} validation videos once those of the test set are left out, got "
-            f"{len(left)}{why}: figures will not compare with others",
+            f"{len(left)}{why}: scores will not compare with others",
             RevsegWarning,
             stacklevel=3,
         )

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from revseg.datasets.alignment import displaced, first_frames_only
-from revseg.datasets.annotations import MaskDict, as_list, rle_track, texts
-from revseg.datasets.benchmark import Benchmark, Item, check_root, check_split, index
+from revseg.datasets.benchmark import Benchmark, Item, as_list, check_root, check_split, index, texts
+from revseg.datasets.coco_masks import MaskDict, rle_track
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import register
@@ -22,23 +22,24 @@ TAO_STRIDE = 30
 class ReVOS(Benchmark):
     """ReVOS: a sequence of samples from the official folders.
 
-    Video ids may hold slashes ("UVO/all/-CiPki3XuVI"). The truth has a row for each annotated object, which may
-    overlap; score their union. Expressions of type 2 have no target: one empty row, whatever `anno_id` says.
+    Video ids may contain slashes ("UVO/all/-CiPki3XuVI"). The truth has one row per annotated object; objects may
+    overlap, score their union. Expressions of type 2 have no target: one empty row, whatever `anno_id` says.
 
-    Known faults: in the TAO part the i-th mask belongs, mostly, to the frame 30*i, and masks of the UVO part drift.
-    They are read as they are stored, as every published figure did; `revseg data check` names the videos, `exclude`
-    leaves them out, and `tao_stride` puts the masks of TAO videos that look displaced on every 30th frame.
+    Known faults: in the TAO part the i-th mask mostly belongs to frame 30*i, and masks of the UVO part drift. They are
+    read as stored, as for all published results. `revseg data check` lists the videos, `exclude` leaves them out, and
+    `tao_stride` moves the masks of TAO videos that look displaced to every 30th frame.
 
     `meta` adds `obj_id` (list), `anno_id` (list of texts), `type_id` (0 referring, 1 reasoning, 2 no target), `type`
     (in words) and `no_target`.
 
     Options:
-        root: the folder that holds `JPEGImages/` and the JSON files.
+        root: the folder with `JPEGImages/` and the JSON files.
         split: "train", "train_sub" or "valid".
-        tao_stride: True moves the i-th mask of displaced TAO videos to frame 30*i; the frames between are left out of
-            the truth. No figure so made compares with published ones.
-        exclude: ids of videos or queries to leave out, with `*`, such as "TAO/*"; a list, one pattern, or a .txt file.
-        fps: nominal frames a second.
+        tao_stride: True moves the i-th mask of displaced TAO videos to frame 30*i and leaves the frames between out of
+            the truth. Such scores do not compare with published ones.
+        exclude: ids of videos or queries to leave out, such as "TAO/*": one pattern, a list, or a .txt file with one
+            per line.
+        fps: nominal frames per second.
     """
 
     name = "revos"
@@ -79,7 +80,7 @@ class ReVOS(Benchmark):
         return track
 
     def foreground(self, video: str) -> MaskTrack | None:
-        """All annotated objects of a video as one, which the robustness score R divides by; None without the file."""
+        """The union of a video's annotated objects, which the robustness score R divides by; None without its file."""
         if not self.foregrounds.path.is_file():
             return None
         entry = self.foregrounds.entry(video)
@@ -90,7 +91,7 @@ class ReVOS(Benchmark):
         return rle_track([(where, codes)], len(codes), (1, 1))
 
     def faults(self, sample: Sample) -> list[str]:
-        """Masks of the TAO part on the first frames only, masks off the edges in the picture, type 2 with masks."""
+        """TAO masks on the first frames only, masks that fit other frames better, type 2 with masks."""
         video, truth, found = sample.meta["video"], sample.truth, []
         if sample.meta["type_id"] == 2 and sample.meta["anno_id"]:
             found.append(f"type 2 (no target) has the masks {sample.meta['anno_id']}; they are ignored")

@@ -48,8 +48,7 @@ class SFTConfig:
         vision_lr_scale: factor on the learning rates of the vision tower; 0 freezes it. A pretrained tower would forget
             under the first gradients of a language model that cannot read it yet.
         conversations_per_forward: a batch is scored in parts of at most so many (0: all at once). Saves memory, and
-        time
-            where lengths differ.
+            time if lengths differ.
         bf16: autocast to bfloat16.
 
     Run:
