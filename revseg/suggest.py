@@ -1,17 +1,24 @@
-"""Errors about names: the nearest known one, or the spec for what was given in place of a part's name."""
+"""Errors about names: the nearest known one, a model's spec for a model's name, or what to install."""
 
 import difflib
+import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 
 _WEIGHTS = (".pt", ".pth", ".safetensors")
+_OWN_PLUGINS = ("dataset", "checkpoint")  # kinds whose parts in `revseg/shapes` are registered by entry points
 
 
 def suggestion(kind: str, name: str, loader: tuple[str, str] | None, checkpoints: Sequence[str]) -> str:
-    """ " Did you mean ...?" for a name that no part of the kind has but that can be read as a model; else "".
+    """A sentence, after a space, about a name that no part of the kind has; "" if there is nothing to suggest.
 
-    `loader` is a part of the kind that loads weights, and its option for them; `checkpoints` are weights with names.
+    `loader` is a part of the kind that loads weights, and its option for them; `checkpoints` are names of weights.
     """
+    if kind in _OWN_PLUGINS and not is_installed():
+        return (
+            " revseg is not installed, so the parts that it registers on installation are missing: run "
+            "`pip install -e .` in the folder with its pyproject.toml."
+        )
     if is_address(name):
         return f" Did you mean openai:model=NAME,base_url={name}?" if kind == "policy" else ""
     if kind == "dataset" and _is_place(name):
@@ -19,19 +26,28 @@ def suggestion(kind: str, name: str, loader: tuple[str, str] | None, checkpoints
     if loader is None:
         return ""
     if name.endswith(".py"):
-        return f" Did you mean {name}:NAME, with the name of what it holds?"
+        return f" Did you mean {name}:NAME, with the name of a part in that file?"
     if _is_place(name) or name.endswith(_WEIGHTS) or name in checkpoints:
         return f" Did you mean {loader[0]}:{loader[1]}={name}?"
     return ""
 
 
+def is_installed() -> bool:
+    """Whether revseg has the metadata of an installed package; a checkout on `PYTHONPATH` has none."""
+    try:
+        importlib.metadata.distribution("revseg")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def is_address(name: str) -> bool:
-    """True for the address of a server."""
+    """Whether a name is the address of a server."""
     return name.startswith(("http://", "https://"))
 
 
 def _is_place(name: str) -> bool:
-    """A name on the hub (owner/name), or a folder or file of one's own."""
+    """Whether a name is a hub name (OWNER/NAME), or a folder or file of the user's."""
     return "/" in name or name in (".", "..") or Path(name).is_dir()
 
 

@@ -1,6 +1,8 @@
-"""What is installed: the constraints hold what pyproject.toml asks for, and the package says that it is typed."""
+"""What is installed: pinned dependencies, typing, and a clear sentence where revseg itself is not installed."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -40,3 +42,41 @@ def test_pins_are_releases_that_an_index_has() -> None:
 
 def test_the_package_is_marked_as_typed() -> None:
     assert files("revseg").joinpath("py.typed").is_file()
+
+
+NOT_INSTALLED = """
+import importlib.metadata
+
+of, points = importlib.metadata.distribution, importlib.metadata.entry_points
+
+def distribution(name):
+    if name == "revseg":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return of(name)
+
+def entry_points(**which):
+    found = points(**which)
+    return importlib.metadata.EntryPoints(e for e in found if not e.value.startswith("revseg.")) if which else found
+
+importlib.metadata.distribution, importlib.metadata.entry_points = distribution, entry_points
+import revseg
+
+for kind, spec in [("dataset", "shapes"), ("policy", "qwen"), ("reward", "tempral")]:
+    try:
+        revseg.build(kind, spec)
+    except revseg.RevsegError as error:
+        print(error)
+print(revseg.build("tracker", "fill_box"))
+"""
+
+
+def test_a_checkout_that_is_not_installed_says_so() -> None:
+    """The synthetic world and its checkpoints are registered on installation; all other parts do without it."""
+    done = subprocess.run([sys.executable, "-c", NOT_INSTALLED], capture_output=True, text=True)
+    dataset, policy, reward, tracker = done.stdout.splitlines()
+    why = "revseg is not installed, so the parts that it registers on installation are missing: run `pip install -e .`"
+    assert dataset.startswith(f"unknown dataset: 'shapes'. {why} in the folder with its pyproject.toml. Known: fevos, ")
+    assert policy.startswith(f"unknown checkpoint: 'small_grpo'. {why}")
+    assert reward.startswith("unknown reward: 'tempral'. Did you mean 'temporal'?")
+    assert "fill_box" in tracker
+    assert not done.stderr

@@ -1,8 +1,8 @@
-"""Checkpoints with names: folders that come with a package, registered as kind `checkpoint`.
+"""Named checkpoints: folders of weights that come with a package, registered as kind `checkpoint`.
 
-Registered is a function without arguments that gives the `Checkpoint`, with a docstring for `revseg list`. A policy
-takes such a name where it takes a model's name on the hub or a folder. A checkpoint may know one kind of video only,
-which is then said whenever it is asked about others.
+What is registered is a function without arguments that returns the `Checkpoint`, with a docstring for `revseg list`. A
+policy takes such a name in place of a hub name or a folder. A checkpoint may be limited to one kind of video; asking it
+about others raises a warning.
 """
 
 import warnings
@@ -16,40 +16,40 @@ from revseg.policies.names import PAPER
 from revseg.registry import options_of, read_spec, registry, spec_of
 from revseg.video import Video
 
-DEFAULT = "small_grpo"  # what `qwen` is without a model
+DEFAULT = "small_grpo"  # what `qwen` loads if no model is named
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder of weights that a package brings.
-
-    `knows` says of a video whether the checkpoint can say anything about it; `world` says in words what it knows.
-    """
+    """A folder of weights that comes with a package."""
 
     folder: Path
-    knows: Callable[[Video], bool]
-    world: str
+    knows: Callable[[Video], bool]  # whether the checkpoint was trained for such videos
+    world: str  # which videos those are, in words
 
 
 def named(model: str | None) -> Checkpoint | None:
-    """The checkpoint of that name (None: the default one); None for any other model.
+    """The checkpoint of that name; None for any other model. Without a name, the default one.
 
-    A folder of one's own with such a name is reached as `./NAME`.
+    The user's own folder with such a name is reached as `./NAME`. SpecError if the default one is not registered.
     """
-    known, name = registry("checkpoint"), DEFAULT if model is None else model
-    return known.get(name)() if name in known.names() else None
+    known = registry("checkpoint")
+    if model is None:
+        return known.get(DEFAULT)()
+    return known.get(model)() if model in known.names() else None
 
 
 def folder_of(model: str | None) -> str:
-    """The folder of a checkpoint with a name; any other model as it is."""
+    """The folder of a named checkpoint; any other model as it is."""
     found = named(model)
     return str(model) if found is None else str(found.folder)
 
 
 def weights_of(policy: Any) -> dict[str, Any] | None:
-    """The options of a policy's spec that say where its weights are, at least the first one; None for any other policy.
+    """The options in a policy's spec that name its weights, the first of them in any case.
 
-    A registered policy declares them as `weights`, the names of options.
+    A registered policy declares the names of these options as `weights`. None for a policy that declares none, or that
+    is not given as a spec of a registered policy.
     """
     if not isinstance(policy, str | Mapping) or (isinstance(policy, Mapping) and "name" not in policy):
         return None
@@ -64,7 +64,8 @@ def weights_of(policy: Any) -> dict[str, Any] | None:
 
 
 def checkpoint_of(policy: Any) -> tuple[str, Checkpoint] | None:
-    """Name and checkpoint that a policy's spec means; None where its weights, or some of them, are from elsewhere."""
+    """Name and checkpoint that a policy's spec loads; None if some of its weights, such as an adapter, are from
+    elsewhere."""
     weights = weights_of(policy)
     if weights is None or any(list(weights.values())[1:]):
         return None
@@ -74,12 +75,12 @@ def checkpoint_of(policy: Any) -> tuple[str, Checkpoint] | None:
 
 
 def warn_of_footage(policy: Any, videos: Iterable[Video]) -> None:
-    """A FootageWarning when the spec `policy` means a checkpoint that does not know all of the videos."""
+    """A FootageWarning if the spec `policy` loads a checkpoint that was not trained for all of these videos."""
     found = checkpoint_of(policy)
     if found is not None and not all(found[1].knows(video) for video in videos):
         warnings.warn(
-            f"the bundled policy {spec_of(policy)} knows only {found[1].world}: what it says of other videos means "
-            f"nothing; for real footage take a policy such as {PAPER}",
+            f"the bundled policy {spec_of(policy)} knows only {found[1].world}: its answers about other videos are "
+            f"meaningless; for real footage use a policy such as {PAPER}",
             FootageWarning,
             stacklevel=4,
         )
