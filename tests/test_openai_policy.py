@@ -378,7 +378,7 @@ def test_tries_again(server: Server, status: int):
 @pytest.mark.parametrize(
     ("status", "kind", "hint"),
     [
-        (400, InputError, "fit its context"),
+        (400, InputError, "fits its context"),
         (401, InputError, "OPENAI_API_KEY"),
         (404, InputError, "model="),
         (418, InputError, "refuses"),

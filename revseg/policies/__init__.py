@@ -1,4 +1,4 @@
-"""Policies: what answers in a conversation; registry `policy`. Importing this loads no model."""
+"""Policies, which answer in a conversation; registry `policy`. Importing this loads no model."""
 
 from revseg.policies import given, oracle, random, scripted
 from revseg.policies.hf import policy as _hf  # noqa: F401  (imported for its registration)

@@ -1,4 +1,4 @@
-"""What policies that know their answer have in common: the canonical reply to what a message asks for."""
+"""The canonical reply to what a message asks for, for policies that know their targets without a model."""
 
 import json
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from revseg.types import Answer, Message, Reply, Rollout, Target
 
 
 def asks(rollout: Rollout, prompt: Message) -> tuple[str, ...]:
-    """What the reply should give; of a prompt that does not say, a keyframe first and boxes later."""
+    """What the reply should contain; if the prompt does not say, a keyframe in the first round and boxes later."""
     return prompt.asks or (("box",) if rollout.turns else ("keyframe",))
 
 
 def write(rollout: Rollout, prompt: Message, targets: Sequence[Target], coords: str, thinking: str = "") -> Reply:
-    """The canonical reply: of `targets` those that the prompt is about, by keyframe, box or both; a "yes" to a check.
+    """The canonical reply with keyframe, box or both of the targets that the prompt is about; "yes" to a verdict.
 
-    Without targets it says that there is nothing to find.
+    Without targets, the reply is that the target is not in the video.
     """
     wanted = asks(rollout, prompt)
     if prompt.about is not None:

@@ -51,7 +51,7 @@ def weights_of(policy: Any) -> dict[str, Any] | None:
     A registered policy declares the names of these options as `weights`. None for a policy that declares none, or that
     is not given as a spec of a registered policy.
     """
-    if not isinstance(policy, str | Mapping) or (isinstance(policy, Mapping) and "name" not in policy):
+    if not isinstance(policy, str) and not (isinstance(policy, Mapping) and isinstance(policy.get("name"), str)):
         return None
     name, options = read_spec("policy", policy)
     if ":" in name or name not in registry("policy").names():

@@ -1,4 +1,4 @@
-"""The user as the policy: keyframe and box are given, so that a tracker can be used without a model that sees."""
+"""A policy that answers with the user's keyframe and box, to use a tracker without a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,11 @@ from revseg.types import Message, Reply, Rollout, Sampling, Target
 
 @register("policy", "given")
 class Given:
-    """Answers with a frame of the source and a box that you name; no model.
+    """Answers with the keyframe and the box that you give; no model.
 
-    `keyframe` counts the source's frames from 0, `box` is unit xyxy. Lists of both give several targets, pair by pair;
-    one keyframe serves any number of boxes. `same_object=True` makes them one object, corrected on several frames.
+    `keyframe` is a frame of the source, counted from 0; `box` is unit xyxy. Lists of both, of equal length, give
+    several targets; one keyframe may have several boxes. With `same_object=True` they are prompts for one object on
+    several frames.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Given:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """What the pipeline takes unless told otherwise: the sampler that shows the frames given, and no others."""
+        """Settings of the pipeline that the user may override: sample exactly the given frames."""
         frames = sorted(set(self.frames))
         return {"sampler": format_spec("at", {"frames": frames}), "num_frames": max(16, len(frames))}
 

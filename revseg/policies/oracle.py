@@ -1,4 +1,4 @@
-"""The truth as the policy: the upper bound that a tracker and a sampler allow."""
+"""A policy that answers from the truth: the upper bound for a given tracker and sampler."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ from revseg.types import Message, Reply, Rollout, Sample, Sampling, Target
 class Oracle:
     """Answers from the truth: the sampled frame on which the true box is largest, and that box.
 
-    With `per_object=True` every object is a target of its own, on its own best frame; else one box holds them all.
-    Says "not in the video" when no sampled frame shows the target. Sampled frames without truth are passed over.
+    With `per_object=True` each object is a target with its own best frame; else one box encloses all objects. Answers
+    "not in the video" if no sampled frame shows the target. Sampled frames without truth are ignored.
     """
 
     def __init__(self, per_object: bool = False, coords: str = "pixel") -> None:
@@ -27,10 +27,10 @@ class Oracle:
         self._truths: Mapping[tuple[str | None, str], MaskTrack] = {}
 
     def with_truth(self, samples: Sequence[Sample], /) -> "Oracle":
-        """An oracle that knows the truth of these samples; the pipeline asks for one for each batch."""
-        knowing = copy.copy(self)
-        knowing._truths = {(s.video.id, s.query.id): s.truth for s in samples if s.truth is not None}
-        return knowing
+        """A copy that knows the truth of these samples; the pipeline calls this for each batch."""
+        bound = copy.copy(self)
+        bound._truths = {(s.video.id, s.query.id): s.truth for s in samples if s.truth is not None}
+        return bound
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
         return [
@@ -68,7 +68,7 @@ def _words(truth: MaskTrack, objects: Sequence[int]) -> str:
 
 
 def _distinct(targets: list[Target]) -> list[Target]:
-    """Numbered, where two objects would be described in the same words and so count as one."""
+    """The targets, numbered if two descriptions are equal, because equal descriptions count as one object."""
     words = [target.description for target in targets]
     if len(set(words)) == len(words):
         return targets

@@ -1,4 +1,4 @@
-"""Chance as the policy: the lower bound."""
+"""A policy that answers at random: the lower bound."""
 
 import hashlib
 from collections import Counter
@@ -15,9 +15,9 @@ from revseg.types import Message, Reply, Rollout, Sampling, Target
 
 @register("policy", "random")
 class RandomPolicy:
-    """A keyframe drawn uniformly, and a box with uniform corners: what no model at all would reach.
+    """A keyframe drawn uniformly, and a box with uniform corners.
 
-    Draws depend on `seed`, `sampling.seed` and the conversation; equal conversations differ by their order in a batch.
+    Draws depend on `seed`, `sampling.seed` and the conversation; equal conversations in a batch get different draws.
     """
 
     def __init__(self, seed: int = 0, coords: str = "pixel") -> None:
@@ -25,11 +25,11 @@ class RandomPolicy:
         self.coords = coords
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
-        replies, met = [], Counter[bytes]()
+        replies, seen = [], Counter[bytes]()
         for rollout, prompt in zip(rollouts, prompts, strict=True):
             content = _digest(rollout, f"{self.seed} {sampling.seed}")
-            draw = np.random.default_rng([met[content], *content])
-            met[content] += 1
+            draw = np.random.default_rng([seen[content], *content])
+            seen[content] += 1
             replies.append(write(rollout, prompt, [self._target(rollout, prompt, draw)], self.coords))
         return replies
 

@@ -1,4 +1,4 @@
-"""A policy that says what it was told to say, for tests."""
+"""A policy with replies given in advance, for tests."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,14 +9,14 @@ from revseg.types import Message, Reply, Rollout, Sampling
 
 @register("policy", "scripted")
 class Scripted:
-    """Replies given beforehand: `replies[n]` in round n for everybody, or a mapping from query id to such a list.
+    """Replies given in advance: `replies[n]` in round n of every conversation, or such a list per query id.
 
-    In code also a function from the conversation so far to the text.
+    In Python also a function from the conversation so far to the text.
     """
 
     def __init__(self, replies: Sequence[str] | Mapping[str, Sequence[str]] | Callable[[Rollout], str]) -> None:
         if isinstance(replies, str):
-            raise InputError(f"expected a list of replies, one a round, got the text {replies!r}")
+            raise InputError(f"expected a list of replies, one per round, got the text {replies!r}")
         self.replies = replies
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:

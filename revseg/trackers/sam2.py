@@ -49,6 +49,8 @@ class Sam2Tracker:
     Raises InputError when weights or configuration cannot be found or do not fit each other.
     """
 
+    weights = ("model",)  # the option for a model's name, which the registry suggests
+
     def __init__(
         self,
         model: str = "facebook/sam2.1-hiera-large",

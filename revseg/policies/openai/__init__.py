@@ -1,1 +1,1 @@
-"""Models behind a server that speaks OpenAI's chat API, as policies."""
+"""Models behind a server with OpenAI's chat API, as policies."""

@@ -1,4 +1,4 @@
-"""How a policy gets at its server: address, key and login, and how none of them is ever shown."""
+"""Access to a server: address, key and login, and how they are kept out of everything that is shown."""
 
 import base64
 import os
@@ -12,13 +12,13 @@ from revseg.redaction import without_secrets
 from revseg.types import Reply
 
 DEFAULT_URL = "https://api.openai.com/v1"
-NO_KEY = "EMPTY"  # what servers without keys are told
-_LONG = 8  # a shorter key could be a word of a reply
+NO_KEY = "EMPTY"  # sent to servers that need no key
+_LONG = 8  # characters; a shorter key could be a word of a reply
 
 
 @dataclass(frozen=True)
 class Access:
-    """`url` holds no secret; `key` and `login` (user name, password) are left out of the text form."""
+    """`url` contains no secret; `key` and `login` (user name, password) are left out of the repr."""
 
     url: str
     key: str = field(default=NO_KEY, repr=False)
@@ -28,11 +28,11 @@ class Access:
     def of(
         base_url: str | None, api_key: str | None, key_name: str, environ: Mapping[str, str] = os.environ
     ) -> "Access":
-        """From a policy's options and the environment. InputError, without the value, for what cannot be sent."""
+        """From a policy's options and the environment. InputError, without the value, for one that cannot be sent."""
         address = (base_url or environ.get("OPENAI_BASE_URL") or DEFAULT_URL).strip()
         key = (api_key or environ.get(key_name) or NO_KEY).strip()
         if not isinstance(key, str) or not (key.isascii() and key.isprintable()):
-            raise InputError(f"api_key (or {key_name}) holds characters that no key has: copy it again")
+            raise InputError(f"api_key (or {key_name}) contains characters that no key has: copy it again")
         url = without_secrets(address).rstrip("/")
         rest = address.partition("://")[2] or address
         if re.search(r"[?#]", rest.rpartition("@")[2]):
@@ -42,7 +42,7 @@ class Access:
         return Access(url, key, (unquote(name), unquote(password)) if at else None)
 
     def hidden(self, text: str) -> str:
-        """The text with *** for the key, the password, and the login as it is sent."""
+        """The text with *** in place of the key, the password, and the encoded login."""
         found = {self.key} - {NO_KEY}
         if self.login is not None:
             found |= {self.login[1], base64.b64encode(":".join(self.login).encode()).decode()}
@@ -51,7 +51,7 @@ class Access:
         return text
 
     def without_key(self, reply: Reply) -> Reply:
-        """The reply, in which a server may have put the key that it was sent."""
+        """The reply with *** in place of the key and the password, should the server have echoed them."""
         text = reply.text
         for secret in (self.key, self.login[1] if self.login else ""):
             if len(secret) >= _LONG:

@@ -1,4 +1,4 @@
-"""The HTTP client below `openai`'s own: replies of bounded size, no redirects, and errors in place of false success."""
+"""The HTTP client below `openai`'s: bounded replies, no redirects, and errors where HTTP 200 contains an error."""
 
 import json
 import logging
@@ -7,16 +7,16 @@ from typing import Any
 
 from revseg.errors import PartError
 
-INSIDE = "x-revseg-inside"  # a header of ours: the error came inside this HTTP status
+INSIDE = "x-revseg-inside"  # our own header: the HTTP status in whose body the error came
 _NAMED = {"rate_limit_exceeded": 429, "rate_limit_error": 429, "overloaded_error": 529, "timeout": 504}
-_BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")  # of the body as it was sent
+_BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")  # true of the body as sent only
 
 
 def bounded_client(most: int, timeout: float, login: tuple[str, str] | None) -> Any:
-    """An `AsyncClient` of httpx, whichever openai is built on, for one event loop; to be closed.
+    """An httpx `AsyncClient` of the release that openai uses, for one event loop; the caller closes it.
 
-    A reply of more than `most` bytes is a PartError, whatever its status. A redirect is an answer as any other: whoever
-    is told to go elsewhere would take the key and the pictures along. `login` is a user name and a password.
+    A reply of more than `most` bytes is a PartError, whatever its status. Redirects are not followed, because the key
+    and the pictures would be sent along. `login` is a user name and a password.
     """
     import openai
 
@@ -30,7 +30,7 @@ def bounded_client(most: int, timeout: float, login: tuple[str, str] | None) -> 
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > most:
-                        raise PartError(f"a reply of more than {most:,} bytes: raise max_bytes= if it is meant")
+                        raise PartError(f"a reply of more than {most:,} bytes: raise max_bytes= if that is intended")
             finally:
                 await response.aclose()
             headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS]
@@ -45,30 +45,30 @@ def bounded_client(most: int, timeout: float, login: tuple[str, str] | None) -> 
 
 
 def _without_body(record: logging.LogRecord) -> bool:
-    """False for what early releases of openai log of a whole request, whose `extra` may hold a key."""
+    """False for the log records in which early releases of openai show a whole request: `extra` may contain a key."""
     return not str(record.msg).startswith("Request options")
 
 
 def error_inside(body: bytes) -> Any:
-    """The error that a reply of HTTP 200 holds, as routers answer when a provider of theirs fails; None without one."""
+    """The error in the body of an HTTP 200, as routers send when a provider fails; None if there is none."""
     try:
         data = json.loads(body)
-    except (ValueError, RecursionError):  # no JSON: whoever reads the reply says so
+    except (ValueError, RecursionError):  # not JSON: `read_reply` raises
         return None
     if not isinstance(data, Mapping):
         return None
     choices = data.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    held = first if isinstance(first, Mapping) else {}
-    if error := data.get("error") or held.get("error"):
+    choice = first if isinstance(first, Mapping) else {}
+    if error := data.get("error") or choice.get("error"):
         return error
     if data.get("object") == "error":
         return dict(data)
-    return "the server ended the reply with an error" if held.get("finish_reason") == "error" else None
+    return "the server ended the reply with an error" if choice.get("finish_reason") == "error" else None
 
 
 def status_of(error: Any) -> int:
-    """The HTTP status that an error means by its code; 502, a failure upstream, where it names none."""
+    """The HTTP status that an error's code stands for; 502, an upstream failure, if it has none."""
     named = [error.get(name) for name in ("code", "status", "type")] if isinstance(error, Mapping) else []
     for code in named:
         if isinstance(code, str):

@@ -1,50 +1,51 @@
-"""A policy behind any server that speaks OpenAI's chat API: vLLM, SGLang, or a hosted model."""
+"""A policy behind a server with OpenAI's chat API: vLLM, SGLang, or a hosted model."""
 
 import asyncio
-import base64
 import contextlib
-import io
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
-
-import numpy as np
 
 from revseg.errors import InputError, PartError, RevsegError, RunStopped
 from revseg.policies.openai.access import Access
 from revseg.policies.openai.failures import failure_of, not_a_completion
 from revseg.policies.openai.http import bounded_client
+from revseg.policies.openai.messages import MessageEncoder
 from revseg.policies.openai.reply import Unreadable, read_reply
 from revseg.policies.row_seeds import row_seeds
 from revseg.registry import register
-from revseg.types import Clip, Message, Reply, ReplyOne, Rollout, Sampling
+from revseg.types import Message, Reply, ReplyOne, Rollout, Sampling
 
 T = TypeVar("T")
-
-_Encoded = WeakKeyDictionary[Message, Any]  # what was sent of each message, for as long as its conversation is kept
 
 
 @register("policy", "openai")
 class OpenAIPolicy:
-    """Any OpenAI-compatible chat server, through the official client; the whole conversation goes in every request.
+    """Any OpenAI-compatible chat server, through the official client. Every request holds the whole conversation.
 
-    Options: `model` its name on the server; `base_url` such as http://localhost:8000/v1 (else OPENAI_BASE_URL, else
-    OpenAI's own), which may hold a user name and password; `api_key`, else the environment variable that `api_key_env`
-    names (a local server needs none); `timeout` seconds without a byte from the server, `deadline` seconds for one
-    reply, all tries included; `max_bytes` of one reply; `retries` after a failed connection, a time-out, 429 or 5xx,
-    with growing pauses; `give_up` after so many failures in a row the run stops (0: never); `concurrency` requests at
-    a time, and conversations that `evaluate` keeps in flight; `image_format` "jpeg" or "png" (exact, larger); `video`
-    how a clip of several frames is sent: "frames", a picture each, is read by every server but costs Qwen2.5-VL twice
-    the tokens of "video_url", one video of JPEG frames as vLLM reads it; `extra` further fields of the request, such as
-    {"mm_processor_kwargs": {...}}; they win over revseg's own, and null drops one.
+    Options:
+        model: its name on the server.
+        base_url: such as http://localhost:8000/v1, with user name and password if needed; by default OPENAI_BASE_URL,
+            else OpenAI's own.
+        api_key, api_key_env: the key, or the environment variable that has it. A local server needs none.
+        timeout: seconds without a byte from the server.
+        deadline: seconds for one reply, including all retries.
+        max_bytes: of one reply.
+        retries: after a failed connection, a time-out, HTTP 429 or 5xx, with growing pauses.
+        give_up: the run stops after so many failed replies in a row (0: never).
+        concurrency: requests at a time, and conversations that `evaluate` keeps in flight.
+        image_format: "jpeg", or "png" (lossless, larger).
+        video: how a clip of several frames is sent. "frames", one picture per frame, works with every server, but
+            costs twice the tokens of "video_url" with Qwen2.5-VL: one video of JPEG frames, as vLLM reads it.
+        extra: further fields of the request, such as {"mm_processor_kwargs": {...}}. They override those of revseg,
+            and null removes one.
 
-    Replies hold text only: a policy to evaluate, not to train. InputError when the server cannot be reached or
-    refuses the request, PartError when it fails, is too slow or answers something else than a chat completion,
-    RunStopped after `give_up` of them. Neither they nor any record hold a key or a password.
+    Replies are text without tokens: such a policy can be evaluated, not trained. InputError if the server cannot be
+    reached or refuses the request; PartError if it fails, is too slow or returns something else than a chat completion;
+    RunStopped after `give_up` of these in a row. No error and no record contains the key or the password.
     """
 
-    secrets = ("api_key", "base_url")  # never in a record: see `revseg.redaction`
+    secrets = ("api_key", "base_url")  # left out of records: see `revseg.redaction`
 
     def __init__(
         self,
@@ -68,41 +69,41 @@ class OpenAIPolicy:
         self.image_format, self.video, self.extra = image_format, video, {} if extra is None else extra
         self._check()
         self._access = Access.of(base_url, api_key, api_key_env)
-        self._failed = 0  # requests in a row
+        self._failed = 0  # replies in a row
 
     def __repr__(self) -> str:
         return f"OpenAIPolicy({self.model!r}, base_url={self.base_url!r})"
 
     @property
     def base_url(self) -> str:
-        """Where requests go, without a user name and password that it may hold."""
+        """Where requests are sent, without user name and password."""
         return self._access.url
 
     def reply(self, rollouts: Sequence[Rollout], prompts: Sequence[Message], *, sampling: Sampling) -> list[Reply]:
-        """One reply a conversation, in order. The first failure stops the batch; what is queued is not sent."""
-        seeds = [seed >> 32 for seed in row_seeds(rollouts, prompts, sampling)]  # 31 bits: any server's integer
+        """One reply per conversation, in order. The first failure cancels the batch, queued requests included."""
+        seeds = [seed >> 32 for seed in row_seeds(rollouts, prompts, sampling)]  # 31 bits fit any server's integer
         with self._failures_counted():
             return _run(self._ask_all(list(zip(rollouts, prompts, seeds, strict=True)), sampling))
 
     @contextlib.asynccontextmanager
     async def connected(self, *, sampling: Sampling) -> AsyncIterator[ReplyOne]:
-        """One client for many replies, each the same as `reply` gives for one conversation.
+        """One client for many replies, each equal to that of `reply` for one conversation.
 
-        Who awaits them decides how many are open at a time: `concurrency` bounds `reply` alone.
+        The caller decides how many are awaited at a time; `concurrency` limits `reply` only.
         """
-        encoded = _Encoded()
+        encode = MessageEncoder(self.image_format, self.video)
         async with self._client() as client:
 
             async def reply_one(rollout: Rollout, prompt: Message) -> Reply:
                 (seed,) = row_seeds([rollout], [prompt], sampling)
                 with self._failures_counted():
-                    return await self._ask(client, rollout, prompt, sampling, seed >> 32, encoded)
+                    return await self._ask(client, rollout, prompt, sampling, seed >> 32, encode)
 
             yield reply_one
 
     @contextlib.contextmanager
     def _failures_counted(self) -> Iterator[None]:
-        """RunStopped in the place of the failure that is one too many in a row."""
+        """Counts failures in a row, and raises RunStopped at the one that is too many."""
         try:
             yield
         except RevsegError as error:
@@ -111,7 +112,7 @@ class OpenAIPolicy:
                 raise
             raise RunStopped(
                 f"{self._failed} requests in a row failed, the last with: {error}. The run stops here and its rows are "
-                "kept: mend the server, then run the same again with retry (--retry), or raise give_up="
+                "kept: repair the server, then run the same again with retry (--retry), or raise give_up="
             ) from None
         self._failed = 0
 
@@ -128,12 +129,12 @@ class OpenAIPolicy:
         )
 
     async def _ask_all(self, asked: list[tuple[Rollout, Message, int]], sampling: Sampling) -> list[Reply]:
-        encoded = _Encoded()
+        encode = MessageEncoder(self.image_format, self.video)
         room = asyncio.Semaphore(self.concurrency)
 
         async def ask(rollout: Rollout, prompt: Message, seed: int) -> Reply:
             async with room:
-                return await self._ask(client, rollout, prompt, sampling, seed, encoded)
+                return await self._ask(client, rollout, prompt, sampling, seed, encode)
 
         async with self._client() as client:
             try:
@@ -144,37 +145,13 @@ class OpenAIPolicy:
         return [task.result() for task in tasks]
 
     async def _ask(
-        self, client: Any, rollout: Rollout, prompt: Message, sampling: Sampling, seed: int, encoded: _Encoded
+        self, client: Any, rollout: Rollout, prompt: Message, sampling: Sampling, seed: int, encode: MessageEncoder
     ) -> Reply:
-        messages = await asyncio.to_thread(self._messages, rollout, prompt, encoded)
+        messages = await asyncio.to_thread(encode, rollout, prompt)
         return await self._complete(client, messages, sampling, seed)
 
-    def _messages(self, rollout: Rollout, prompt: Message, encoded: _Encoded) -> list[dict[str, Any]]:
-        """The conversation so far and the prompt, as the API has them."""
-        messages = []
-        for turn in rollout.turns:
-            messages += [self._message(turn.prompt, encoded), {"role": "assistant", "content": turn.reply.whole}]
-        return _clean([*messages, self._message(prompt, encoded)])
-
-    def _message(self, message: Message, encoded: _Encoded) -> dict[str, Any]:
-        """A message as the API has it, encoded once: groups share their prompts, and later rounds repeat them."""
-        content = encoded.get(message)
-        if content is None:
-            content = [p for part in message.parts for p in self._parts(part)] if message.clips else message.text
-            encoded[message] = content
-        return {"role": message.role, "content": content}
-
-    def _parts(self, part: str | Clip) -> list[dict[str, Any]]:
-        if isinstance(part, str):
-            return [{"type": "text", "text": part}]
-        frames = [_encode(frame, self.image_format) for frame in part.frames]
-        if self.video == "video_url" and len(frames) > 1:
-            return [{"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(frames)}"}}]
-        head = f"data:image/{self.image_format};base64,"
-        return [{"type": "image_url", "image_url": {"url": head + frame}} for frame in frames]
-
     async def _complete(self, client: Any, messages: list[dict[str, Any]], sampling: Sampling, seed: int) -> Reply:
-        """One request and its tries."""
+        """One request, with its retries."""
         import openai
 
         fields: dict[str, Any] = {
@@ -184,21 +161,21 @@ class OpenAIPolicy:
             "seed": seed,
         }
         if sampling.top_k:
-            fields["top_k"] = sampling.top_k  # not OpenAI's own; vLLM and SGLang know it
+            fields["top_k"] = sampling.top_k  # no field of OpenAI's; vLLM and SGLang read it
         fields = {key: value for key, value in {**fields, **self.extra}.items() if value is not None}
         create = client.chat.completions.with_raw_response.create
         try:
             async with asyncio.timeout(self.deadline):
-                done = await create(model=self.model, messages=messages, extra_body=fields)
-            return self._access.without_key(read_reply(done.http_response.content))
+                completion = await create(model=self.model, messages=messages, extra_body=fields)
+            return self._access.without_key(read_reply(completion.http_response.content))
         except TimeoutError:
             hint = "Raise deadline=, or lower concurrency= or max_new_tokens"
             raise PartError(f"{self._where}: no whole reply within {self.deadline:g} s. {hint}") from None
-        except Unreadable as came:
-            raise PartError(f"{self._where}: {not_a_completion(self._access.hidden(str(came)))}") from None
+        except Unreadable as body:
+            raise PartError(f"{self._where}: {not_a_completion(self._access.hidden(str(body)))}") from None
         except PartError as error:
             raise PartError(f"{self._where}: {error}") from None
-        except (openai.OpenAIError, ValueError) as error:  # the message says it all; a server may echo the key
+        except (openai.OpenAIError, ValueError) as error:  # `from None`: a server may echo the key
             tries = f"{self.retries + 1} tries of {self.timeout:g} s"
             raise failure_of(error, self._where, tries, self._access.hidden) from None
 
@@ -221,7 +198,7 @@ class OpenAIPolicy:
 
 
 def _least(smallest: int | str, values: Mapping[str, Any]) -> None:
-    """InputError for one that is no whole number of `smallest` or more, or no number of "seconds" above 0."""
+    """InputError for a value that is no whole number of at least `smallest`, or no number of "seconds" above 0."""
     for name, value in values.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if smallest == "seconds" and not (number and value > 0):
@@ -231,28 +208,10 @@ def _least(smallest: int | str, values: Mapping[str, Any]) -> None:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine, for a caller that is none."""
+    """The result of a coroutine, for a synchronous caller."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:  # a notebook: a loop is running here already
+    with ThreadPoolExecutor(1) as pool:  # a loop is already running here, as in a notebook
         return pool.submit(asyncio.run, work).result()
-
-
-def _encode(frame: np.ndarray, image_format: str) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    options = {"quality": 95, "subsampling": 0} if image_format == "jpeg" else {}  # 0: colours at full resolution
-    Image.fromarray(frame).save(buffer, image_format, **options)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _clean(value: Any) -> Any:
-    """Half of a surrogate pair, as a reply cut short may end with, cannot be sent: it becomes a question mark."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8") if not value.isascii() else value
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    return {key: _clean(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""From the body of a chat completion to a `Reply`: what any server may send, read as data."""
+"""From the body of a chat completion to a `Reply`."""
 
 import json
 from collections.abc import Mapping
@@ -6,21 +6,21 @@ from typing import Any
 
 from revseg.types import Reply
 
-_LENGTH = ("max_tokens", "max_output_tokens", "model_length", "max_length")  # other servers' words for "length"
+_LENGTH = ("max_tokens", "max_output_tokens", "model_length", "max_length")  # what other servers call "length"
 _STOP = ("eos", "eos_token", "end_turn", "stop_sequence", "complete")
 _LONGEST = 40  # characters of a finish reason that are kept
 
 
 class Unreadable(Exception):
-    """No chat completion; its text is what came instead."""
+    """Not a chat completion. The message is the beginning of the body."""
 
 
 def read_reply(body: bytes) -> Reply:
-    """The first choice's reply with its thinking, as one text. Null content, as of a refusal, is an empty reply.
+    """The reply of the first choice, with its thinking inside `<think>` tags. Null content is an empty reply.
 
-    Servers with a reasoning parser send the thinking apart (`reasoning_content`, or `reasoning`); templates that open
-    `<think>` leave a reply that begins inside it. Both are put right: the text holds the thinking in its tags. Raises
-    Unreadable for anything that is no chat completion.
+    Servers with a reasoning parser send the thinking separately (`reasoning_content` or `reasoning`), and with
+    templates that open `<think>` the reply begins inside it: in both cases the tags are completed. Unreadable for
+    anything that is not a chat completion.
     """
     choice = _choice(body)
     message = choice.get("message")
@@ -31,19 +31,19 @@ def read_reply(body: bytes) -> Reply:
         raise Unreadable(_text(body))
     refusal = message.get("refusal")
     text = content or (refusal if isinstance(refusal, str) else "")
-    apart = [message.get(name) for name in ("reasoning_content", "reasoning")]
-    thinking = next((said for said in apart if isinstance(said, str) and said.strip()), "")
+    separate = [message.get(name) for name in ("reasoning_content", "reasoning")]
+    thinking = next((one for one in separate if isinstance(one, str) and one.strip()), "")
     reason = _reason(choice.get("finish_reason"))
     return Reply(_with_thinking(text, thinking, reason), finish_reason=reason)
 
 
 def _with_thinking(text: str, thinking: str, reason: str) -> str:
     start, end = text.find("<think>"), text.find("</think>")
-    if end >= 0 and not 0 <= start < end:  # it begins inside the thinking
+    if end >= 0 and not 0 <= start < end:  # the reply begins inside the thinking
         return f"<think>{thinking}{text}"
     if not thinking or start >= 0:
         return text
-    cut = reason == "length" and not text.strip()  # it never came to an end
+    cut = reason == "length" and not text.strip()  # the thinking was cut off
     return f"<think>{thinking}" if cut else f"<think>{thinking}</think>{text}"
 
 
