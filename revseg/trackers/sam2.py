@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
+from revseg.devices import pick_device, pick_dtype
 from revseg.errors import InputError, MissingExtraError
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.trackers.sam2_config import build, read_config
 from revseg.trackers.streaming import Output, TrackPrompt, track
 from revseg.types import Grounding
-from revseg.untrusted.model_folder import check_fit, check_whole, pick_device, pick_dtype, read_tensors, short
+from revseg.untrusted.model_folder import check_fit, check_whole, read_tensors, short
 from revseg.video import Video
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from revseg.devices import pick_device, pick_dtype
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.trackers.streaming import Output, TrackPrompt, track
 from revseg.types import Grounding
-from revseg.untrusted.model_folder import check_model_folder, find_folder, pick_device, pick_dtype
+from revseg.untrusted.model_folder import check_model_folder, find_folder
 from revseg.untrusted.pretrained import load_checked, load_processor
 from revseg.video import Video
 

@@ -1,1 +1,1 @@
-"""Data from outside: files, records and model folders, checked before anything in them is used."""
+"""Data from elsewhere: files, records, specs and model folders, checked before anything in them is used."""

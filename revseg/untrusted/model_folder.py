@@ -1,6 +1,6 @@
-"""A model's folder from elsewhere: found, whole, and plain data, before any other package reads it.
+"""Checks of a model's folder before any other package reads it: found, complete, undamaged, and without code.
 
-Policies and trackers share these checks. Whatever is wrong is an `InputError` of one line that says what to do.
+Policies and trackers share them. Every problem is an `InputError` of one line that says what to do.
 """
 
 import difflib
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
 _CONFIGS = tuple(
     f"{name}.json"
     for name in (
@@ -29,9 +28,9 @@ _CONFIGS = tuple(
 
 
 def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensors", "*.txt", "*.jinja")) -> Path:
-    """The folder `model`, or what the Hugging Face hub has under that name, fetched in one call.
+    """The folder `model`, or the hub's model of that name, downloaded in one call.
 
-    InputError for a file, and for what is neither a folder nor to be had from the hub.
+    InputError for a file, and for a name that is neither a folder nor available from the hub.
     """
     from huggingface_hub import snapshot_download
 
@@ -39,23 +38,23 @@ def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensor
     if model and path.is_dir():
         return path
     if path.is_file():
-        raise InputError(f"expected a folder or a hub name, got the file {model!r}; name the folder that holds it")
+        raise InputError(f"expected a folder or a hub name, got the file {model!r}; name the folder that contains it")
     if not re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", model):
         raise InputError(f"there is no folder {model!r}{_near(path)}; expected a hub name (OWNER/NAME) or a folder")
     try:
-        # in one call: file by file, a hub that is down costs minutes
+        # in one call: file by file, an unreachable hub would cost minutes
         return Path(snapshot_download(model, allow_patterns=list(patterns), ignore_patterns=["*/*"]))
-    except (OSError, ValueError) as error:  # the hub's errors are OSErrors, no connection among them
+    except (OSError, ValueError) as error:  # the hub's errors are OSErrors, also without a connection
         raise InputError(
             f"there is no folder {model!r} here{_near(path)}, and the hub gives no model of that name "
-            f"({short(error)}): mend the path, or download the model where the hub can be reached and pass its folder"
+            f"({short(error)}): correct the path, or download the model elsewhere and pass its folder"
         ) from error
 
 
 def check_model_folder(folder: Path) -> dict[str, Any]:
     """The folder's config.json, after checking that all files of a transformers model in it can be read.
 
-    InputError names the file that is missing, cut, a Git LFS pointer, a pickle, no JSON, or outside the folder.
+    InputError for a file that is missing, truncated, a Git LFS pointer, a pickle, not JSON, or outside the folder.
     """
     if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "BASE"
@@ -77,7 +76,7 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers would read; InputError when there are none or one is not there."""
+    """The safetensors files that transformers would read; InputError if there are none or one is missing."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     if not (folder / INDEX).exists():
@@ -85,9 +84,9 @@ def weight_files(folder: Path) -> list[Path]:
         if pickles:
             raise InputError(
                 f"the weights in {folder} are pickles ({pickles[0]}), which can run code when they are read: expected "
-                f"{WEIGHTS}; where you trust them, load them with transformers and save them with save_pretrained"
+                f"{WEIGHTS}; if you trust them, load them with transformers and save them with save_pretrained"
             )
-        raise InputError(f"expected weights in {folder}: {WEIGHTS}, or {INDEX} and its parts; copy them there")
+        raise InputError(f"expected weights in {folder}: {WEIGHTS}, or {INDEX} and its shards; copy them there")
     shards = read_json(folder / INDEX).get("weight_map")
     values = list(shards.values()) if isinstance(shards, dict) else []
     names = set(values) if values and all(map(_is_text, values)) else {""}
@@ -100,7 +99,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_file(path: Path) -> None:
-    """InputError when `path` is not a plain file, or a Git LFS pointer in its place."""
+    """InputError if `path` is not a regular file, or is a Git LFS pointer."""
     if not path.is_file():
         raise InputError(f"expected a file {path}, got {'a folder' if path.is_dir() else 'none that can be read'}")
     try:
@@ -109,11 +108,11 @@ def check_file(path: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot read {path}: {short(error)}") from error
     if start.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path} is a Git LFS pointer, not the file: run `git lfs pull` there, or download it anew")
+        raise InputError(f"{path} is a Git LFS pointer, not the file: run `git lfs pull` there, or download it again")
 
 
 def check_whole(path: Path) -> None:
-    """InputError when a safetensors file is cut short, damaged or something else."""
+    """InputError if a file is not a complete safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     check_file(path)
@@ -121,23 +120,23 @@ def check_whole(path: Path) -> None:
         with safe_open(path, "pt"):
             pass
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is cut short or damaged ({short(error)}); download it anew") from error
+        raise InputError(f"{path} is cut short or damaged ({short(error)}); download it again") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object; InputError otherwise."""
+    """The object in a JSON file; InputError if there is anything else in it."""
     check_file(path)
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({short(error)}); download it anew") from error
+        raise InputError(f"{path} is not JSON ({short(error)}); download it again") from error
     if not isinstance(data, dict):
-        raise InputError(f"expected a JSON object in {path}, got {type(data).__name__}; download it anew")
+        raise InputError(f"expected a JSON object in {path}, got {type(data).__name__}; download it again")
     return data
 
 
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
-    """The tensors of a .safetensors file or a pickle, of which nothing but tensors is read; InputError otherwise."""
+    """The tensors of a .safetensors file, or of a pickle with nothing but tensors; InputError otherwise."""
     import torch
     from safetensors.torch import load_file
 
@@ -147,22 +146,24 @@ def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
     check_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle or archive raises anything
+    except Exception as error:  # damaged pickles and archives raise exceptions of any type
         raise InputError(
-            f"{path} is cut short, damaged, or holds more than tensors ({type(error).__name__}), which is not read; "
+            f"{path} is cut short, damaged, or holds more than tensors ({type(error).__name__}), which are not read; "
             "expected a .safetensors file, or the .pt as its authors published it"
         ) from error
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(_is_text(k) and isinstance(v, torch.Tensor) for k, v in state.items()):
-        raise InputError(f"expected named tensors in {path}, or such under the key model; got {type(state).__name__}")
+        raise InputError(
+            f"expected named tensors in {path}, at the top or under the key model; got {type(state).__name__}"
+        )
     return state
 
 
 def check_fit(
     what: str, missing: Iterable[str], unexpected: Iterable[str], shapes: Mapping[str, tuple[Any, Any]]
 ) -> None:
-    """InputError when weights do not fit a network: `shapes` has, per tensor of another shape, (came, expected)."""
-    others = [f"{name} {list(came)} for {list(wanted)}" for name, (came, wanted) in sorted(shapes.items())]
+    """InputError if weights do not fit a network. `shapes`: (found, expected) for each tensor of another shape."""
+    others = [f"{name} {list(got)} for {list(wanted)}" for name, (got, wanted) in sorted(shapes.items())]
     parts = [("missing", sorted(missing)), ("unexpected", sorted(unexpected)), ("of another shape", others)]
     found = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -173,45 +174,14 @@ def check_fit(
         raise InputError(f"{what}: tensors {'; '.join(found)}; use the weights and the configuration of one model")
 
 
-def pick_device(name: str) -> "torch.device":
-    """`auto` is the GPU where there is one, else the CPU; else torch's own name. InputError for what cannot be used."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type == "meta":
-            raise RuntimeError("meta holds no values")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
-        there = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["no CUDA GPU is here"]
-        raise InputError(
-            f"expected a device such as auto, cpu or cuda:0 ({', '.join(there)}), got {name!r}: {short(error)}"
-        ) from error
-    return device
-
-
-def pick_dtype(name: str, auto: "torch.dtype") -> "torch.dtype":
-    """`auto` or one of three names; InputError with the right name for the usual short ones."""
-    import torch
-
-    dtypes = {"auto": auto, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in dtypes:
-        meant = _DTYPES.get(name, name.removeprefix("torch."))
-        hint = f"; write dtype={meant}" if meant in dtypes else ""
-        raise InputError(f"expected the dtype {', '.join(dtypes)}, got {name!r}{hint}")
-    return dtypes[name]
-
-
 def short(error: BaseException) -> str:
-    """The first line of an error, without the advice that follows in other packages' messages."""
+    """The first line of an error, without the advice that other packages append."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
 
 def _near(path: Path) -> str:
-    """The folder beside a mistyped one that is spelt nearly like it."""
+    """A hint at a folder whose name is close to a mistyped one."""
     beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1)
     return f" (did you mean {str(path.with_name(near[0]))!r}?)" if near else ""

@@ -1,4 +1,4 @@
-"""transformers' models from a checked folder: no code of the folder's, no value that the weights did not give."""
+"""Loads transformers' models from a checked folder: no code from it is run, and every tensor comes from its weights."""
 
 import copy
 import math
@@ -11,19 +11,19 @@ from typing import Any
 from revseg.errors import InputError
 from revseg.untrusted.model_folder import check_fit, read_json, short, weight_files
 
-SPARE = 50_000_000  # numbers that a network may have besides its weights, such as tables of positions
-LAYERS = 1024  # of a part of a network: so many would be made one by one before any weight is read
-# a kernel's repository, another file of weights, code beside the weights: not the folder's to choose
+SPARE = 50_000_000  # numbers that a network may have beside its weights, such as position tables
+LAYERS = 1024  # the most of one part: layers are created one by one before any weight is read
+# what a folder must not choose: a kernel's repository, another weights file, code beside the weights
 _NOT_THEIRS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
 _NOT_THEIRS += ("_experts_implementation", "transformers_weights", "auto_map", "custom_pipelines")
 
 
 def load_checked(model_class: Any, config_class: Any, folder: Path, *, family: str = "", **options: Any) -> Any:
-    """The model of `folder` (see `check_model_folder`), whose every tensor came from its weights.
+    """The model in `folder`, which has passed `check_model_folder`.
 
-    `family` begins the model_type of every part, where transformers would look a part up by it.
-    InputError when the configuration cannot be read, the model not be made, or tensors are missing, unexpected or of
-    another shape.
+    `family` is the prefix that every part's model_type must have, because transformers looks parts up by it.
+    InputError if the configuration cannot be read, the model cannot be created, or tensors are missing, unexpected or
+    of another shape.
     """
     data = _plain(read_json(folder / "config.json"), folder, family)
     try:
@@ -35,7 +35,7 @@ def load_checked(model_class: Any, config_class: Any, folder: Path, *, family: s
                 folder,
                 config=config,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are told with the rest
+                ignore_mismatched_sizes=True,  # reported with the others below
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -43,16 +43,16 @@ def load_checked(model_class: Any, config_class: Any, folder: Path, *, family: s
             )
     except InputError:
         raise
-    except Exception as error:  # whatever is odd in a stranger's configuration surfaces as anything
+    except Exception as error:  # odd configurations raise exceptions of any type
         raise InputError(f"cannot make a model of {folder}: {type(error).__name__} {short(error)}") from error
-    shapes = {name: (tuple(came), tuple(wanted)) for name, came, wanted in info["mismatched_keys"]}
+    shapes = {name: (tuple(got), tuple(wanted)) for name, got, wanted in info["mismatched_keys"]}
     unexpected = [name for name in info["unexpected_keys"] if not name.endswith("rotary_emb.inv_freq")]  # computed
     check_fit(f"the weights in {folder} are not of its config.json", info["missing_keys"], unexpected, shapes)
     return model
 
 
 def load_processor(processor_class: Any, folder: Path) -> Any:
-    """The processor of `folder`; InputError when its files are missing or damaged."""
+    """The processor in `folder`; InputError if its files are missing or damaged."""
     settings = folder / "processor_config.json"
     if "audio_tokenizer" in (read_json(settings) if settings.exists() else {}):
         raise InputError(f"{settings} names an audio_tokenizer, another model to load; remove it")
@@ -61,31 +61,31 @@ def load_processor(processor_class: Any, folder: Path) -> Any:
     except Exception as error:  # tokenizers raises plain Exceptions
         raise InputError(
             f"cannot read the processor in {folder}: {type(error).__name__} {short(error)}; "
-            "expected the tokenizer's and preprocessor's files of the model beside its weights"
+            "expected the model's tokenizer and preprocessor files beside its weights"
         ) from error
 
 
 def _check_size(model_class: Any, config: Any, folder: Path) -> None:
-    """InputError when the configuration describes a much larger network than the weights are: it is never made."""
+    """InputError, before any memory is used, if the configured network is much larger than the weights."""
     from accelerate import init_empty_weights
     from safetensors import safe_open
 
     with init_empty_weights(include_buffers=True):
         model = model_class(copy.deepcopy(config))
     size = sum(part.numel() for part in (*model.parameters(), *model.buffers()))
-    came = 0
+    stored = 0
     for path in weight_files(folder):
         with safe_open(path, "pt") as file:
-            came += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    if size > 1.5 * came + SPARE:
+            stored += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if size > 1.5 * stored + SPARE:
         raise InputError(
-            f"the weights in {folder} are not of its config.json: it describes a network of {size:,} numbers, they "
-            f"have {came:,}; use the weights and the configuration of one model"
+            f"the weights in {folder} are not of its config.json: it describes a network of {size:,} numbers, "
+            f"they have {stored:,}; use the weights and the configuration of one model"
         )
 
 
 def _plain(node: Any, folder: Path, family: str) -> Any:
-    """The configuration without what could lead to code, to other files or to another network, at any depth."""
+    """The configuration without keys that lead to code, other files or another network, at any depth."""
     path = folder / "config.json"
     if isinstance(node, list):
         return [_plain(item, folder, family) for item in node]
@@ -102,7 +102,7 @@ def _plain(node: Any, folder: Path, family: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' table of tensors that do not fit: the error tells them."""
+    """Without transformers' table of tensors that do not fit; the error lists them."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()

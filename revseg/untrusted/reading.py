@@ -1,7 +1,7 @@
-"""Data from outside: JSON that is damaged in any way is one InputError that names the file, the place and the key.
+"""Reads JSON and text from elsewhere. Any damage is an InputError that names the file, the place and the key.
 
-What a record has to hold is written as types (`TypedDict`, `Annotated`), which pydantic checks; keys that the types do
-not name are left alone.
+The content of records is described by types (`TypedDict`, `Annotated`), which pydantic checks. Keys that the types do
+not name are ignored.
 """
 
 import functools
@@ -16,14 +16,14 @@ from revseg.masks.rle import brief
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
-MAX_DEPTH = 64  # of what is passed on as it is, such as a sample's meta: anything deeper would end in a RecursionError
+MAX_DEPTH = 64  # of data that is passed on unchecked, such as a sample's meta; deeper data ends in RecursionErrors
 T = TypeVar("T")
 
 
 def parse_json(text: bytes | str, where: str, what: str = "JSON") -> Any:
-    """JSON as bytes (UTF-8, with or without a mark at its start) or text. InputError for anything else.
+    """Parses JSON, given as text or as UTF-8 bytes with or without a byte order mark. InputError for anything else.
 
-    NaN and Infinity, which Python's own writer makes, are read; `checked` refuses them where a number is expected.
+    NaN and Infinity, which Python's `json` writes, are accepted here; `checked` refuses them as numbers.
     """
     try:
         return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
@@ -33,7 +33,7 @@ def parse_json(text: bytes | str, where: str, what: str = "JSON") -> Any:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """A file's content; InputError, saying what was expected in it, when it is missing, unreadable or no JSON."""
+    """The content of a JSON file. InputError, with what was expected, if it is missing, unreadable or not JSON."""
     if not path.exists():
         raise InputError(f"{path}: expected {what}; there is no such file or folder")
     try:
@@ -44,7 +44,7 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def read_text(path: Path, what: str) -> str:
-    """A UTF-8 text file; InputError, saying what was expected in it, when it is missing or something else."""
+    """The content of a UTF-8 text file. InputError, with what was expected in it, if it is missing or not text."""
     try:
         return path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -54,9 +54,9 @@ def read_text(path: Path, what: str) -> str:
 
 
 def well_formed(text: str) -> str:
-    """The text as Unicode can be written: halves of a surrogate pair that meet are joined, lone ones become U+FFFD.
+    """The text without surrogates, which cannot be written as UTF-8: pairs are joined, lone ones become U+FFFD.
 
-    Python reads such halves from JSON ("\\ud83d"), and from file names and arguments that are not UTF-8.
+    Python reads surrogates from JSON ("\\ud83d"), and from file names and arguments that are not UTF-8.
     """
     try:
         text.encode("utf-8")
@@ -66,27 +66,27 @@ def well_formed(text: str) -> str:
 
 
 def checked(value: Any, kind: type[T], where: str) -> T:
-    """The value, when it is of that type all through; InputError naming the first key that is not."""
+    """The value, after checking its type at every level. InputError for the first key of another type."""
     from pydantic import ValidationError
 
     try:
         _adapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
-        raise InputError(f"{where}: {_told(error, value)}") from error
+        raise InputError(f"{where}: {_sentence(error)}") from error
     except RecursionError as error:
         raise InputError(f"{where}: nested too deep") from error
     return value
 
 
 def shallow(value: Any) -> Any:
-    """The value itself; ValueError when it is nested deeper than `MAX_DEPTH`."""
+    """The value; ValueError if it is nested deeper than `MAX_DEPTH`."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
             item
-            for held in level
-            if isinstance(held, Mapping | list | tuple)
-            for item in (held.values() if isinstance(held, Mapping) else held)
+            for node in level
+            if isinstance(node, Mapping | list | tuple)
+            for item in (node.values() if isinstance(node, Mapping) else node)
         ]
         if not level:
             return value
@@ -100,11 +100,11 @@ def _adapter(kind: Any) -> "TypeAdapter[Any]":
     return TypeAdapter(kind)
 
 
-def _told(error: "ValidationError", value: Any) -> str:
-    """ "rounds[0].answer.form: expected a valid number, got None"."""
+def _sentence(error: "ValidationError") -> str:
+    """Pydantic's first error, such as "rounds[0].answer.form: expected a valid number, got None"."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")[:200]
     if first["type"] == "missing":
         return f"expected the key {place}, found none"
-    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").replace("Input", "it")
-    return f"{place or 'the whole'}: {said[:1].lower()}{said[1:200]}, got {brief(first['input'])}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").replace("Input", "it")
+    return f"{place or 'the whole'}: {message[:1].lower()}{message[1:200]}, got {brief(first['input'])}"

@@ -1,9 +1,9 @@
-"""What records, results files and training logs hold, as types: what `reading.checked` compares with."""
+"""The content of records, results files and training logs as types, for `reading.checked`."""
 
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, Field
-from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on only
+from typing_extensions import TypedDict  # pydantic supports typing's own from Python 3.12 only
 
 from revseg.masks.rle import MAX_FRAMES, checked_size
 from revseg.untrusted.reading import shallow
@@ -93,7 +93,7 @@ class RewardFields(TypedDict):
 
 
 class ConversationFields(TypedDict):
-    """What a record has to hold for its conversation to be read back: `revseg.serialise.rollout_from`."""
+    """What `revseg.serialise.rollout_from` needs to read a conversation back."""
 
     query: QueryFields
     video: NotRequired[VideoFields | None]
@@ -106,14 +106,14 @@ class ConversationFields(TypedDict):
 
 
 class SegmentationFields(TypedDict):
-    """What else a record holds: `revseg.serialise.segmentation_from`."""
+    """What `revseg.serialise.segmentation_from` reads in addition."""
 
     rewards: NotRequired[RewardFields | None]
     spec: NotRequired[Table]
 
 
 class RowFields(TypedDict):
-    """One line of a results file; "masks" and "truth" are checked when they are read, by `MaskTrack.from_dict`."""
+    """One line of a results file. `MaskTrack.from_dict` checks "masks" and "truth" when they are read."""
 
     index: Count
     failure: NotRequired[str | None]

@@ -1,9 +1,9 @@
-"""Whose specs they are: what data from elsewhere may name.
+"""Which specs may run code: your own may, specs that came with data may not.
 
-A spec that you typed or wrote into your program is yours and may name anything that can be imported. One that came
-with weights or results (what a checkpoint was taught, a record, the header of a results file) may name **registered
-parts with plain options**: no file or module to import, no address of a server, no file to read beside weights and
-data. Importing for such data takes your own hand: `trust=True` in Python, `--trust` on the command line.
+A spec that you type or write into your program may name anything that can be imported. A spec that came with weights or
+results (the defaults of a checkpoint, a record, the header of a results file) may only name **registered parts with
+plain options**: no file or module to import, no server's address, no file beside weights and data. Only you can lift
+this restriction: `trust=True` in Python, `--trust` on the command line.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,15 @@ from typing import Any
 from revseg.errors import InputError, SpecError
 from revseg.spec import is_import_path, parse_spec
 
-_LIGHT = ("plan", "prompt", "parser", "reward", "sampler", "objective")  # parts that have no weights or data to find
-_OWN = ("api_key", "base_url", "path")  # options that send what you have, or read it
+_LIGHT = ("plan", "prompt", "parser", "reward", "sampler", "objective")  # kinds without weights or data to load
+_OWN = ("api_key", "base_url", "path")  # options that send your data, or read it
 _DEEPEST = 20
 
 
 def check_foreign(kind: str, spec: Any, source: str, trust: str) -> None:
-    """SpecError when a spec of that kind, from `source`, names more than a registered part with plain options.
+    """SpecError if a spec from `source` names more than a registered part with plain options.
 
-    `trust` says how to allow it: "pass trust=True". Parts that are objects pass: a program made them, not a file.
+    `trust` is how to allow it, for the message: "pass trust=True". Objects pass, because no file can contain them.
     """
     if isinstance(spec, str):
         name, options = parse_spec(spec)
@@ -37,9 +37,9 @@ def check_foreign(kind: str, spec: Any, source: str, trust: str) -> None:
 
 
 def check_foreign_settings(settings: Mapping[str, Any], source: str, trust: str) -> None:
-    """`check_foreign` for every part in settings of a `ReVSeg`."""
+    """`check_foreign` for every part in the settings of a `ReVSeg`."""
     if "trust" in settings:
-        raise SpecError(f"{source} asks for trust, which is yours to give: {trust}")
+        raise SpecError(f"{source} sets trust, which is yours to give: {trust}")
     for kind in ("policy", "tracker", "sampler"):
         check_foreign(kind, settings.get(kind), source, trust)
     plan, rewards = settings.get("plan"), settings.get("rewards")
@@ -66,7 +66,7 @@ def taught_settings(policy: Any, names: Sequence[str], trust: bool) -> dict[str,
 
 
 def _reach(kind: str, option: str, value: Any, depth: int = 0) -> str:
-    """What an option's value reaches beyond the part itself, in words; "" for nothing."""
+    """What an option's value gives access to beyond the part itself, in words; "" for nothing."""
     if depth > _DEEPEST:
         return f"{option} nested deeper than any part takes"
     if option in _OWN or option.startswith("trust"):
@@ -82,12 +82,12 @@ def _reach(kind: str, option: str, value: Any, depth: int = 0) -> str:
 def _reach_of_text(kind: str, option: str, text: str, depth: int) -> str:
     try:
         name, options = parse_spec(text)
-    except SpecError:  # plain words
+    except SpecError:  # plain text
         name, options = "", {}
     if is_import_path(name):
         return f"{option}={text!r:.80}, which is code"
     if "://" in text:
         return f"{option}={text!r:.80}, which is an address"
-    if (kind in _LIGHT or option == "attention") and ("/" in text or "\\" in text):  # attention: a kernel of the hub
-        return f"{option}={text!r:.80}, which lies elsewhere"
+    if (kind in _LIGHT or option == "attention") and ("/" in text or "\\" in text):
+        return f"{option}={text!r:.80}, which is somewhere else"
     return _reach(kind, option, options, depth + 1)

@@ -6,9 +6,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from revseg.devices import pick_device, pick_dtype
 from revseg.errors import InputError
 from revseg.policies.hf.lora_adapter import load_adapter
-from revseg.untrusted.model_folder import check_model_folder, find_folder, pick_device, pick_dtype, short
+from revseg.untrusted.model_folder import check_model_folder, find_folder, short
 from revseg.untrusted.pretrained import load_checked, load_processor
 
 KIND = "qwen2_5_vl"
