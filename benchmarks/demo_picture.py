@@ -7,8 +7,9 @@ import argparse
 import json
 from pathlib import Path
 
-from revseg.drawing import contact_sheet, write_png
+from revseg.drawing import contact_sheet
 from revseg.video import Video
+from revseg.video.writing import write_png
 
 FRAMES = 5
 WIDTH = 200

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from revseg.masks.dense import tight_box
+
 RGB = tuple[int, int, int]
 COLOURS = ("#ff3b6b", "#12b5cb", "#f9ab00", "#7cb342", "#9c6ade", "#ff7043", "#5c8df6", "#c0ca33")
 VIVID = ("#ff2fd0", "#00e5ff", "#ffe600", "#39ff6a", "#ffffff", "#ff9100")  # more to choose from, all bright
@@ -105,9 +107,9 @@ def _pixels(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "_ 3"]:
 
 def _around(frame: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> list[UInt8[np.ndarray, "_ 3"]]:
     """What lies in a mask's box and around it; nothing where the mask is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    box = tight_box(mask)
+    if box is None:
         return []
-    y1, y2, x1, x2 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    x1, y1, x2, y2 = box
     dy, dx = (y2 - y1) // 4 + 4, (x2 - x1) // 4 + 4
     return [_pixels(frame[max(y1 - dy, 0) : y2 + dy, max(x1 - dx, 0) : x2 + dx])]

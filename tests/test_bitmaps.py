@@ -51,7 +51,7 @@ def test_coco_codes_give_the_same_bits_down_columns(stack: np.ndarray) -> None:
 @given(stacks(), st.sampled_from([0.0, 1.0, 3.0, 8.0, 18.0, 70.0]))
 def test_near_is_dilation_by_a_disc(stack: np.ndarray, reach: float) -> None:
     stack[:, [0, -1], 0] = stack[:, [0, -1], -1] = True  # or the crop would leave lines out
-    found = packed_masks.near(packed_masks.cropped(packed_masks.pack(stack), gap=2 * int(reach)), reach)
+    found = packed_masks.dilated(packed_masks.cropped(packed_masks.pack(stack), gap=2 * int(reach)), reach)
     side = np.arange(-int(reach), int(reach) + 1)
     disc = (side[:, None] ** 2 + side**2 <= reach**2).astype(np.uint8)
     want = np.stack([cv2.dilate(mask.astype(np.uint8), disc) for mask in stack]).astype(bool)
@@ -62,7 +62,7 @@ def test_the_disc_of_opencv_is_the_plain_one() -> None:
     point = np.zeros((40, 40), bool)
     point[20, 17] = point[3, 39] = True
     packed = packed_masks.pack(np.concatenate([point[None], ~point[None]]))
-    found = packed_masks.near(packed_masks.cropped(packed, 16), 8.0)
+    found = packed_masks.dilated(packed_masks.cropped(packed, 16), 8.0)
     np.testing.assert_array_equal(unpacked(found, 40)[0], plain_dilation(point, 8))
 
 

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from revseg.errors import InputError
 from revseg.grounding import areas, box_of, clamp, iou, to_pixels, to_unit, union_box
+from revseg.grounding.boxes import box_iou
+from revseg.masks.dense import tight_box
 from revseg.testing import boxes
 
 SIZES = st.tuples(st.integers(1, 900), st.integers(1, 900))
@@ -21,6 +23,7 @@ def test_iou_by_hand():
     b = np.array([[1, 1, 3, 3], [2, 0, 4, 2], [0, 0, 2, 2]])
     # 1 pixel of 7; side by side without a common pixel; the same. Then: a corner touch, apart, a quarter.
     np.testing.assert_allclose(iou(a, b), [[1 / 7, 0, 1], [0, 0, 0.25]])
+    assert box_iou(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])) == pytest.approx(1 / 3)
 
 
 def test_iou_of_no_boxes_and_of_empty_ones():
@@ -60,6 +63,19 @@ def test_box_of_a_filled_box_is_the_box(box):
     mask[y1:y2, x1:x2] = True
     np.testing.assert_array_equal(box_of(mask), to_unit(np.array([box]), (9, 11))[0])
     np.testing.assert_allclose(to_pixels(box_of(mask)[None], (9, 11)), [box], rtol=1e-6)
+
+
+def test_tight_box_by_hand():
+    mask = np.zeros((5, 7), bool)
+    assert tight_box(mask) is None
+    mask[[1, 3], [6, 2]] = True
+    assert tight_box(mask) == (2, 1, 7, 4)
+
+
+def test_points_and_stacks_of_boxes_convert_as_boxes_do():
+    np.testing.assert_array_equal(to_unit(np.array([[11, 3]]), (6, 22)), np.array([[0.5, 0.5]], np.float32))
+    stack = np.arange(24, dtype=np.float64).reshape(2, 3, 4)
+    assert (to_pixels(stack, (3, 5))[1, 2] == stack[1, 2] * [5, 3, 5, 3]).all()
 
 
 def test_box_of_an_empty_mask_is_zeros():

@@ -39,7 +39,7 @@ from revseg.datasets.davis_text import read_expressions
 from revseg.datasets.layout import inside
 from revseg.errors import InputError, MissingExtraError, RevsegWarning, SpecError, VideoError
 from revseg.masks import MaskTrack, encode
-from revseg.masks.rle import run_lengths
+from revseg.masks.rle import decode_runs
 from revseg.registry import registry
 from revseg.types import Dataset, Query, Sample
 from revseg.video import FolderReader, Video
@@ -676,7 +676,7 @@ def test_folder_refuses_an_id_twice(make: Make, tmp_path: Path):
 @given(st.lists(st.booleans(), min_size=1, max_size=80), st.integers(1, 8))
 def test_runs_add_up(pixels: list[bool], height: int):
     mask = np.resize(np.array(pixels), (height, -(-len(pixels) // height)))
-    runs = run_lengths(encode(mask))
+    runs = decode_runs([encode(mask)])[0].tolist()
     assert sum(runs) == mask.size
     assert sum(runs[1::2]) == mask.sum()
     assert rle_counts(uncompressed(mask), "here") == rle_counts(code(mask), "here") == (mask.shape, encode(mask))

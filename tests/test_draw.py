@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from revseg.colours import COLOURS, colour
-from revseg.drawing import contact_sheet, overlay, write_png, write_video
+from revseg.drawing import contact_sheet, overlay
 from revseg.errors import InputError, OutputError
 from revseg.video import Video
+from revseg.video.writing import write_png, write_video
 
 
 def frame_of(value: int | tuple[int, int, int], h: int = 60, w: int = 90) -> np.ndarray:

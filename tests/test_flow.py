@@ -13,7 +13,7 @@ from revseg.masks import MaskTrack
 from revseg.trackers.flow.blob import likeness
 from revseg.trackers.flow.colour import Colour, find_flat, main_colours
 from revseg.trackers.flow.flat import FlatFollower
-from revseg.trackers.flow.real import RealFollower, box_iou, first_mask, histogram
+from revseg.trackers.flow.real import RealFollower, first_mask, histogram
 from revseg.trackers.flow.scene import COLOUR_BINS, Plate, Scene, View
 from revseg.trackers.flow.tracker import FlowTracker
 from revseg.types import Grounding
@@ -342,12 +342,11 @@ def test_no_plate_without_anything_to_hold_on_to():
     assert Plate.of(film(lambda i, f: None, 10), 480) is None
 
 
-def test_histogram_sums_to_one_and_box_iou_by_hand():
+def test_histogram_sums_to_one():
     bins = np.zeros((4, 4), np.int64)
     found = histogram(bins, np.ones((4, 4)))
     assert found.sum() == pytest.approx(1.0)
     assert found.shape == (COLOUR_BINS,)
-    assert box_iou(np.asarray([0, 0, 2, 2]), np.asarray([1, 0, 3, 2])) == pytest.approx(1 / 3)
 
 
 def test_first_mask_stays_in_its_box_and_covers_the_mover():

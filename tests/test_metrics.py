@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.masks.metrics import contour, j_and_f, region
+from revseg.masks.metrics import contour, j_and_f, object_regions, region
 
 
 def plain_boundary(seg: np.ndarray) -> np.ndarray:
@@ -153,7 +154,7 @@ def test_bad_input() -> None:
     some = box(0, 0, 10, 10)
     with pytest.raises(InputError, match="1 frames of 100x100 and 1 of 50x40"):
         region(some, np.zeros((1, 40, 50), bool))
-    with pytest.raises(InputError, match="number 0 is frame 3 against 4"):
+    with pytest.raises(InputError, match="got frame 3 and frame 4 at position 0"):
         contour(MaskTrack.from_dense(some, [3]), MaskTrack.from_dense(some, [4]))
     with pytest.raises(InputError, match="got float64"):
         region(some.astype(float), some)
@@ -161,3 +162,11 @@ def test_bad_input() -> None:
         j_and_f(some, np.concatenate([some, some]))
     with pytest.raises(InputError, match="tolerance"):
         contour(some, some, -1.0)
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6))), st.data())
+def test_object_regions_are_the_regions_of_each_object(truth: np.ndarray, data: st.DataObject) -> None:
+    pred = data.draw(arrays(bool, truth.shape))
+    both, either = (pred & truth).sum((2, 3)), (pred | truth).sum((2, 3))
+    expected = np.where(either > 0, both / np.maximum(either, 1), 1)
+    np.testing.assert_array_equal(object_regions(MaskTrack.from_dense(pred), MaskTrack.from_dense(truth)), expected)

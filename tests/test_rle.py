@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 from revseg.datasets.coco_masks import rle_counts
 from revseg.errors import InputError
 from revseg.masks import MaskTrack, coco, encode
-from revseg.masks.rle import checked_codes, checked_size, decoded, run_lengths
+from revseg.masks.rle import checked_codes, checked_size, decode_runs
 
 SIZE = (4, 6)
+
+
+def run_lengths(code: bytes) -> list[int]:
+    return decode_runs([code])[0].tolist()
 
 
 def track(**changes: Any) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def test_right_codes_are_left_as_they_are(rows: list[list[bool]]) -> None:
     codes = [encode(mask) for mask in masks]
     assert checked_codes(codes, (3, 4)) == codes
     assert checked_codes([code.decode() for code in codes], (3, 4)) == codes
-    runs, counts = decoded(codes)
+    runs, counts = decode_runs(codes)
     assert [part.tolist() for part in np.split(runs, np.cumsum(counts)[:-1])] == [run_lengths(code) for code in codes]
     for mask, code in zip(masks, codes, strict=True):
         assert (np.repeat(np.arange(len(run_lengths(code))) % 2, run_lengths(code)) == mask.T.ravel()).all()

@@ -147,7 +147,7 @@ def _picture(row: Row) -> Float64[np.ndarray, "4"]:
 
 
 def _mean_iou(pairs: list[tuple[Any, Any]]) -> float:
-    return float(np.mean([boxes.iou(found[None], true[None])[0, 0] for found, true in pairs]))
+    return float(np.mean([boxes.box_iou(found, true) for found, true in pairs]))
 
 
 def _masks(pred: MaskTrack | None, truth: MaskTrack | None) -> tuple[float | None, ...]:

@@ -1,6 +1,8 @@
-"""Masks: run-length tracks of whole videos, the figures J and F, and packed masks, on which F is computed."""
+"""Masks: run-length tracks of whole videos, and the metrics J and F on them."""
 
 from revseg.masks import metrics
-from revseg.masks.tracks import MaskTrack, binary, coco, encode
+from revseg.masks.dense import binary, encode
+from revseg.masks.rle import coco
+from revseg.masks.tracks import MaskTrack
 
 __all__ = ["MaskTrack", "binary", "coco", "encode", "metrics"]

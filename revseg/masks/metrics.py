@@ -1,30 +1,29 @@
-"""How well masks agree: J (region), F (contour) and their mean, by DAVIS's own definition (Perazzi et al., CVPR 2016).
+"""J (region similarity), F (contour accuracy) and their mean J&F, as DAVIS defines them (Perazzi et al., CVPR 2016).
 
-The values are those of the official code in every corner, one of them odd: a mask over the *whole* frame has no
-boundary, so that against an empty one F is 1 while J is 0. Score at the size of the truth, since F's tolerance grows
+Values equal those of the official code in every corner case, one of them odd: a mask of the *whole* frame has no
+boundary, so its F against an empty mask is 1 while J is 0. Score at the size of the truth, since F's tolerance grows
 with the frame's diagonal.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from pycocotools import mask as _coco
 
 from revseg.errors import InputError
 from revseg.masks import packed_masks
+from revseg.masks.dense import binary
 from revseg.masks.packed_masks import Bitmap
-from revseg.masks.tracks import MaskTrack, binary
+from revseg.masks.rle import coco
+from revseg.masks.tracks import MaskTrack
 
-coco: Any = _coco
 Masks = MaskTrack | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """J and F on each frame, in [0, 1]; `j`, `f` are their means and `jf` the mean of these two (J&F)."""
+    """J and F of every frame, in [0, 1]; `j` and `f` are the means over frames, `jf` the mean of the two (J&F)."""
 
     regions: Float64[np.ndarray, " t"]
     contours: Float64[np.ndarray, " t"]
@@ -47,41 +46,52 @@ class Agreement:
 
 def j_and_f(pred: Masks, truth: Masks, *, tolerance: float = 0.008, void: Masks | None = None) -> Agreement:
     """J and F of every frame, in one pass. Arguments and errors as for `region` and `contour`."""
-    reach = _reach(pred, tolerance)
+    radius = _radius(pred, tolerance)
     pairs = _bitmaps(*_pair(pred, truth, void))
-    parts = [(_regions(p, t), _contours(p, t, line, reach)) for p, t, line in pairs]
+    parts = [(_regions(p, t), _contours(p, t, line, radius)) for p, t, line in pairs]
     regions, contours = zip(*parts, strict=True) if parts else ((), ())
     return Agreement(_joined(regions), _joined(contours))
 
 
 def region(pred: Masks, truth: Masks, *, void: Masks | None = None) -> Float64[np.ndarray, " t"]:
-    """J of every frame: intersection over union, 1 where both are empty. Of tracks, from their run-length codes.
+    """J of every frame: intersection over union, 1 where both masks are empty.
 
-    Tracks (the union of their objects) or boolean arrays [t h w], also mixed; `void` is left out of both.
+    `pred` and `truth` are tracks (the union of their objects is scored, from the run-length codes) or boolean arrays
+    [t h w], also mixed. Pixels of `void` are ignored.
     Raises InputError when sizes or numbers of frames differ, or the frame ids of two tracks.
     """
     one, other = _pair(pred, truth, void)
     if isinstance(one, MaskTrack) and isinstance(other, MaskTrack):
-        sums = one.areas + other.areas
-        both = [coco.merge([one.rle(0, i), other.rle(0, i)], intersect=True) for i in range(len(one))]
-        return _ratio(np.array([coco.area(code) for code in both], np.float64), sums)
+        return _ratio(intersections(one, other), one.areas + other.areas)
     return _joined([_regions(p, t) for p, t, _ in _bitmaps(one, other)])
+
+
+def object_regions(pred: MaskTrack, truth: MaskTrack) -> Float64[np.ndarray, "o t"]:
+    """J of every object on every frame; object i of the prediction is scored against object i of the truth."""
+    return np.stack([region(pred.select([o]), truth.select([o])) for o in range(truth.objects)])
+
+
+def intersections(one: MaskTrack, other: MaskTrack) -> Float64[np.ndarray, " t"]:
+    """Pixels that the first objects of two tracks share on each frame, from the run-length codes."""
+    both = [coco.merge([one.rle(0, i), other.rle(0, i)], intersect=True) for i in range(len(one))]
+    return np.array([coco.area(code) for code in both], np.float64)
 
 
 def contour(
     pred: Masks, truth: Masks, tolerance: float = 0.008, *, void: Masks | None = None
 ) -> Float64[np.ndarray, " t"]:
-    """F of every frame: F-measure of the boundary pixels that lie near a boundary pixel of the other mask.
+    """F of every frame: the harmonic mean of precision and recall of the boundary pixels.
 
-    Near is a distance of at most `ceil(tolerance * diagonal)` pixels, or `tolerance` pixels from 1 on. Without any
-    boundary on both sides F is 1, on one side 0. Arguments and errors as for `region`.
+    A boundary pixel is correct when one of the other mask lies within `ceil(tolerance * diagonal)` pixels of it; a
+    `tolerance` of 1 or more is that distance in pixels. When neither mask has a boundary F is 1, when only one has, 0.
+    Arguments and errors as for `region`.
     """
-    reach = _reach(pred, tolerance)
-    return _joined([_contours(p, t, line, reach) for p, t, line in _bitmaps(*_pair(pred, truth, void))])
+    radius = _radius(pred, tolerance)
+    return _joined([_contours(p, t, line, radius) for p, t, line in _bitmaps(*_pair(pred, truth, void))])
 
 
 def _bitmaps(pred: MaskTrack | np.ndarray, truth: MaskTrack | np.ndarray) -> Iterator[tuple[Bitmap, Bitmap, int]]:
-    """Some frames at a time, both masks as bitmaps, and the length of a line; lines that are empty are left out."""
+    """(prediction, truth, length of a line) for some frames at a time, cropped to the lines that hold pixels."""
     if isinstance(pred, MaskTrack) and isinstance(truth, MaskTrack):
         for part in packed_masks.batches(len(pred), pred.size):
             codes = [*pred.counts[0][part], *truth.counts[0][part]]
@@ -100,18 +110,18 @@ def _regions(pred: Bitmap, truth: Bitmap) -> Float64[np.ndarray, " t"]:
 
 
 def _ratio(common: np.ndarray, areas: np.ndarray) -> Float64[np.ndarray, " t"]:
-    """Intersection over union, of the intersections and the sums of both areas; 1 where both masks are empty."""
+    """Intersection over union, from the intersections and the sums of both areas; 1 where both masks are empty."""
     return np.where(areas > 0, common / np.maximum(areas - common, 1), 1.0)
 
 
-def _contours(pred: Bitmap, truth: Bitmap, line: int, reach: float) -> Float64[np.ndarray, " t"]:
+def _contours(pred: Bitmap, truth: Bitmap, line: int, radius: float) -> Float64[np.ndarray, " t"]:
     frames = len(pred)
     edges = packed_masks.boundary(np.concatenate([pred, truth]), line)
     totals = packed_masks.count(edges)
-    edges = packed_masks.cropped(edges, gap=2 * int(reach))
-    found = packed_masks.near(edges, reach)
-    precision = packed_masks.count(edges[:frames] & found[frames:]) / np.maximum(totals[:frames], 1)
-    recall = packed_masks.count(edges[frames:] & found[:frames]) / np.maximum(totals[frames:], 1)
+    edges = packed_masks.cropped(edges, gap=2 * int(radius))
+    near = packed_masks.dilated(edges, radius)
+    precision = packed_masks.count(edges[:frames] & near[frames:]) / np.maximum(totals[:frames], 1)
+    recall = packed_masks.count(edges[frames:] & near[:frames]) / np.maximum(totals[frames:], 1)
     f = 2 * precision * recall / np.where(precision + recall > 0, precision + recall, 1)
     return np.where((totals[:frames] == 0) & (totals[frames:] == 0), 1.0, f)
 
@@ -120,7 +130,7 @@ def _joined(parts: Sequence[np.ndarray]) -> Float64[np.ndarray, " t"]:
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _reach(masks: Masks, tolerance: float) -> float:
+def _radius(masks: Masks, tolerance: float) -> float:
     """The tolerance in pixels."""
     if not tolerance >= 0:
         raise InputError(f"expected a tolerance of 0 or more, got {tolerance}")
@@ -129,26 +139,26 @@ def _reach(masks: Masks, tolerance: float) -> float:
 
 
 def _pair(pred: Masks, truth: Masks, void: Masks | None) -> tuple[MaskTrack, MaskTrack] | tuple[np.ndarray, np.ndarray]:
-    """Both as tracks of one object, or both as arrays bool[t h w]: as they came, or where there is a void."""
+    """Both as tracks of one object, or both as arrays bool[t h w]; arrays where both came so or there is a void."""
     one, other = _checked(pred, "prediction"), _checked(truth, "truth")
-    _same(one, other, "prediction", "truth")
+    _check_same_size(one, other, "prediction", "truth")
     if isinstance(one, MaskTrack) and isinstance(other, MaskTrack) and (one.frame_ids != other.frame_ids).any():
         at = int(np.flatnonzero(one.frame_ids != other.frame_ids)[0])
         raise InputError(
-            f"prediction and truth are of other frames: number {at} is frame {one.frame_ids[at]} against "
-            f"{other.frame_ids[at]}; align them with .at(frame_ids)"
+            f"expected prediction and truth on the same frames, got frame {one.frame_ids[at]} and frame "
+            f"{other.frame_ids[at]} at position {at}; align them with .at(frame_ids)"
         )
     if void is not None:
-        hole = _checked(void, "void")
-        _same(hole, other, "void", "truth")
-        keep = ~_dense(hole)
+        ignored = _checked(void, "void")
+        _check_same_size(ignored, other, "void", "truth")
+        keep = ~_dense(ignored)
         return _dense(one) & keep, _dense(other) & keep
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one, other
     return _track(one), _track(other)
 
 
-def _same(one: Masks, other: Masks, name: str, other_name: str) -> None:
+def _check_same_size(one: Masks, other: Masks, name: str, other_name: str) -> None:
     (h, w), (height, width) = (m.size if isinstance(m, MaskTrack) else m.shape[1:] for m in (one, other))
     if (len(one), h, w) != (len(other), height, width):
         raise InputError(

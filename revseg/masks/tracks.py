@@ -1,53 +1,28 @@
-"""Masks as COCO run-length codes: the one form in which predictions and truth are held, saved and scored.
+"""Masks as COCO run-length codes: the one form in which predictions and truth are kept, saved and scored.
 
-Areas, boxes, unions and IoUs come from the codes without decoding (pycocotools' C code).
+Areas, boxes, unions and intersections come from the codes without decoding (pycocotools' C code).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-from pycocotools import mask as _coco
 
 from revseg.errors import InputError
-from revseg.masks.rle import MAX_FRAMES, brief, checked_codes, checked_size
-
-MAX_OBJECTS = 1 << 16  # of one track
-coco: Any = _coco  # its type stubs describe neither counts as bytes nor lists of codes
-
-
-def encode(mask: Bool[np.ndarray, "h w"]) -> bytes:
-    """One mask as compressed COCO counts."""
-    return coco.encode(np.asfortranarray(mask, np.uint8))["counts"]
-
-
-def binary(masks: np.ndarray, what: str = "masks") -> Bool[np.ndarray, "..."]:
-    """Masks as bool, of bool or of integers 0/1 or 0/255; InputError for logits, probabilities and labels."""
-    if masks.dtype == bool:
-        return masks
-    if masks.dtype.kind not in "iu":
-        raise InputError(
-            f"expected {what} of bool (or integers 0/1 or 0/255), got {masks.dtype}: threshold first, logits > 0 or "
-            "probabilities > 0.5"
-        )
-    highest = int(masks.max(initial=0))
-    if highest not in (0, 1, 255) or not ((masks == 0) | (masks == highest)).all():
-        raise InputError(
-            f"expected {what} of bool (or integers 0/1 or 0/255), got other values up to {highest}: threshold first, "
-            "logits > 0, or choose an object, labels == 3"
-        )
-    return masks != 0
+from revseg.masks.dense import binary, encode, to_unit
+from revseg.masks.rle import coco
+from revseg.masks.stored_track import checked_fields
 
 
 @dataclass(frozen=True, eq=False)
 class MaskTrack:
-    """The masks of `o` objects on `t` frames: prediction and truth alike.
+    """The masks of `o` objects on `t` frames, of a prediction or of the truth.
 
     `counts[o][t]` are compressed COCO run-length counts (bytes) of one mask of `size` (height, width).
     `frame_ids[t]` are indices into the source, increasing. `scores[o, t]` in [0, 1] is the tracker's confidence in
-    each mask, 1 for truth; a confident empty mask means "absent". `names[o]` are optional descriptions.
+    each mask, 1 for truth; an empty mask with a high score means "absent". `names[o]` are optional descriptions.
     """
 
     counts: tuple[tuple[bytes, ...], ...]
@@ -69,9 +44,9 @@ class MaskTrack:
     def from_dense(
         masks: np.ndarray, frame_ids: Sequence[int] | np.ndarray | None = None, names: Sequence[str] = ()
     ) -> "MaskTrack":
-        """From bool (or 0/1, 0/255) masks [t h w] of one object or [o t h w] of several; ids default to 0..t-1.
+        """From masks bool (or 0/1, 0/255), [t h w] of one object or [o t h w] of several; ids default to 0..t-1.
 
-        InputError for other values, such as logits, and for another shape.
+        InputError for other values, such as logits, and for other shapes.
         """
         masks = np.asarray(masks)
         if masks.ndim == 3:
@@ -85,10 +60,10 @@ class MaskTrack:
 
     @staticmethod
     def empty(size: tuple[int, int], frame_ids: Sequence[int] | np.ndarray, objects: int = 1) -> "MaskTrack":
-        """Nothing on any frame: what a failed rollout gives."""
-        nothing = encode(np.zeros(size, bool))
+        """Empty masks on every frame, as a failed rollout gets."""
+        empty = encode(np.zeros(size, bool))
         ids = np.asarray(frame_ids, np.int64)
-        return MaskTrack(((nothing,) * len(ids),) * objects, size, ids)
+        return MaskTrack(((empty,) * len(ids),) * objects, size, ids)
 
     def __len__(self) -> int:
         return len(self.frame_ids)
@@ -106,7 +81,7 @@ class MaskTrack:
         return {"size": list(self.size), "counts": self.counts[obj][index]}
 
     def dense(self, frame_ids: Sequence[int] | np.ndarray | None = None) -> Bool[np.ndarray, "o t h w"]:
-        """Decoded masks of the frames asked for (source indices; all by default)."""
+        """Decoded masks of these frames (source indices; all frames by default)."""
         track = self if frame_ids is None else self.at(frame_ids)
         if not track.objects or not len(track):
             return np.zeros((track.objects, len(track), *self.size), bool)
@@ -114,7 +89,7 @@ class MaskTrack:
         return np.stack([np.moveaxis(row, -1, 0) for row in rows]).astype(bool)
 
     def union(self) -> "MaskTrack":
-        """All objects as one: what referring segmentation scores."""
+        """All objects as one, which is what referring segmentation scores. The score is the lowest of the objects'."""
         if self.objects == 1:
             return self
         if self.objects == 0:
@@ -123,21 +98,21 @@ class MaskTrack:
         return MaskTrack((tuple(rows),), self.size, self.frame_ids, self.scores.min(0, keepdims=True))
 
     def at(self, frame_ids: Sequence[int] | np.ndarray) -> "MaskTrack":
-        """The track on the frames with these source indices, in the order asked. InputError for a frame without."""
-        where = {int(f): i for i, f in enumerate(self.frame_ids)}
-        missing = [int(f) for f in frame_ids if int(f) not in where]
+        """The track on these frames (source indices), in this order. InputError for a frame without a mask."""
+        row_of = {int(f): i for i, f in enumerate(self.frame_ids)}
+        missing = [int(f) for f in frame_ids if int(f) not in row_of]
         if missing:
             raise InputError(f"no mask for frames {missing[:5]}; this track has {len(self)} frames")
-        rows = [where[int(f)] for f in frame_ids]
+        rows = [row_of[int(f)] for f in frame_ids]
         counts = tuple(tuple(track[i] for i in rows) for track in self.counts)
         return MaskTrack(counts, self.size, np.asarray(frame_ids, np.int64), self.scores[:, rows], self.names)
 
     def row(self, frame_id: int) -> int:
-        """Where the frame with this source index lies in the track. InputError for a frame without a mask."""
-        place = int(np.searchsorted(self.frame_ids, frame_id))
-        if place == len(self) or self.frame_ids[place] != frame_id:
+        """The position in this track of the frame with this source index. InputError for a frame without a mask."""
+        index = int(np.searchsorted(self.frame_ids, frame_id))
+        if index == len(self) or self.frame_ids[index] != frame_id:
             raise InputError(f"no mask for frame {frame_id}; this track has {len(self)} frames")
-        return place
+        return index
 
     def select(self, objects: Sequence[int]) -> "MaskTrack":
         """The track of these objects only."""
@@ -148,7 +123,7 @@ class MaskTrack:
     def areas(self) -> Float64[np.ndarray, " t"]:
         """Pixels of the union on each frame."""
         one = self.union()
-        # one at a time: given a list of 256 or more, pycocotools overflows under NumPy 2
+        # one by one, because pycocotools overflows on lists of 256 or more under NumPy 2
         return np.asarray([coco.area(one.rle(0, i)) for i in range(len(one))], np.float64)
 
     @property
@@ -157,14 +132,18 @@ class MaskTrack:
         return self.areas > 0
 
     @property
-    def boxes(self) -> Float32[np.ndarray, "t 4"]:
-        """The union's tight box on each frame, unit xyxy; zeros where nothing is visible."""
+    def pixel_boxes(self) -> Float64[np.ndarray, "t 4"]:
+        """The union's tight box on each frame, xyxy in whole pixels, half-open; zeros where nothing is visible."""
         one = self.union()
         if not len(one):
-            return np.zeros((0, 4), np.float32)
+            return np.zeros((0, 4))
         x, y, w, h = np.asarray(coco.toBbox([one.rle(0, i) for i in range(len(one))]), np.float64).T
-        height, width = self.size
-        return np.stack([x / width, y / height, (x + w) / width, (y + h) / height], -1).astype(np.float32)
+        return np.stack([x, y, x + w, y + h], -1)
+
+    @property
+    def boxes(self) -> Float32[np.ndarray, "t 4"]:
+        """The union's tight box on each frame, unit xyxy; zeros where nothing is visible."""
+        return to_unit(self.pixel_boxes, self.size) if len(self) else np.zeros((0, 4), np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: {"size", "frame_ids", "counts" (text), "scores", "names"}."""
@@ -178,51 +157,8 @@ class MaskTrack:
 
     @staticmethod
     def from_dict(data: Any, where: str = "masks") -> "MaskTrack":
-        """The inverse of `to_dict`, for data from outside: everything in it is checked, the run-length codes too.
+        """The inverse of `to_dict`, for untrusted data: everything is checked, the run-length codes too.
 
-        `where` is the file and the place in it, for errors. InputError naming the key that is missing or damaged.
+        `where` names the file and the position in it, for errors. InputError naming the key that is missing or damaged.
         """
-        lead = f"{where}: not a mask track: "
-        if not isinstance(data, Mapping) or not all(key in data for key in ("size", "frame_ids", "counts")):
-            raise InputError(f"{lead}expected the keys size, frame_ids, counts; got {brief(data)}")
-        size = checked_size(data["size"], f"{lead}size")
-        ids = _checked_ids(data["frame_ids"], f"{lead}frame_ids")
-        rows = data["counts"]
-        if not isinstance(rows, list | tuple) or len(rows) > MAX_OBJECTS:
-            raise InputError(f"{lead}counts: expected a list of codes for each object, got {brief(rows)}")
-        for obj, row in enumerate(rows):
-            if not isinstance(row, list | tuple) or len(row) != len(ids):
-                raise InputError(
-                    f"{lead}counts[{obj}]: expected a code for each of {len(ids)} frames, got {brief(row)}"
-                )
-        counts = tuple(tuple(checked_codes(row, size, f"{lead}counts[{obj}]")) for obj, row in enumerate(rows))
-        scores = _checked_scores(data.get("scores", []), (len(counts), len(ids)), f"{lead}scores")
-        names = data.get("names", ())
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"{lead}names: expected a list of texts, got {brief(names)}")
-        return MaskTrack(counts, size, ids, scores, tuple(names))
-
-
-def _checked_ids(ids: Any, where: str) -> Int64[np.ndarray, " t"]:
-    """Indices of frames from outside: whole, increasing, and of a video that there can be."""
-    listed = ids if isinstance(ids, list | tuple) else None
-    if listed is None or not all(type(i) is int and 0 <= i < MAX_FRAMES for i in listed):
-        raise InputError(f"{where}: expected indices of frames from 0 on, got {brief(ids)}")
-    found = np.asarray(listed, np.int64)
-    if (np.diff(found) <= 0).any():
-        raise InputError(f"{where}: expected increasing indices of frames, got {brief(ids)}")
-    return found
-
-
-def _checked_scores(scores: Any, shape: tuple[int, int], where: str) -> Float32[np.ndarray, "o t"]:
-    """Confidences from outside; none stand for 1 everywhere."""
-    expected = f"{where}: expected {shape[0]} lists of {shape[1]} numbers"
-    if scores == [] or scores == ():
-        return np.ones(shape, np.float32)
-    if not isinstance(scores, list | tuple) or not all(isinstance(row, list | tuple) for row in scores):
-        raise InputError(f"{expected}, got {brief(scores)}")
-    if not all(type(v) in (int, float) and -1e9 <= v <= 1e9 for row in scores for v in row):  # NaN is not
-        raise InputError(f"{expected}, got {brief(scores)}")
-    if len(scores) != shape[0] or any(len(row) != shape[1] for row in scores):
-        raise InputError(f"{expected}, got lists of {[len(row) for row in scores][:5]}")
-    return np.asarray(scores, np.float32).reshape(shape)
+        return MaskTrack(*checked_fields(data, where))

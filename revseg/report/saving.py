@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from revseg import output
-from revseg.drawing import DIM, RATES, overlay, write_png, write_video
+from revseg.drawing import DIM, overlay
 from revseg.masks import MaskTrack
 from revseg.progress import tracked
 from revseg.report.pictures import scene_colours
@@ -17,6 +17,7 @@ from revseg.report.reasoning import reasoning_page
 from revseg.serialise import record_of
 from revseg.types import Segmentation
 from revseg.video import Video
+from revseg.video.writing import RATES, write_png, write_video
 
 CHUNK = 16  # frames held at a time
 

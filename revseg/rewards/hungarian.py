@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from revseg.grounding.boxes import box_iou
 from revseg.masks import MaskTrack
 from revseg.registry import register
-from revseg.rewards.iou import box_iou
 from revseg.types import Rollout
 
 Placed = list[tuple[int, np.ndarray]]  # (row of the truth, box) of one predicted object

@@ -1,8 +1,9 @@
 """The spatial reward: is the box on the target."""
 
+from revseg.grounding.boxes import box_iou
 from revseg.masks import MaskTrack
 from revseg.registry import register
-from revseg.rewards.iou import Box, box_iou, judge_boxes
+from revseg.rewards.iou import Box, judge_boxes
 from revseg.types import Rollout
 
 

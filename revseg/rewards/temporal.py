@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from revseg.grounding.boxes import areas, to_pixels
+from revseg.grounding.boxes import areas
 from revseg.masks import MaskTrack
 from revseg.registry import register
 from revseg.types import Rollout
@@ -29,7 +29,6 @@ def temporal(rollout: Rollout, truth: MaskTrack, *, soft: bool = True) -> float:
 
 def _soft(truth: MaskTrack) -> np.ndarray:
     """float64[t]: Eq. 7 for every frame."""
-    # In whole pixels, because the rounding of unit coordinates would turn equal areas into a range of their own.
-    area = areas(np.rint(to_pixels(truth.boxes, truth.size)))
+    area = areas(truth.pixel_boxes)  # not in unit coordinates, whose rounding would make equal areas differ
     low, high = area.min(), area.max()
     return (area > 0) * ((area - low) / (high - low) if high > low else 1.0)

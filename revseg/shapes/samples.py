@@ -75,7 +75,7 @@ def render_mp4(sample: Sample, path: str | Path, *, overwrite: bool = False) -> 
 
     H.264 needs even sides: an odd one is extended by repeating its last row or column, which the truth does not have.
     """
-    from revseg.drawing import write_video
+    from revseg.video.writing import write_video
 
     video = sample.video
     starts = range(0, video.length, 64)

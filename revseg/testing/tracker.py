@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from revseg import checked
-from revseg.masks import MaskTrack
+from revseg.masks.metrics import object_regions
 from revseg.registry import build
 from revseg.testing.running import expect, kept
 from revseg.testing.squares import Scene, moving_squares
@@ -42,11 +40,5 @@ def _prove(name: Any, tracker: Tracker, scene: Scene, groundings: Sequence[Groun
         checked.masks(tracker, masks, scene.video, len(objects))
     again = tracker(scene.video, groundings)
     expect(again.counts == masks.counts, f"{what}, and other masks when called again")
-    overlap = _overlap(masks, truth)
+    overlap = float(object_regions(masks, truth).mean())
     expect(overlap >= iou, f"{what} with a mean IoU of {overlap:.3f}; expected {iou}")
-
-
-def _overlap(masks: MaskTrack, truth: MaskTrack) -> float:
-    a, b = masks.dense(), truth.dense()
-    inter, union = (a & b).sum((-1, -2)), (a | b).sum((-1, -2))
-    return float(np.where(union > 0, inter / np.maximum(union, 1), 1).mean())

@@ -16,7 +16,7 @@ import numpy as np
 from revseg import checked
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.masks.metrics import region
+from revseg.masks.metrics import object_regions
 from revseg.progress import tracked
 from revseg.registry import build
 from revseg.types import Dataset, Grounding, NeedsTruth, Query, Sample, Tracker
@@ -89,7 +89,7 @@ def _frame_by_frame(video: Video, query: Query, truth: MaskTrack, tracker: Track
         alone = replace(there, frame_ids=np.zeros(1, np.int64))
         groundings = [Grounding(0, boxes[o, place][None], object_id=n) for n, o in enumerate(objects)]
         picture = replace(Video.open(frame[None]), id=video.id)
-        found += _ious(_asked(tracker, picture, query, alone, groundings), alone).ravel().tolist()
+        found += object_regions(_asked(tracker, picture, query, alone, groundings), alone).ravel().tolist()
     return found
 
 
@@ -106,7 +106,7 @@ def _whole(video: Video, query: Query, truth: MaskTrack, tracker: Tracker) -> li
         if rows[o].visible[place]
     ]
     some = truth.select(seen)
-    ious = _ious(_asked(tracker, video, query, some, groundings).at(truth.frame_ids), some)
+    ious = object_regions(_asked(tracker, video, query, some, groundings).at(truth.frame_ids), some)
     return ious[np.stack([rows[o].visible for o in seen])].tolist()
 
 
@@ -114,8 +114,3 @@ def _asked(tracker: Any, video: Video, query: Query, truth: MaskTrack, grounding
     if isinstance(tracker, NeedsTruth):  # the oracle, to try the filter itself
         tracker = tracker.with_truth([Sample(video, query, truth)])
     return checked.masks(tracker, tracker(video, groundings), video, truth.objects)
-
-
-def _ious(masks: MaskTrack, truth: MaskTrack) -> np.ndarray:
-    """float64[o t]."""
-    return np.stack([region(masks.select([o]), truth.select([o])) for o in range(truth.objects)])

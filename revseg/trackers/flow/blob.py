@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from revseg.masks.dense import tight_box
+
 
 @dataclass(eq=False)
 class Blob:
@@ -94,9 +96,10 @@ def likeness(one: Bool[np.ndarray, "a b"], other: Bool[np.ndarray, "c d"]) -> fl
 
 def cut_out(mask: Bool[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "a b"], Float64[np.ndarray, " 2"]]:
     """A mask within its tight box, and the box's middle (y, x)."""
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    form = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
-    return form, np.asarray([ys[0] + ys[-1] + 1, xs[0] + xs[-1] + 1]) / 2
+    box = tight_box(mask)
+    assert box is not None  # every blob has a pixel
+    x1, y1, x2, y2 = box
+    return mask[y1:y2, x1:x2], np.asarray([y1 + y2, x1 + x2]) / 2
 
 
 def _window(whole: np.ndarray, corner: np.ndarray, size: tuple[int, int]) -> np.ndarray:

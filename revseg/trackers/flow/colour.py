@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from revseg.grounding.boxes import box_iou
+from revseg.masks.dense import tight_box
+
 _REACH = 90.0  # RGB distance: no pixel further than this is of the colour, however far the other colours are
 _PIECES = 6  # a flat thing shows in at most so many, the colour in at most _REGIONS: real footage has it in specks
 _REGIONS = 30
@@ -78,10 +81,7 @@ def find_flat(frame: np.ndarray, box: np.ndarray) -> tuple[Colour, Bool[np.ndarr
         merged = np.flatnonzero((inside >= 0.2 * areas) & (inside >= 4) & (areas < 5 * cut.sum()))
         for mask, worth in ((np.isin(labels, whole[whole > 0]), 1.0), (np.isin(labels, merged[merged > 0]) & cut, 0.8)):
             if mask.any() and _is_flat(frame, mask) and _is_solid(labels, areas, mask):
-                ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-                fit = (worth - 0.5 * around) * _box_iou(
-                    np.asarray([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]), np.asarray([x1, y1, x2, y2])
-                )
+                fit = (worth - 0.5 * around) * box_iou(np.asarray(tight_box(mask)), np.asarray([x1, y1, x2, y2]))
                 if fit > best:
                     best, answer = fit, (colour, mask)
     return answer
@@ -111,9 +111,3 @@ def _merged(colours: Float64[np.ndarray, "n 3"]) -> list[np.ndarray]:
         if all(np.linalg.norm(rgb - k) >= 30 for k in kept):
             kept.append(rgb)
     return kept
-
-
-def _box_iou(a: np.ndarray, b: np.ndarray) -> float:
-    side = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    both = float(side.clip(0).prod())
-    return both / float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both)

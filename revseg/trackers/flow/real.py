@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from revseg.grounding.boxes import box_iou
+from revseg.masks.dense import tight_box
 from revseg.trackers.flow.scene import COLOUR_BINS, View
 
 _SURE = 0.98  # no pixel's chance is taken for more certain than this before the witnesses speak
@@ -70,7 +72,7 @@ class RealFollower:
             return 0.3
         self._chance = np.where(mask, chance, np.minimum(chance, 0.3)).astype(np.float32)
         self._others = moving * (1 - self._chance) * np.maximum(others, outside > 0.1)
-        self._box = 0.5 * expected + 0.5 * tight_box(mask)
+        self._box = 0.5 * expected + 0.5 * _box_around(mask)
         return float(np.clip(chance[mask].mean() * (0.4 + 0.5 * agreed), 0.05, 0.95))
 
     def _carry(self, view: View, picture: np.ndarray) -> np.ndarray:
@@ -83,7 +85,7 @@ class RealFollower:
     def _expect(self, view: View, carried: np.ndarray) -> tuple[np.ndarray, float]:
         """The target's box by the flow and by the correlation filter, and how far the two agree (IoU)."""
         solid = carried > 0.5
-        by_flow = tight_box(solid) if solid.sum() > 4 else self._box
+        by_flow = _box_around(solid) if solid.sum() > 4 else self._box
         ok, (x, y, w, h) = self._filter.update(view.rgb)
         by_filter = np.asarray([x, y, x + w, y + h], np.float64)
         agreed = box_iou(by_flow, by_filter) if ok else 0.0
@@ -122,7 +124,7 @@ class RealFollower:
             return 0.5
         mask = labels == found
         self._chance = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
-        self._box, self._lost = tight_box(mask), 0
+        self._box, self._lost = _box_around(mask), 0
         self._filter = _csrt(view, self._box)
         return 0.4
 
@@ -190,10 +192,9 @@ def histogram(bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return counts.ravel() / max(counts.sum(), 1e-9)
 
 
-def tight_box(mask: Bool[np.ndarray, "h w"]) -> np.ndarray:
-    """float64[4]: xyxy of a mask that is not empty."""
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.asarray([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float64)
+def _box_around(mask: Bool[np.ndarray, "h w"]) -> np.ndarray:
+    """float64[4]: the tight box of a non-empty mask, xyxy in pixels."""
+    return np.asarray(tight_box(mask), np.float64)
 
 
 def _foreground(view: View) -> Float32[np.ndarray, "h w"]:
@@ -212,13 +213,6 @@ def _outside(box: np.ndarray, size: tuple[int, ...]) -> Float32[np.ndarray, "h w
     across = np.maximum(np.maximum(box[0] - x, x - box[2]), 0) / side[0]
     down = np.maximum(np.maximum(box[1] - y, y - box[3]), 0) / side[1]
     return np.maximum(across[None], down[:, None]).astype(np.float32)
-
-
-def box_iou(a: np.ndarray, b: np.ndarray) -> float:
-    """IoU of two boxes in xyxy."""
-    side = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    both = float(side.clip(0).prod())
-    return both / max(float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both), 1e-9)
 
 
 def _csrt(view: View, box: np.ndarray) -> Any:
