@@ -632,7 +632,12 @@ class Reward(Protocol):
 
 @runtime_checkable
 class Tracker(Protocol):
-    """From groundings to masks on every frame of the source, both ways from the keyframes, streaming."""
+    """From groundings to masks on every frame of the source, forward and backward from the keyframes.
+
+    The built-in trackers have a frozenset `prompts` that says what they can start from, "box", "point" or "text" (a
+    description), and raise InputError for groundings without any of these. Those that load weights name the options
+    that say where in `weights`.
+    """
 
     def __call__(self, video: Video, groundings: Sequence[Grounding], /) -> MaskTrack: ...
 

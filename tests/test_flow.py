@@ -257,7 +257,7 @@ def test_streams_in_bounded_pieces():
 
 @pytest.mark.parametrize("frame_id", [-1, 5])
 def test_refuses_a_frame_outside_the_video(frame_id):
-    with pytest.raises(InputError, match="frames 0 to 4"):
+    with pytest.raises(InputError, match="0 to 4"):
         FlowTracker()(film(lambda i, f: None, 5), [prompt(frame_id, (0, 0, 10, 10))])
 
 
@@ -301,7 +301,7 @@ def test_no_flat_region_in_a_blotchy_box():
     assert find_flat(noise_picture(3, (60, 60), 0, 255), np.asarray([10, 10, 50, 50])) is None
     view = View(noise_picture(3, (60, 60), 0, 255), 0, None, Scene(film(lambda i, f: None, 3, (60, 60)), 480))
     assert FlatFollower.start(view.frame, np.asarray([10, 10, 50, 50])) is None
-    assert isinstance(FlowTracker()._start(view, np.asarray([10, 10, 50, 50])), RealFollower)
+    assert isinstance(FlowTracker()._follower(view, np.asarray([10, 10, 50, 50])), RealFollower)
 
 
 def test_a_shaded_thing_is_not_flat():

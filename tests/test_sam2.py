@@ -19,6 +19,7 @@ from revseg.masks import MaskTrack
 from revseg.trackers import streaming
 from revseg.types import Grounding
 from revseg.video import Video
+from revseg.video import video as video_module
 
 BOTH = ["sam2", "sam2_hf"]
 SAVE: dict[str, Callable[[Path], None]] = {"sam2": save_tiny_sam2, "sam2_hf": save_tiny_sam2_hf}
@@ -164,7 +165,7 @@ def test_the_model_keeps_a_window_and_reads_a_few_frames(
 ) -> None:
     """What is held does not depend on the length: neither outputs, nor decoded frames, nor features."""
     tracker = built("tracker", {"name": name, "model": str(folders[name])})
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", 5 * 48 * 64 * 3)
+    monkeypatch.setattr(video_module, "CHUNK_BYTES", 5 * 48 * 64 * 3)
     held: dict[int, int] = {}
     for length in (20, 40):
         frames, reads, most = moving_square(length), [], 0
@@ -247,9 +248,9 @@ def test_weights_are_found_as_a_folder_a_file_and_a_pickle(folders: dict[str, Pa
 
 def test_metas_own_configurations_build() -> None:
     """The names that the hub uses lead to a configuration of the package, and it builds with our settings."""
-    from revseg.trackers.sam2 import _build, _config
+    from revseg.trackers.sam2_network import build_network, find_config
 
-    net = _build(_config("configs/sam2.1/sam2.1_hiera_t.yaml"), None)
+    net = build_network(find_config("configs/sam2.1/sam2.1_hiera_t.yaml"), None)
     assert (net.num_maskmem, net.max_obj_ptrs_in_encoder, net.image_size) == (7, 16, 1024)
     assert net.binarize_mask_from_pts_for_mem_enc
     assert net.sam_mask_decoder.dynamic_multimask_via_stability

@@ -12,11 +12,14 @@ from tiny_sam2 import save_tiny_sam2, save_tiny_sam2_hf
 import revseg
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.trackers import streaming
+from revseg.registry import registry
+from revseg.trackers.prompts import KINDS, nearest, objects_to_track
 from revseg.types import Grounding, NeedsTruth, Query, Sample, Tracker
 from revseg.video import Video
+from revseg.video import video as video_module
 
 LENGTH, SIZE = 9, (30, 41)  # odd on purpose
+BOXES_AND_POINTS = frozenset({"box", "point"})
 LEFT = np.array([[0.1, 0.2, 0.4, 0.6]], np.float32)
 RIGHT = np.array([[0.6, 0.4, 0.9, 0.9]], np.float32)
 
@@ -136,7 +139,7 @@ def truth_of_two() -> MaskTrack:
 
 def test_the_oracle_tracks_what_is_boxed() -> None:
     oracle = revseg.build("tracker", "oracle")
-    with pytest.raises(InputError, match="does not know the truth"):
+    with pytest.raises(InputError, match="has no truth"):
         oracle(a_video(), [])
     truth = truth_of_two()
     oracle = knowing(oracle, truth)
@@ -154,7 +157,7 @@ def test_the_oracle_tracks_what_is_boxed() -> None:
         oracle(a_video(), [Grounding(0, left)])
 
 
-def test_a_plan_pairs_boxes_and_points_with_instances() -> None:
+def test_boxes_and_points_are_paired_with_instances() -> None:
     two = np.concatenate([LEFT, RIGHT])
     marks, labels = points((0.75, 0.5), (0.95, 0.1), (0.05, 0.2), (0.3, 0.3)), np.array([True, True, True, False])
     groundings = [
@@ -163,7 +166,7 @@ def test_a_plan_pairs_boxes_and_points_with_instances() -> None:
         Grounding(4, two[:0], points((0.3, 0.3)), np.array([True]), object_id=3),
         Grounding(2, RIGHT, description="cat", object_id=1),
     ]
-    dogs, cat = streaming.plan(a_video(), groundings)
+    dogs, cat = objects_to_track(a_video(), groundings, BOXES_AND_POINTS)
     assert (dogs.name, cat.name, len(cat.instances)) == ("dogs", "cat", 1)
     first, second = dogs.instances
     assert [p.frame_id for p in first] == [2, 4, 6]
@@ -175,7 +178,7 @@ def test_a_plan_pairs_boxes_and_points_with_instances() -> None:
 
 
 def test_groundings_of_one_object_on_one_frame_are_its_instances() -> None:
-    (one,) = streaming.plan(a_video(), [Grounding(2, LEFT), Grounding(2, RIGHT)])
+    (one,) = objects_to_track(a_video(), [Grounding(2, LEFT), Grounding(2, RIGHT)], BOXES_AND_POINTS)
     assert [instance[0].box is not None for instance in one.instances] == [True, True]
 
 
@@ -187,14 +190,46 @@ def test_groundings_of_one_object_on_one_frame_are_its_instances() -> None:
         (Grounding(0, LEFT * 100), "divide pixels by the frame's width and height"),
         (Grounding(0, LEFT[:, [2, 1, 0, 3]]), "expected unit boxes"),
         (Grounding(0, LEFT * np.float32(np.nan)), "expected unit boxes"),
-        (Grounding(0, LEFT[:0]), "expected a box or a point on the target"),
+        (Grounding(0, LEFT[:0]), "expected a box or a point on the target on frame 0, got nothing"),
         (Grounding(0, LEFT[:0], points((0.5, 0.5)), np.array([False])), "expected a box or a point on the target"),
+        (Grounding(0, LEFT[:0], description="a dog"), "got a description: .* a tracker that starts from a description"),
         (Grounding(0, LEFT, points((5, 0.5)), np.array([True])), r"expected unit points in \[0, 1\]"),
     ],
 )
 def test_a_grounding_outside_the_video_is_refused(grounding: Grounding, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        revseg.build("tracker", "fill_box")(a_video(), [grounding])
+        revseg.build("tracker", "flow")(a_video(), [grounding])
+
+
+BUILT_IN = [name for name in revseg.names("tracker") if registry("tracker").get(name).__module__.startswith("revseg.")]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_tracker_says_what_it_can_start_from(name: str, models: dict[str, str]) -> None:
+    part = registry("tracker").get(name)
+    assert isinstance(part.prompts, frozenset)
+    assert part.prompts
+    assert part.prompts <= KINDS.keys()
+    tracker = revseg.build("tracker", models.get(name, name))
+    if isinstance(tracker, NeedsTruth):
+        tracker = knowing(tracker, MaskTrack.empty(SIZE, range(LENGTH)))
+    prompted = {
+        "box": Grounding(0, LEFT),
+        "point": Grounding(0, LEFT[:0], points((0.3, 0.4)), np.array([True])),
+        "text": Grounding(0, LEFT[:0], description="a dog"),
+    }
+    for kind, grounding in prompted.items():
+        if kind in part.prompts:
+            assert len(tracker(a_video(), [grounding])) == LENGTH
+        else:
+            with pytest.raises(InputError, match=f"the tracker expected .*, got {KINDS[kind]}: let a round"):
+                tracker(a_video(), [grounding])
+
+
+@given(st.sets(st.integers(0, 30), min_size=1), st.integers(1, 31))
+def test_the_nearest_prompt_is_the_earlier_of_two_as_near(prompted: set[int], length: int) -> None:
+    expected = [min(range(len(prompted)), key=lambda i: abs(sorted(prompted)[i] - t)) for t in range(length)]
+    assert nearest(np.arange(length), sorted(prompted)).tolist() == expected
 
 
 @given(st.integers(0, 40), st.integers(1, 7), st.booleans())
@@ -209,8 +244,8 @@ def test_frames_are_read_in_order_and_few_at_a_time(length: int, most: int, reve
     video = Video("v", (4, 6), 1.0, 50, reader)
     order = range(length, -1, -1) if reverse else range(3, length)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "CHUNK_BYTES", most * 4 * 6 * 3)
-        got = list(streaming.read(video, order))
+        patch.setattr(video_module, "CHUNK_BYTES", most * 4 * 6 * 3)
+        got = list(video.stream(order))
     assert [frame_id for frame_id, _ in got] == list(order)
     assert all((frame == frame_id).all() for frame_id, frame in got)
     assert max(sizes, default=0) <= most

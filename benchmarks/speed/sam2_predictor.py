@@ -21,7 +21,7 @@ from PIL import Image
 from tracking_memory import SIZE, box, render
 
 from revseg.registry import build
-from revseg.trackers.streaming import plan
+from revseg.trackers.prompts import objects_to_track
 from revseg.types import Grounding
 from revseg.video import Video
 
@@ -67,7 +67,9 @@ def opening(tracker: Any, jpegs: Path) -> float:
     began = time.process_time()
     video = Video.open(jpegs)
     features = tracker._model.encode(video.read([0])[0])
-    tracker._model.start(video).prompt(features, plan(video, [GROUNDING])[0].instances[0][0])
+    tracker._model.start(video).prompt(
+        features, objects_to_track(video, [GROUNDING], tracker.prompts)[0].instances[0][0]
+    )
     return time.process_time() - began
 
 

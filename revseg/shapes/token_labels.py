@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from revseg.grounding.boxes import to_pixels
 from revseg.masks import MaskTrack
 from revseg.shapes.scene_captions import STEP as PERCENT_STEP
 
@@ -62,9 +63,8 @@ def _box_classes(
     boxes: Float32[np.ndarray, "o t 4"], size: tuple[int, int], longest: int
 ) -> Int64[np.ndarray, "o t 7"]:
     """Classes of the corners (in pixel steps), the centre and the longer side (in percent steps) of unit boxes."""
-    height, width = size
     present = (boxes[..., 2:] > boxes[..., :2]).all(-1, keepdims=True)
-    corners = np.round(boxes * np.array([width, height, width, height]) / PIXEL_STEP)
+    corners = np.round(to_pixels(boxes, size) / PIXEL_STEP)
     low, high = boxes[..., :2], boxes[..., 2:]
     centres = np.concatenate([(low + high) / 2, (high - low).max(-1, keepdims=True)], -1)
     centres = np.round(centres * 100 / PERCENT_STEP)

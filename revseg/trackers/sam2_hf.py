@@ -10,8 +10,10 @@ from jaxtyping import UInt8
 from revseg.devices import pick_device, pick_dtype
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
+from revseg.masks.dense import to_pixels
 from revseg.registry import register
-from revseg.trackers.streaming import Output, TrackPrompt, track
+from revseg.trackers.prompts import TrackPrompt
+from revseg.trackers.streaming import Output, track
 from revseg.types import Grounding
 from revseg.untrusted.model_folder import check_model_folder, find_folder
 from revseg.untrusted.pretrained import load_checked, load_processor
@@ -22,11 +24,14 @@ from revseg.video import Video
 class Sam2HfTracker:
     """SAM 2 by transformers (`Sam2VideoModel`).
 
-    `model` is a hub name such as `facebook/sam2.1-hiera-large`, or a folder written by `save_pretrained` of the
-    model and of its processor. `dtype` is auto, float32, bfloat16 or float16; auto is bfloat16 on a GPU, float32
+    `model` is a hub name such as `facebook/sam2.1-hiera-large`, or a folder into which the model and its processor were
+    saved with `save_pretrained`. `dtype` is auto, float32, bfloat16 or float16; auto is bfloat16 on a GPU, float32
     elsewhere. `attention` is transformers' `attn_implementation`. `compile` compiles the image encoder.
     Raises InputError when the model cannot be found or loaded.
     """
+
+    prompts = frozenset({"box", "point"})
+    weights = ("model",)
 
     def __init__(
         self,
@@ -39,7 +44,7 @@ class Sam2HfTracker:
         self._model = _Sam2Hf(model, device, dtype, compile, attention)
 
     def __call__(self, video: Video, groundings: Sequence[Grounding]) -> MaskTrack:
-        return track(self._model, video, groundings)
+        return track(self._model, video, groundings, self.prompts)
 
 
 class _Sam2Hf:
@@ -93,22 +98,20 @@ def _checked_folder(model: str) -> Path:
 
 
 class _Instance:
-    """What transformers remembers of one instance: an inference session of one object."""
+    """Memory of one instance: transformers' inference session with one object."""
 
     def __init__(self, model: _Sam2Hf, video: Video) -> None:
         self.model = model
         self.size = video.size
         self.session: Any = model.processor.init_video_session(inference_device=model.device, dtype=model.dtype)
-        # Features come from `encode`, so no frame is ever looked up here; only the number of frames is asked for.
+        # Features come from `encode`, so the session needs only the number of frames, not the frames.
         self.session.processed_frames = range(len(video))
         self.session.obj_id_to_idx(0)
         self.tracked: dict[int, Any] = self.session.output_dict_per_obj[0]["non_cond_frame_outputs"]
 
     def prompt(self, features: Any, prompt: TrackPrompt) -> Output:
-        height, width = self.size
-        scale = np.array([width, height], np.float32)
-        box = None if prompt.box is None else [[(prompt.box.reshape(2, 2) * scale).reshape(4).tolist()]]
-        points = [[(prompt.points * scale).tolist()]] if len(prompt.points) else None
+        box = None if prompt.box is None else [[to_pixels(prompt.box, self.size).astype(np.float32).tolist()]]
+        points = [[to_pixels(prompt.points, self.size).astype(np.float32).tolist()]] if len(prompt.points) else None
         labels = [[prompt.labels.astype(int).tolist()]] if len(prompt.points) else None
         self.model.processor.add_inputs_to_inference_session(
             self.session,
@@ -129,7 +132,6 @@ class _Instance:
         self.session.cache.cache_vision_features(frame_id, features)
         out = self.model.net(self.session, frame_idx=frame_id, reverse=reverse)
         for outputs in self.session.output_dict_per_obj[0].values():
-            # only needed to encode the memory, and by far the most bytes
-            outputs.get(frame_id, {}).pop("high_res_masks", None)
-        self.session.frames_tracked_per_obj[0].clear()  # one entry a frame, read only when a tracked frame is prompted
+            outputs.get(frame_id, {}).pop("high_res_masks", None)  # by far the most bytes, and not read again
+        self.session.frames_tracked_per_obj[0].clear()  # grows per frame; read only when a tracked frame is prompted
         return Output(out.pred_masks[0, 0], float(out.object_score_logits.float().sigmoid()))

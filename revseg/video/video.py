@@ -15,6 +15,7 @@ from revseg.untrusted.reading import well_formed
 
 FOLDER_FPS = 24.0  # frames a second of folders and arrays that come without a rate: DAVIS's and the cinema's
 PICTURES = (".jpg", ".jpeg", ".png")
+CHUNK_BYTES = 64 << 20  # of decoded frames that `stream` holds at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +61,24 @@ class Video:
         return frames
 
     def stream(
-        self, indices: Sequence[int] | np.ndarray | None = None, *, chunk: int = 16
+        self, indices: Sequence[int] | np.ndarray | None = None, *, chunk: int | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """(index, uint8[h w 3]) one by one in the order asked, all frames by default; holds `chunk` frames at a time.
+        """(index, uint8[h w 3]) one by one in the order asked, all frames by default.
 
-        Backwards from frame k: `video.stream(range(k, -1, -1))`.
+        `chunk` frames are decoded at a time, by default at most 32 and 64 MB of them. Each chunk is read forward, also
+        where the order is backward, since decoders that seek for every frame are slow. Backwards from frame k:
+        `video.stream(range(k, -1, -1))`.
         """
-        if chunk < 1:
+        if chunk is not None and chunk < 1:
             raise InputError(f"expected a chunk of at least 1 frame, got {chunk}")
+        height, width = self.size
+        chunk = chunk or max(1, min(32, CHUNK_BYTES // (height * width * 3)))
         asked = range(self.length) if indices is None else indices
         for start in range(0, len(asked), chunk):
             part = [int(i) for i in asked[start : start + chunk]]
-            yield from zip(part, self.read(part), strict=True)
+            order = sorted(set(part))
+            frames = dict(zip(order, self.read(order), strict=True))
+            yield from ((index, frames[index]) for index in part)
 
     @staticmethod
     def open(source: "str | Path | np.ndarray | Video", *, fps: float | None = None, backend: str = "av") -> "Video":

@@ -1,48 +1,45 @@
-"""The weight-free tracker `flow`: OpenCV only, exact on flat-coloured shapes, a preview on real footage.
+"""Tracker `flow`, without weights: OpenCV only, exact on flat-coloured shapes, a preview on real footage.
 
-Each prompted box starts a *follower*, and what the box holds decides which: a region of one flat colour is followed
-by its colour and its motion (`flow_flat`), anything else by optical flow, a correlation filter and the difference from
-the still background (`flow_real`). A follower that has lost its target says so: an empty mask. It is no rival of SAM 2.
+Every box starts a *follower* of the kind that fits its content: a region of one flat colour is followed by colour and
+motion (`flat`), anything else by optical flow, a correlation filter and the difference from the still background
+(`real`). A follower that has lost its target gives an empty mask. This is no substitute for SAM 2.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
 from revseg.errors import InputError, MissingExtraError
 from revseg.masks import MaskTrack, encode
+from revseg.masks.dense import to_pixels
 from revseg.registry import register
 from revseg.trackers.flow.flat import FlatFollower
 from revseg.trackers.flow.real import RealFollower
 from revseg.trackers.flow.scene import Scene, View
+from revseg.trackers.prompts import TrackObject, TrackPrompt, nearest, objects_to_track
 from revseg.types import Grounding
 from revseg.video import Video
-
-_CHUNK_BYTES = 32_000_000  # frames held at once while streaming
 
 
 @runtime_checkable
 class Follower(Protocol):
-    """Follows one instance, frame by frame in one direction of time."""
+    """Follows one instance frame by frame, in one direction of time."""
 
     def step(self, view: View) -> tuple[Bool[np.ndarray, "h w"], float]:
-        """The next frame (first the prompted one) to a mask at the source's size and a confidence in [0, 1]."""
+        """The mask on the next frame (first the prompted one) at the source's size, and a confidence in [0, 1]."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class _Prompt:
-    """What is asked of one object on one frame, in pixels, and the frames this prompt answers for."""
+class _Start:
+    """Boxes of one object on a prompted frame, and the frames for which they are the nearest prompt."""
 
     row: int
     frame_id: int
-    boxes: np.ndarray  # float [k 4]
-    points: np.ndarray  # float [m 2]
-    labels: np.ndarray  # bool [m]
+    boxes: Float64[np.ndarray, "k 4"]  # in pixels
     first: int
     last: int
 
@@ -51,16 +48,16 @@ class _Prompt:
 class FlowTracker:
     """Box-prompted tracking without weights: colour, optical flow, a correlation filter and a background plate.
 
-    Runs both ways from every keyframe and streams frames. Several groundings of one object correct one another: each
-    frame follows the prompt nearest in time. Several boxes of a grounding are followed apart and united. Deterministic.
+    Streams frames forward and backward from every keyframe. Where an object has groundings on several frames, each
+    frame follows the one nearest in time. Several boxes of a grounding are followed separately and united. The result
+    is deterministic.
 
-    Args:
-        work_width: width in pixels at which real footage is tracked; masks are given at the source's size.
-        flat: whether regions of one flat colour are followed by colour, exactly, at the source's size.
-
-    Raises:
-        MissingExtraError: OpenCV is missing, or is the build without the contributed trackers.
+    `work_width` is the width in pixels at which real footage is tracked; masks have the source's size. `flat=False`
+    follows regions of one flat colour as real footage too. Raises MissingExtraError when OpenCV is missing or is the
+    build without the contributed trackers.
     """
+
+    prompts = frozenset({"box", "point"})
 
     def __init__(self, *, work_width: int = 480, flat: bool = True) -> None:
         try:
@@ -80,87 +77,69 @@ class FlowTracker:
         self.flat = flat
 
     def __call__(self, video: Video, groundings: Sequence[Grounding]) -> MaskTrack:
-        """Masks of every object on every frame of the source, one row per distinct `object_id` in order of appearance.
+        """Masks of every object on every frame of the source, one object per distinct `object_id`.
 
-        `scores[o, t]` is the mean confidence of the object's instances; an empty mask says "not in sight".
-        Raises InputError for a grounding outside the video, or without a box and without a point on the target.
+        `scores[o, t]` is the mean confidence of the object's instances; an empty mask means "not in sight".
+        Raises InputError for groundings that it cannot start from: see `objects_to_track`.
         """
-        rows = list(dict.fromkeys(g.object_id for g in groundings))
-        nothing = encode(np.zeros(video.size, bool))
-        counts = [[nothing] * len(video) for _ in rows]
-        scores = np.zeros((len(rows), len(video)), np.float32)
-        prompts = [p for row, name in enumerate(rows) for p in _prompts(video, row, groundings, name)]
+        objects = objects_to_track(video, groundings, self.prompts)
+        empty = encode(np.zeros(video.size, bool))
+        counts = [[empty] * len(video) for _ in objects]
+        scores = np.zeros((len(objects), len(video)), np.float32)
+        starts = [start for row, item in enumerate(objects) for start in _starts(video, row, item)]
         scene = Scene(video, self.work_width)
-        for start in sorted({p.frame_id for p in prompts}):
-            here = [p for p in prompts if p.frame_id == start]
-            for stop in (max(p.last for p in here), min(p.first for p in here)):
+        for keyframe in sorted({start.frame_id for start in starts}):
+            here = [start for start in starts if start.frame_id == keyframe]
+            for stop in (max(start.last for start in here), min(start.first for start in here)):
                 for frame_id, row, mask, score in self._run(video, scene, here, stop):
                     counts[row][frame_id] = encode(mask)
                     scores[row, frame_id] = score
-        names = tuple(next(g.description for g in groundings if g.object_id == name) for name in rows)
+        names = tuple(item.name for item in objects)
         return MaskTrack(tuple(map(tuple, counts)), video.size, np.arange(len(video)), scores, names)
 
     def _run(
-        self, video: Video, scene: Scene, prompts: Sequence[_Prompt], stop: int
+        self, video: Video, scene: Scene, starts: Sequence[_Start], stop: int
     ) -> Iterator[tuple[int, int, np.ndarray, float]]:
-        """From the prompts' frame to `stop`, either way: (frame id, row, mask, confidence) of each that answers."""
-        start = prompts[0].frame_id
-        teams: list[list[Follower]] = []
+        """(frame id, row, mask, confidence) from the starts' common keyframe to `stop`, in either direction."""
+        keyframe = starts[0].frame_id
+        followers: list[list[Follower]] = []
         view: View | None = None
-        for frame_id, frame in _stream(video, start, stop):
+        step = 1 if stop >= keyframe else -1
+        for frame_id, frame in video.stream(range(keyframe, stop + step, step)):
             view = View(frame, frame_id, view, scene)
-            if frame_id == start:
-                teams = [[self._start(view, box) for box in p.boxes] for p in prompts]
-            for prompt, team in zip(prompts, teams, strict=True):
-                if prompt.first <= frame_id <= prompt.last:
-                    masks, confidences = zip(*(follower.step(view) for follower in team), strict=True)
-                    yield frame_id, prompt.row, np.logical_or.reduce(masks), float(np.mean(confidences))
+            if frame_id == keyframe:
+                followers = [[self._follower(view, box) for box in start.boxes] for start in starts]
+            for start, own in zip(starts, followers, strict=True):
+                if start.first <= frame_id <= start.last:
+                    masks, confidences = zip(*(follower.step(view) for follower in own), strict=True)
+                    yield frame_id, start.row, np.logical_or.reduce(masks), float(np.mean(confidences))
 
-    def _start(self, view: View, box: np.ndarray) -> Follower:
+    def _follower(self, view: View, box: np.ndarray) -> Follower:
         flat = FlatFollower.start(view.frame, box) if self.flat else None
         return flat or RealFollower(view, box)
 
 
-def _prompts(video: Video, row: int, groundings: Sequence[Grounding], object_id: int) -> list[_Prompt]:
-    """The prompts of one object, one a frame, each with the frames nearer to it than to its neighbours."""
-    h, w = video.size
-    scale = np.asarray([w, h], np.float64)
-    mine = [g for g in groundings if g.object_id == object_id]
-    for g in mine:
-        if not 0 <= g.frame_id < len(video):
-            raise InputError(f"grounding on frame {g.frame_id}: the video has frames 0 to {len(video) - 1}")
-        if not len(g.boxes) and not g.point_labels.any():
-            raise InputError(f"grounding on frame {g.frame_id}: expected a box or a point on the target, got neither")
-    frames = sorted({g.frame_id for g in mine})
-    ends = [(a + b) // 2 for a, b in itertools.pairwise(frames)]
-    found = []
-    for frame_id, first, last in zip(frames, [0, *(e + 1 for e in ends)], [*ends, len(video) - 1], strict=True):
-        here = [g for g in mine if g.frame_id == frame_id]
-        points = np.concatenate([g.points for g in here]) * scale
-        labels = np.concatenate([g.point_labels for g in here])
-        boxes = np.concatenate([g.boxes for g in here]) * np.tile(scale, 2)
-        if not len(boxes):
-            boxes = _box_around(points[labels], video.size)
-        found.append(_Prompt(row, frame_id, boxes, points, labels, first, last))
-    return found
+def _starts(video: Video, row: int, item: TrackObject) -> list[_Start]:
+    """The prompted frames of one object, each with the frames that are nearer to it than to any other."""
+    prompts = [prompt for instance in item.instances for prompt in instance]
+    frames = sorted({prompt.frame_id for prompt in prompts})
+    owner = nearest(np.arange(len(video)), frames)
+    starts = []
+    for index, frame_id in enumerate(frames):
+        boxes = _boxes([prompt for prompt in prompts if prompt.frame_id == frame_id], video.size)
+        own = np.flatnonzero(owner == index)
+        starts.append(_Start(row, frame_id, boxes, int(own[0]), int(own[-1])))
+    return starts
 
 
-def _box_around(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """float[1 4]: a box about points on the target, a sixth of the frame at least: all that points alone can say."""
-    h, w = size
+def _boxes(prompts: Sequence[TrackPrompt], size: tuple[int, int]) -> Float64[np.ndarray, "k 4"]:
+    """The boxes of one frame in pixels; of points alone a box around them, at least a sixth of the frame wide."""
+    boxes = [prompt.box for prompt in prompts if prompt.box is not None]
+    if boxes:
+        return to_pixels(np.stack(boxes), size)
+    points = to_pixels(np.concatenate([prompt.points[prompt.labels] for prompt in prompts]), size)
+    extent = np.asarray([size[1], size[0]])
     middle = (points.min(0) + points.max(0)) / 2
-    half = np.maximum((points.max(0) - points.min(0)) * 0.65, np.asarray([w, h]) / 12)
-    low, high = np.maximum(middle - half, 0), np.minimum(middle + half, [w, h])
+    half = np.maximum((points.max(0) - points.min(0)) * 0.65, extent / 12)
+    low, high = np.maximum(middle - half, 0), np.minimum(middle + half, extent)
     return np.concatenate([low, high])[None]
-
-
-def _stream(video: Video, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(frame id, frame) from `start` to `stop` inclusive, either way, a bounded number of frames in memory."""
-    step = 1 if stop >= start else -1
-    h, w = video.size
-    chunk = max(1, min(64, _CHUNK_BYTES // (3 * h * w)))
-    order = np.arange(start, stop + step, step)
-    for at in range(0, len(order), chunk):
-        ids = order[at : at + chunk]
-        frames = video.read(np.sort(ids))  # decoders go forward; a chunk read backwards would seek on every frame
-        yield from zip(ids.tolist(), frames[::step], strict=True)
