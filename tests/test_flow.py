@@ -12,8 +12,9 @@ from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.trackers.flow.blob import likeness
 from revseg.trackers.flow.colour import Colour, find_flat, main_colours
+from revseg.trackers.flow.first_mask import first_mask, histogram
 from revseg.trackers.flow.flat import FlatFollower
-from revseg.trackers.flow.real import RealFollower, first_mask, histogram
+from revseg.trackers.flow.real import RealFollower
 from revseg.trackers.flow.scene import COLOUR_BINS, Plate, Scene, View
 from revseg.trackers.flow.tracker import FlowTracker
 from revseg.types import Grounding

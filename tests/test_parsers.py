@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -613,3 +614,11 @@ def test_runs():
 def test_parsers_are_registered():
     for name, parser in KINDS.items():
         assert build("parser", name) is parser
+
+
+def test_a_point_beyond_float32_is_outside_without_a_warning() -> None:
+    shown = Clip(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer = box_json('[{"bbox_2d": [1, 2, 3, 4], "point_2d": [1e300, 2]}]', shown)
+    assert answer.error == "point_outside"

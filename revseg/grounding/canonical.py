@@ -1,4 +1,4 @@
-"""From an `Answer` to the reply that says it: what a policy is taught, and what policies without a model write."""
+"""From an `Answer` to its canonical reply, for supervised examples and for policies without a model."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from revseg.errors import InputError
-from revseg.grounding.fields import COORDS
+from revseg.grounding.fields import COORDS, size_in
 from revseg.types import Answer, Clip, Target
 
 KINDS = ("keyframe_json", "box_json", "keyframe_and_box_json")
@@ -23,12 +23,12 @@ def render(
     compact: bool = False,
     thinking: str = "",
 ) -> str:
-    """The canonical reply for a round: the parser named `kind` reads the same answer from it, to the last bit.
+    """The canonical reply for a round. The parser named `kind` reads the same answer from it, bit for bit.
 
-    `shown` are the pictures of that round (coordinates are pixels of them, by `coords` else); `tags` puts tags around a
-    `box_json` reply too; `step` above 0 rounds coordinates to its multiples, at least one apart, and is then not
-    exact; `compact` leaves out the spaces between fields. Raises InputError for an answer that the form cannot say: a
-    failed one, a target without what is asked, a point that is not on the target.
+    `shown` are the pictures of that round, and `coords` is the unit of the coordinates, as for the parsers. `tags` adds
+    tags to a `box_json` reply too. A `step` above 0 rounds coordinates to its multiples, with both sides of a box at
+    least one step apart; the reply is then not exact. `compact` omits the spaces between fields. Raises InputError for
+    an answer that has no such reply: a failed one, a target without a required field, a point off the target.
     """
     if kind not in KINDS or coords not in COORDS:
         raise InputError(
@@ -36,10 +36,10 @@ def render(
         )
     if answer.error is not None:
         raise InputError(f"a failed answer ({answer.error}) has no reply")
-    height, width = {"pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[coords]
+    height, width = size_in(coords, shown)
     scale = np.array([width, height], np.float64)
     items = [item for target in answer.targets for item in _items(target, shown, kind, scale, step)]
-    # As a JSON escape "<" is still "<" to a parser, and cannot be mistaken for a tag.
+    # "<" as a JSON escape cannot be mistaken for a tag.
     separators = (",", ":") if compact else None
     text = json.dumps(items, ensure_ascii=False, separators=separators).replace("<", "\\u003c")
     if kind == "box_json" and not tags:
@@ -49,24 +49,24 @@ def render(
 
 def _items(target: Target, shown: Clip, kind: str, scale: np.ndarray, step: float) -> list[dict[str, Any]]:
     if not target.point_labels.all():
-        raise InputError("expected points on the target only; a reply cannot say that a point is off it")
+        raise InputError("expected points on the target only, got one off it, for which replies have no form")
     boxes = [_coordinates(box, np.tile(scale, 2), step) for box in target.boxes]
     points: list[Any] = [_coordinates(point, scale, 0) for point in target.points]
-    on: dict[str, Any] = {"point_2d": points[0] if len(points) == 1 else points} if points else {}
+    point: dict[str, Any] = {"point_2d": points[0] if len(points) == 1 else points} if points else {}
     if kind != "keyframe_json" and not boxes:
         raise InputError(f"expected a target with a box, got {target}")
-    said: dict[str, Any] = {} if target.object_id is None else {"id": target.object_id}
-    said |= {} if target.role == "target" else {"role": target.role}
+    extra: dict[str, Any] = {} if target.object_id is None else {"id": target.object_id}
+    extra |= {} if target.role == "target" else {"role": target.role}
     if kind == "box_json":
         label = {"label": target.description} if target.description else {}
-        return [{"bbox_2d": box} | label | said | (on if number == 0 else {}) for number, box in enumerate(boxes)]
-    places = np.flatnonzero(shown.frame_ids == target.frame_id)
-    if target.frame_id is None or not len(places) or not target.description.strip():
+        return [{"bbox_2d": box} | label | extra | (point if number == 0 else {}) for number, box in enumerate(boxes)]
+    indices = np.flatnonzero(shown.frame_ids == target.frame_id)
+    if target.frame_id is None or not len(indices) or not target.description.strip():
         raise InputError(f"expected a target with a description, on one of the frames shown; got {target}")
-    item = {"frame_idx": int(places[0]), "object description": target.description} | said
+    item = {"frame_idx": int(indices[0]), "object description": target.description} | extra
     if kind == "keyframe_json":
         return [item]
-    return [item | {"bbox_2d": boxes[0] if len(boxes) == 1 else boxes} | on]
+    return [item | {"bbox_2d": boxes[0] if len(boxes) == 1 else boxes} | point]
 
 
 def _coordinates(unit: np.ndarray, scale: np.ndarray, step: float) -> list[int | float]:
@@ -79,7 +79,7 @@ def _coordinates(unit: np.ndarray, scale: np.ndarray, step: float) -> list[int |
 
 
 def _shortest(unit: np.float32, scale: float) -> int | float:
-    """The fewest decimals from which the same float32 comes back."""
+    """The coordinate with the fewest decimals that the parser reads as the same float32."""
     exact = float(unit) * scale
     for decimals in range(17):
         value = round(exact, decimals)

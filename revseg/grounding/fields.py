@@ -1,6 +1,6 @@
-"""The fields of one item of an answer: from what a model wrote to a frame index, a description, unit boxes and points.
+"""The fields of one item of an answer: frame index, description, unit boxes and points, from what the model wrote.
 
-An item is a dict, or a bare list (a box, or several). Each reader raises `Fault` with a kind of `parsers.FAILURES`.
+An item is a dict, or a bare list (one box or several). Each reader raises `Fault` with a kind of `parsers.FAILURES`.
 """
 
 import math
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from revseg.grounding.boxes import clamp
+from revseg.grounding.boxes import to_unit
 from revseg.grounding.signs import plain_number, visible
-from revseg.types import MAX_OBJECT_ID
+from revseg.types import MAX_OBJECT_ID, Clip
 
 KEYFRAME_KEYS = ("frame_idx", "frame_index", "keyframe", "key_frame", "keyframe_idx", "keyframe_index", "frame_id")
 KEYFRAME_KEYS += ("frame_number", "frame")
@@ -23,9 +23,11 @@ POINT_KEYS = ("point_2d", "point", "points")
 Y_FIRST = ("box_2d",)  # [y1, x1, y2, x2] in thousandths, whatever `coords` says
 COORDS = ("pixel", "per_mille", "unit")
 
+Size = tuple[int, int]  # (height, width) of a picture, in the unit of the text's coordinates
+
 
 class Fault(Exception):
-    """One rule that an item does not meet. Never leaves the parser."""
+    """A rule that an item does not meet. Parsers catch it."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(kind, detail)
@@ -33,8 +35,13 @@ class Fault(Exception):
         self.detail = detail
 
 
+def size_in(coords: str, shown: Clip) -> Size:
+    """The size of the pictures shown, in the unit `coords` (one of `COORDS`)."""
+    return {"pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[coords]
+
+
 def read_keyframe(item: Any, frames: int, strict: bool = False) -> int:
-    """An index into `frames` frames. Passes 3, "3" and 3.0; strict: 3 alone."""
+    """An index into `frames` frames: 3, "3" or 3.0; with `strict` only 3."""
     value = _field(item, KEYFRAME_KEYS)
     if value is _MISSING:
         raise Fault("no_keyframe", f"expected frame_idx in each item, got {_short(item)}")
@@ -50,7 +57,7 @@ def read_keyframe(item: Any, frames: int, strict: bool = False) -> int:
 
 
 def read_description(item: Any, needed: bool = True) -> str:
-    """The description, without space around it; "" where there is none and none is needed."""
+    """The description, stripped; "" where there is none and none is needed."""
     value = _field(item, DESCRIPTION_KEYS)
     text = value.strip() if isinstance(value, str) else ""
     if needed and not text:
@@ -72,48 +79,48 @@ def read_role(item: Any) -> str:
     return "context" if isinstance(value, str) and value.strip().lower() == "context" else "target"
 
 
-def read_boxes(item: Any, scale: tuple[float, float], strict: bool = False) -> Float32[np.ndarray, "k 4"]:
-    """The item's boxes as unit boxes, at least one; `scale` is (height, width) in the unit of the text."""
+def read_boxes(item: Any, size: Size, strict: bool = False) -> Float32[np.ndarray, "k 4"]:
+    """The item's boxes as unit boxes, at least one. With `strict` exactly one."""
     key, value = (None, item) if isinstance(item, list) else _entry(item, BOX_KEYS)
     if value is _MISSING:
         raise Fault("no_box", f"expected bbox_2d in each item, got {_short(item)}")
     if key in Y_FIRST:
         return _y_first(value, strict)
     several = not strict and isinstance(value, list) and value and all(isinstance(v, list) for v in value)
-    return np.stack([_box(box, scale) for box in (value if several else [value])])
+    return np.stack([_box(box, size) for box in (value if several else [value])])
 
 
 def _y_first(value: Any, strict: bool) -> Float32[np.ndarray, "k 4"]:
-    """Boxes [y1, x1, y2, x2] in thousandths, as Gemini and Gemma are taught to write under this key."""
+    """Boxes [y1, x1, y2, x2] in thousandths, as Gemini and Gemma write them under this key."""
     try:
         return read_boxes({"bbox_2d": value}, (1000, 1000), strict)[:, [1, 0, 3, 2]]
     except Fault as fault:
         raise Fault(fault.kind, f"{fault.detail} (box_2d: [y1, x1, y2, x2] in thousandths)") from None
 
 
-def read_points(item: Any, scale: tuple[float, float]) -> Float32[np.ndarray, "m 2"]:
-    """The item's points as unit xy; none where the item has no point."""
+def read_points(item: Any, size: Size) -> Float32[np.ndarray, "m 2"]:
+    """The item's points as unit xy; an empty array where it has none."""
     value = _field(item, POINT_KEYS)
     if value is _MISSING or value is None or value == []:
         return np.zeros((0, 2), np.float32)
-    height, width = scale
-    found = []
+    height, width = size
+    points = []
     for point in value if isinstance(value, list) and isinstance(value[0], list) else [value]:
-        x, y = _numbers(point, 2, "point_type")
-        unit = np.array([x / width, y / height], np.float32)
+        numbers = np.array(_numbers(point, 2, "point_type")).clip(-1e9, 1e9)  # float32 could not hold 1e300
+        unit = to_unit(numbers, size)
         if not ((unit >= 0) & (unit <= 1)).all():
             raise Fault("point_outside", f"expected a point in {width:g} by {height:g}, got {_short(point)}")
-        found.append(unit)
-    return np.stack(found)
+        points.append(unit)
+    return np.stack(points)
 
 
-def _box(value: Any, scale: tuple[float, float]) -> Float32[np.ndarray, "4"]:
+def _box(value: Any, size: Size) -> Float32[np.ndarray, "4"]:
     x1, y1, x2, y2 = _numbers(value, 4, "box_type")
     if x1 >= x2 or y1 >= y2:
         raise Fault("box_order", f"expected [x1, y1, x2, y2] with x1 < x2 and y1 < y2, got {_short(value)}")
-    height, width = scale
-    unit = np.array([x1 / width, y1 / height, x2 / width, y2 / height]).clip(0, 1) + 0.0  # + 0.0: no negative zero
-    box = clamp(unit[None])[0]
+    height, width = size
+    inside = np.array([x1, y1, x2, y2]).clip(0, [width, height, width, height]) + 0.0  # + 0.0: no negative zero
+    box = to_unit(inside, size)
     if box[0] >= box[2] or box[1] >= box[3]:
         raise Fault("box_outside", f"expected a box in {width:g} by {height:g}, got {_short(value)}")
     return box

@@ -1,9 +1,9 @@
-"""JSON as models write it, read in one pass: never backtracks, never recurses, never evaluates.
+"""JSON as models write it, read in one pass, without backtracking, recursion or evaluation.
 
 Accepts what `json` refuses: Python's quotes and words, trailing or missing commas, bare words, quotes inside quotes,
-full-width signs and other scripts' digits (`signs.py`), numbers in round brackets, text around the values. Gives up
-quietly on what no honest reply holds: brackets nested deeper than `MAX_DEPTH`, more than `MAX_STEPS` brackets, strings,
-words and separators. So its time is linear in the text, whatever the text is.
+full-width signs and digits of other scripts (`signs.py`), numbers in round brackets, text around the values. Reading
+stops, without an error, at brackets nested deeper than `MAX_DEPTH` and after `MAX_STEPS` tokens, so the time is linear
+in the length of any text.
 """
 
 import math
@@ -23,9 +23,8 @@ _TUPLE = r"\([\d\s.,+eE-]{3,120}\)"  # numbers in Python's round brackets
 _TOKEN = re.compile(
     rf"""{_GAP}(?:([{re.escape("".join(MARKS))}])|(["'{DOUBLE}{SINGLE}])|({_TUPLE})|([^{_ENDS}{INVISIBLE}\s][^{_ENDS}]*))"""
 )
-_AFTER_STRING = re.compile(
-    rf"{_GAP}(?:[,，、:：\]］}}｝]|\Z)"
-)  # follows a closing quote; other quotes are part of the text
+# follows a closing quote; any other quote is part of the string
+_AFTER_STRING = re.compile(rf"{_GAP}(?:[,，、:：\]］}}｝]|\Z)")
 _QUOTE = {quote: re.compile(rf"[{closing(quote)}\\]") for quote in "\"'" + DOUBLE + SINGLE}
 _BETWEEN = re.compile(rf"[\s,;，、；{INVISIBLE}]*")
 _HEX = "[0-9a-fA-F]"
@@ -39,16 +38,16 @@ _WORDS |= {sign + word: float(sign + word) for sign in ("", "-", "+") for word i
 
 @dataclass
 class Run:
-    """Values with nothing but commas and white space between them: `{...}, {...}` is one answer in two pieces."""
+    """Values separated by commas and white space only, so that `{...}, {...}` is read as one answer."""
 
     values: list[Any] = field(default_factory=list)
     whole: bool = True  # every bracket was closed
 
 
 def read_runs(text: str) -> list[Run]:
-    """All lists and dicts in a text, outermost ones only, in order, grouped into runs of neighbours.
+    """All outermost lists and dicts in a text, in order, grouped into runs.
 
-    Of a list that never closes, or closes with the wrong bracket, the finished lists and dicts in it are kept.
+    Of a list that is not closed, or closed by the wrong bracket, the complete lists and dicts in it are kept.
     """
     runs: list[Run] = []
     position, steps = 0, MAX_STEPS
@@ -65,11 +64,11 @@ def read_runs(text: str) -> list[Run]:
 
 @dataclass
 class _Bracket:
-    """A list or dict not closed yet."""
+    """An open list or dict."""
 
     value: Any
-    key: str | None = None  # of a dict: the key last read
-    colon: bool = False  # and whether its colon came
+    key: str | None = None  # of a dict: the last key read
+    colon: bool = False  # whether the key's colon was read
 
     def put(self, item: Any) -> None:
         if isinstance(self.value, list):
@@ -85,7 +84,7 @@ class _Bracket:
 
 
 def _read(text: str, position: int, steps: int) -> tuple[list[Any], bool, int, int]:
-    """The value that opens at `position` -> (values, whole?, where it ends, steps left)."""
+    """(values, closed properly?, end, steps left) of the bracket that opens at `position`."""
     stack: list[_Bracket] = []
     while steps > 0 and (token := _TOKEN.match(text, position)):
         steps -= 1
@@ -120,13 +119,13 @@ def _read(text: str, position: int, steps: int) -> tuple[list[Any], bool, int, i
 
 
 def _finished(stack: list[_Bracket]) -> list[Any]:
-    """The lists and dicts that were complete inside lists that are not."""
+    """The complete lists and dicts inside open lists."""
     lists = [bracket.value for bracket in stack if isinstance(bracket.value, list)]
     return [item for value in lists for item in value if isinstance(item, list | dict)]
 
 
 def _string(text: str, start: int, quote: str, steps: int) -> tuple[str | None, int, int]:
-    """The string that starts after a quote -> (string or None when it never ends, where it ends, steps left)."""
+    """(string, or None when it is not closed; its end; steps left) of the string that starts after a quote."""
     position = start
     while steps > 0 and (found := _QUOTE[quote].search(text, position)):
         steps -= 1
@@ -141,17 +140,17 @@ def _string(text: str, start: int, quote: str, steps: int) -> tuple[str | None, 
 def _unescape(raw: str) -> str:
     if "\\" in raw:
         raw = _ESCAPE.sub(lambda m: chr(int(m[1][1:], 16)) if len(m[1]) > 1 else _ESCAPED.get(m[1], m[1]), raw)
-    # Two escapes can be the halves of one character; a half that is alone could not be written to a file.
+    # Two escapes can be the surrogates of one character; a lone surrogate could not be written to a file.
     return raw.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _scalar(raw: str) -> Any:
-    """A word without quotes: a number, one of JSON's or Python's words, or text."""
+    """A value without quotes: a number, one of JSON's or Python's constants, or text."""
     if len(raw) > 1000:
         return raw
     number = plain_number(raw)
     if _INTEGER.fullmatch(number):
         return int(number)
     if _NUMBER.fullmatch(number):
-        return float(number)  # more digits than any index or pixel has: inf where it is too large, never an error
+        return float(number)  # inf where it is too large, never an error
     return _WORDS.get(raw.lower(), raw)

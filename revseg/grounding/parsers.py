@@ -1,23 +1,23 @@
-"""From a reply to an `Answer`: total on any text, linear in its length, graded when it fails.
+"""Parsers from a reply to an `Answer`: they never raise on any text, take linear time, and grade partial failures.
 
 Every parser here takes `(text, shown)`, the reply and the pictures of its round, and these options:
 
 - `coords`: the unit of coordinates in the text: `pixel` (absolute pixels of the pictures shown, the paper's and
   Qwen2.5-VL's), `per_mille` (0 to 1000, Qwen2-VL's and Qwen3-VL's) or `unit` (0 to 1);
-- `strict`: accept the documented form only: tags in place, valid JSON, a list of dicts with exactly the keys asked for;
+- `strict`: accept the documented form only: tags in place, valid JSON, a list of dicts with exactly the expected keys;
 - `tags`: fail a reply without `<answer>` (`strict` implies it where the round asks for tags).
 
-By default parsing is lenient: code fences, Python's quotes, trailing commas, full-width signs (`signs.py`), text around
-the answer, other names of the keys (`fields.py`), a dict or a bare box in place of a list. An item's `id` is the
-number of its object, by which a later round may speak of it; `"role": "context"` marks an object that only helps to
-tell the target. The answer is read inside
-the last `<answer>` after the thinking that holds something to read, else from all that follows the thinking; of
-several answers in it the last counts. Under the key `box_2d` a box is [y1, x1, y2, x2] in thousandths, whatever
-`coords` says. `[]` says that the target is not in the video; so does, inside `<answer>` and without JSON or a digit, a
-sentence of up to 100 characters such as "The dog is not in the video." or the word "none".
+By default parsing is lenient: it accepts code fences, Python's quotes, trailing commas, full-width signs (`signs.py`),
+text around the answer, other names of the keys (`fields.py`), and a dict or a bare box in place of a list. The answer
+is the last readable `<answer>` after the thinking, or else all text after the thinking; of several JSON values in it
+the last counts. An item's `id` is the number of its object, by which a later round may refer to it; `"role": "context"`
+marks an object that only helps to tell the target. Under the key `box_2d` a box is [y1, x1, y2, x2] in thousandths,
+whatever `coords` says. `[]` says that the target is not in the video; so does, inside `<answer>`, the word "none" or a
+sentence of up to 100 characters without digits or JSON, such as "The dog is not in the video."
 
-`Answer.form` is the share of the round's format rules met, in equal weights; rules are listed with each parser. An
-answer fails (`Answer.error`, one of `FAILURES`) at the first rule that it cannot do without, and keeps its `form`.
+`Answer.form` is the share of the round's format rules that are met, in equal weights; each parser lists its rules. An
+answer fails (`Answer.error`, one of `FAILURES`) at the first unmet rule without which there is no answer, and keeps its
+`form`.
 """
 
 import json
@@ -38,8 +38,9 @@ from revseg.grounding.fields import (
     read_object_id,
     read_points,
     read_role,
+    size_in,
 )
-from revseg.grounding.lenient_json import Run, read_runs
+from revseg.grounding.tags import answer_run, last_readable, says_absent, split_reply
 from revseg.registry import register
 from revseg.types import Answer, Clip, Target
 
@@ -48,7 +49,7 @@ FAILURES = {
     "no_answer": "nothing follows the thinking, or the required <answer>...</answer> is missing",
     "no_json": "no JSON list or dict can be read; strict: not valid JSON",
     "no_list": "strict: the JSON is not a list of dicts",
-    "wrong_keys": "strict: a key is missing, superfluous or spelt otherwise",
+    "wrong_keys": "strict: a key is missing, unexpected or misspelt",
     "no_keyframe": "an item has no frame index",
     "keyframe_type": "the frame index is not an integer",
     "keyframe_range": "the frame index is not one of the frames shown",
@@ -74,9 +75,9 @@ def keyframe_json(text: str, shown: Clip, *, coords: str = "pixel", strict: bool
 
 @register("parser", "box_json")
 def box_json(text: str, shown: Clip, *, coords: str = "pixel", strict: bool = False, tags: bool = False) -> Answer:
-    """Round 2: `[{"bbox_2d": [x1, y1, x2, y2], "label": "..."}]`, one target a box, each with boxes [1 4].
+    """Round 2: `[{"bbox_2d": [x1, y1, x2, y2], "label": "..."}]`, one target per box, each with boxes [1 4].
 
-    Two rules: a JSON list; every box (and `point_2d`, where given) valid. With `tags` four: think and answer tags too.
+    Two rules: a JSON list; every box (and `point_2d`, if any) valid. With `tags` four: also think and answer tags.
     """
     return _parse(text, shown, _Format(False, True, tags, coords, strict, tags))
 
@@ -87,13 +88,13 @@ def keyframe_and_box_json(
 ) -> Answer:
     """Both in one round: `[{"frame_idx": 3, "object description": "...", "bbox_2d": [x1, y1, x2, y2]}]`, tagged.
 
-    Six rules: those of `keyframe_json`, and every box valid. An item with several boxes is one target with them all.
+    Six rules: those of `keyframe_json`, and every box valid. An item with several boxes is one target with all of them.
     """
     return _parse(text, shown, _Format(True, True, True, coords, strict, tags))
 
 
 class _Format(NamedTuple):
-    """What a reply has to hold."""
+    """What a reply has to contain."""
 
     keyframe: bool
     box: bool
@@ -104,7 +105,7 @@ class _Format(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """A rule that was not met; `fatal` when there is no answer without it."""
+    """An unmet rule; `fatal` when there is no answer without it."""
 
     kind: str
     detail: str
@@ -114,14 +115,14 @@ class _Problem(NamedTuple):
 def _parse(text: str, shown: Clip, wanted: _Format) -> Answer:
     if wanted.coords not in COORDS:
         raise SpecError(f"coords={wanted.coords!r}: expected one of {', '.join(COORDS)}")
-    thought, tagged, bodies, in_tags = _split(text)
+    parts = split_reply(text)
     rules: list[_Problem | None] = []
     if wanted.tagged:
-        needed = wanted.strict or wanted.tags
-        rules.append(None if thought else _Problem("no_think", "expected <think>...</think> first", wanted.strict))
-        rules.append(None if tagged else _Problem("no_answer", "expected <answer>...</answer> at the end", needed))
-    bodies = bodies if wanted.strict else [_CDATA.sub(r"\1", body) for body in bodies]
-    items, problem = _items(_last_readable(bodies, in_tags), in_tags, wanted)
+        no_think = _Problem("no_think", "expected <think>...</think> first", wanted.strict)
+        no_answer = _Problem("no_answer", "expected <answer>...</answer> at the end", wanted.strict or wanted.tags)
+        rules += [None if parts.think_tags else no_think, None if parts.answer_tags else no_answer]
+    bodies = parts.bodies if wanted.strict else [_CDATA.sub(r"\1", body) for body in parts.bodies]
+    items, problem = _items(last_readable(bodies, parts.tagged), parts.tagged, wanted)
     rules.append(problem)
     targets, problems = _targets(items, shown, wanted)
     rules += problems
@@ -132,63 +133,13 @@ def _parse(text: str, shown: Clip, wanted: _Format) -> Answer:
     return Answer(targets, form=form)
 
 
-_THINK, _THOUGHT = re.compile(r"<\s*think\s*>", re.IGNORECASE), re.compile(r"<\s*/\s*think\s*>", re.IGNORECASE)
-_ANSWER, _ANSWERED = re.compile(r"<\s*answer\s*>", re.IGNORECASE), re.compile(r"<\s*/\s*answer\s*>", re.IGNORECASE)
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
-MAX_ANSWERS = 8  # the last so many are looked at
-
-
-def _split(text: str) -> tuple[bool, bool, list[str], bool]:
-    """(think tags in place?, answer tags in place?, the answers in order, are they tagged?).
-
-    Of thinking without an end `<answer>` is the end. Tags are found in any case, and are in place in lower case only.
-    """
-    ends = list(_THOUGHT.finditer(text))
-    rest = text[ends[-1].end() :] if ends else text
-    thought = "</think>" in text and text.lstrip().startswith("<think>")
-    if not ends and (opened := list(_THINK.finditer(text))):
-        start = _ANSWER.search(text, opened[-1].end())
-        rest = text[start.start() :] if start else ""
-    plain = rest.strip()
-    starts = [found.end() for found in _ANSWER.finditer(rest)]
-    tagged = plain.startswith("<answer>") and plain.endswith("</answer>") and len(starts) == 1
-    bodies = [_ANSWERED.split(rest[start:], maxsplit=1)[0] for start in starts[-MAX_ANSWERS:]]
-    return thought, tagged, bodies or [_ANSWERED.split(rest, maxsplit=1)[0]], bool(starts)
-
-
-def _last_readable(bodies: list[str], in_tags: bool) -> str:
-    """The last answer that holds something to read; the last of all when none does."""
-    for body in reversed(bodies):
-        run = _chosen(read_runs(body))
-        if (run is not None and any(map(_can_answer, run.values))) or (in_tags and _says_absent(body)):
-            return body
-    return bodies[-1]
-
-
-def answer_of(text: str) -> str:
-    """What a reply answers: its last readable `<answer>` after the thinking, else all that follows the thinking."""
-    _, _, bodies, tagged = _split(text)
-    return _last_readable(bodies, tagged)
-
-
-_ABSENT = re.compile(
-    r"\b(?:not|never|no longer)\s(?:\w+\s){0,2}(?:in|present|visible|shown|appear|found|exist|there)\b"
-    r"|\bno such\b|\A\W*(?:none|nothing|absent|null|no (?:target|object|match))\W*\Z",
-    re.IGNORECASE,
-)
-
-
-def _says_absent(body: str) -> bool:
-    return len(body) <= 100 and not re.search(r"\d", body) and bool(_ABSENT.search(body))
-
-
 def _items(body: str, in_tags: bool, wanted: _Format) -> tuple[list[Any] | None, _Problem | None]:
-    """The dicts and bare boxes of the answer, and what is wrong with its JSON. None: no answer can be read."""
-    run = _chosen(read_runs(body))
+    """The dicts and bare boxes of the answer (None: there is no answer), and what is wrong with its JSON."""
+    run = answer_run(body)
     if run is None and not body.strip():
         return None, _Problem("no_answer", "expected an answer after the thinking, got nothing")
     if run is None:
-        absent = in_tags and not wanted.strict and _says_absent(body)
+        absent = in_tags and not wanted.strict and says_absent(body)
         problem = _Problem("no_json", f"expected a JSON list, got {body.strip()[:60]!r}", fatal=not absent)
         return ([] if absent else None), problem
     items: list[Any] = []
@@ -196,30 +147,18 @@ def _items(body: str, in_tags: bool, wanted: _Format) -> tuple[list[Any] | None,
         one = isinstance(value, dict) or (value and not any(isinstance(v, dict | list) for v in value))
         items += [value] if one else value
     if wanted.strict:
-        return items, _inexact(body, wanted) if run.whole else _Problem(
-            "no_json", "expected JSON that can be read whole"
-        )
+        broken = _Problem("no_json", "expected valid JSON, got brackets that are not closed")
+        return items, _strict_problem(body, wanted) if run.whole else broken
     listed = run.whole and len(run.values) == 1 and isinstance(run.values[0], list)
     return items, None if listed else _Problem("no_list", "expected one JSON list", fatal=False)
 
 
-def _chosen(runs: list[Run]) -> Run | None:
-    """The last run that can be an answer; "[1]" or "{2}" in the prose after it cannot."""
-    able = (run for run in reversed(runs) if any(map(_can_answer, run.values)))
-    return next(able, runs[-1] if runs else None)
-
-
-def _can_answer(value: Any) -> bool:
-    if isinstance(value, dict):
-        return bool(value)
-    return len(value) in (0, 4) or any(isinstance(v, dict | list) for v in value)
-
-
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?\s(.*)```", re.DOTALL)
 
 
-def _inexact(body: str, wanted: _Format) -> _Problem | None:
-    """What keeps a body from being exactly the JSON asked for; without tags it may stand in a code fence."""
+def _strict_problem(body: str, wanted: _Format) -> _Problem | None:
+    """Why a body is not exactly the expected JSON. Where no tags are expected it may be in a code fence."""
     fenced = _FENCE.fullmatch(body.strip())
     try:
         data = json.loads(fenced[1] if fenced and not wanted.tagged else body)
@@ -227,8 +166,7 @@ def _inexact(body: str, wanted: _Format) -> _Problem | None:
         return _Problem("no_json", f"not valid JSON: {error}")
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         return _Problem("no_list", f"expected a list of dicts, got {body.strip()[:60]!r}")
-    needed = {"frame_idx": wanted.keyframe, "object description": wanted.keyframe, "bbox_2d": wanted.box}
-    keys = {key for key, asked in needed.items() if asked}
+    keys = ({"frame_idx", "object description"} if wanted.keyframe else set()) | ({"bbox_2d"} if wanted.box else set())
     allowed = keys | ({"label", "point_2d"} if wanted.box else set())
     for item in data:
         if not keys <= set(item) <= allowed:
@@ -237,8 +175,8 @@ def _inexact(body: str, wanted: _Format) -> _Problem | None:
 
 
 def _targets(items: list[Any] | None, shown: Clip, wanted: _Format) -> tuple[tuple[Target, ...], list[_Problem | None]]:
-    """The targets, and one entry for each rule about their content: None where every item meets it."""
-    scale = {"pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[wanted.coords]
+    """The targets, and for each rule about their content None or what is wrong."""
+    size = size_in(wanted.coords, shown)
     if wanted.keyframe:
         keyframes, no_keyframe = _all(items, lambda item: read_keyframe(item, len(shown), wanted.strict))
         descriptions, no_description = _all(items, read_description)
@@ -252,7 +190,7 @@ def _targets(items: list[Any] | None, shown: Clip, wanted: _Format) -> tuple[tup
     named = list(zip(frames, descriptions, numbers, roles, strict=False))
     if not wanted.box:
         return tuple(Target(f, d, object_id=number, role=role) for f, d, number, role in named), rules
-    places, no_place = _all(items, lambda item: (read_boxes(item, scale, wanted.strict), read_points(item, scale)))
+    places, no_place = _all(items, lambda item: (read_boxes(item, size, wanted.strict), read_points(item, size)))
     targets = [
         Target(f, d, boxes, points, np.ones(len(points), bool), number, role)
         for (f, d, number, role), (boxes, points) in zip(named, places, strict=False)
@@ -261,7 +199,7 @@ def _targets(items: list[Any] | None, shown: Clip, wanted: _Format) -> tuple[tup
 
 
 def _all(items: list[Any] | None, field: Callable[[Any], Any]) -> tuple[list[Any], _Problem | None]:
-    """A field of every item, or what is wrong with the first bad one."""
+    """A field of every item; or none, and what is wrong with the first bad item."""
     if items is None:
         return [], _Problem("no_json", "expected a JSON list")
     try:
@@ -274,7 +212,7 @@ _NO_POINTS, _NO_LABELS = np.zeros((0, 2), np.float32), np.zeros(0, bool)
 
 
 def _one_box_each(targets: list[Target]) -> list[Target]:
-    """One target a box; an item's points stay with its first box."""
+    """One target per box; an item's points stay with its first box."""
     split = []
     for target in targets:
         first, *others = target.boxes[:, None]

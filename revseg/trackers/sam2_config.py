@@ -1,7 +1,7 @@
-"""SAM 2's network from a yaml file, which is data: it may choose among Meta's classes and numbers, and nothing else.
+"""SAM 2's network from an untrusted yaml file, which may name Meta's classes and plain values, and nothing else.
 
 Hydra would import and call whatever a file names. Here every `_target_` must be one of the classes that Meta's own
-configurations use, references `${a.b}` are followed before that is checked, and no other key of Hydra's is known.
+configurations use, checked after references `${a.b}` are resolved, and Hydra's other keys are errors.
 """
 
 import importlib
@@ -32,12 +32,12 @@ CLASSES = frozenset(
     }
 )
 BYTES, NODES = 1 << 18, 5000  # Meta's files have 4 kB and 200 nodes
-LARGEST = {"num_layers": 64, "stages": 256, "feat_sizes": 512}  # layers are made one by one, positions beforehand
-LARGEST_NUMBER = 1 << 14  # of any other: 1,024 is Meta's picture, 10,000 the temperature of positions
+LARGEST = {"num_layers": 64, "stages": 256, "feat_sizes": 512}  # these decide how long building takes
+LARGEST_NUMBER = 1 << 14  # of other options: Meta's image size is 1,024, the temperature of positions 10,000
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The description of the network in a yaml file, with references followed and every class checked.
+    """The network's configuration in a yaml file, with references resolved and every class checked.
 
     InputError for what is not yaml, is too large, names another class, or holds anything but plain values.
     """
@@ -80,16 +80,16 @@ def build(config: Any) -> Any:
 
 
 def _check_kind(option: str, value: Any, default: Any) -> None:
-    """InputError unless the value is a truth value or a number where the default is one: some are only used later."""
+    """InputError unless the value is a bool or a number where the default is one; some are first used much later."""
     kinds = (bool,) if isinstance(default, bool) else (int, float) if isinstance(default, int | float) else ()
     if kinds and (not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)):
         raise InputError(f"expected {option}: {default!r} or another of its kind, got {str(value)[:80]!r}")
 
 
 class _Reader:
-    """Copies a file's values, follows its references, and checks each; the number of values is limited.
+    """Copies a file's values, resolves its references, and checks each value.
 
-    So neither aliases nor references that multiply (a "billion laughs") cost more than that many steps.
+    The number of values is limited, so that neither aliases nor references can multiply ("billion laughs").
     """
 
     def __init__(self, path: Path, root: Mapping[Any, Any]) -> None:

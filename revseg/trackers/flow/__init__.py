@@ -1,3 +1,3 @@
-"""A tracker without weights: colour and optical flow."""
+"""Tracker `flow`: no weights, only colour and optical flow."""
 
 from revseg.trackers.flow import tracker  # noqa: F401  (imported for its registration)

@@ -1,4 +1,4 @@
-"""A thing of one flat colour that moves over a background: its form, where it is, and how it is found again."""
+"""A moving region of one flat colour: its shape, its position, and how it is found on the next frame."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from revseg.masks.dense import tight_box
 
 @dataclass(eq=False)
 class Blob:
-    """One thing of the target's colour: where it is and how it looks when nothing hides it."""
+    """One thing of the target's colour: its position, and its shape when nothing hides it."""
 
     form: Bool[np.ndarray, "a b"]
-    centre: Float64[np.ndarray, " 2"]  # y, x of the form's middle
+    centre: Float64[np.ndarray, " 2"]  # (y, x)
     velocity: Float64[np.ndarray, " 2"]
-    lost: int = 0  # frames since it was last seen
-    fresh: bool = True  # seen once: its velocity is not known
-    hidden: float = 0.0  # share of the form over which something else is seen, neither the colour nor background
+    lost: int = 0  # frames since it was last visible
+    fresh: bool = True  # visible on one frame so far, so its velocity is unknown
+    hidden: float = 0.0  # share of the form covered by something else, neither the colour nor background
 
     @property
     def area(self) -> int:
@@ -31,10 +31,10 @@ class Blob:
         return self.centre + self.velocity
 
     def align(self, of_colour: Bool[np.ndarray, "h w"], background: Bool[np.ndarray, "h w"]) -> float:
-        """Moves to the place near the prediction where the form fits best; the share of it that is seen there.
+        """Moves to the best match of the form near the prediction; gives the share of the form visible there.
 
-        Pixels of the colour under the form speak for a place and the background speaks against it; anything else may
-        hide the thing and says nothing. Of equal places the one nearest to the prediction is taken.
+        Pixels of the colour under the form count for a position and background pixels against it; others count
+        nothing, since they may hide the blob. Among equal positions the one nearest to the prediction is taken.
         """
         import cv2
 
@@ -45,18 +45,21 @@ class Blob:
         evidence = _window(of_colour.astype(np.float32) - background, corner - reach, (a + 2 * reach, b + 2 * reach))
         fit = cv2.matchTemplate(evidence, self.form.astype(np.float32), cv2.TM_CCORR)
         moves = np.arange(-reach, reach + 1)
-        away = np.hypot(moves[:, None], moves[None]).astype(np.float32)
-        dy, dx = np.unravel_index(int(np.argmax(np.rint(fit) - 0.02 * away)), fit.shape)
+        distance = np.hypot(moves[:, None], moves[None]).astype(np.float32)
+        dy, dx = np.unravel_index(int(np.argmax(np.rint(fit) - 0.02 * distance)), fit.shape)
         corner = corner + np.asarray([dy - reach, dx - reach])
         self.centre = corner + np.asarray(self.form.shape) / 2
-        there = _window(of_colour, corner, (a, b)) & self.form
+        visible = _window(of_colour, corner, (a, b)) & self.form
         bare = _window(background, corner, (a, b)) & self.form
-        self.hidden = 1.0 - float(np.count_nonzero(there | bare) / self.area)
-        # a form that lies on more background than colour is not there, whatever bit of another thing it touches
-        return float(np.count_nonzero(there) / self.area) if there.sum() > bare.sum() else 0.0
+        self.hidden = 1.0 - float(np.count_nonzero(visible | bare) / self.area)
+        # a form that covers more background than colour is absent, even if it touches another blob
+        return float(np.count_nonzero(visible) / self.area) if visible.sum() > bare.sum() else 0.0
 
     def see(self, seen: Bool[np.ndarray, "h w"], before: np.ndarray, whole: bool) -> bool:
-        """Takes in the region it was seen in; True when that is all of it. `whole`: no other blob is in the region."""
+        """Updates the blob with the region it was seen in; True when all of it is visible.
+
+        `whole`: no other blob is in the region.
+        """
         form, centre = cut_out(seen)
         alike = likeness(form, self.form) > 0.9 and 0.9 < form.sum() / self.area < 1.1
         full = bool(whole and (self.hidden < 0.02 or alike))
@@ -69,14 +72,14 @@ class Blob:
         return full
 
     def miss(self, before: np.ndarray) -> None:
-        """It was not seen: it drifts on, ever slower."""
+        """Updates the blob on a frame without it: it moves on, with a velocity that decays."""
         self.centre = before + self.velocity
         self.velocity = self.velocity * 0.9
         self.lost += 1
 
 
 def likeness(one: Bool[np.ndarray, "a b"], other: Bool[np.ndarray, "c d"]) -> float:
-    """IoU of two forms scaled to one height; the width follows, so that a flattened form is unlike."""
+    """IoU of two shapes, each scaled to fit a square of 32 pixels with its aspect ratio kept."""
     import cv2
 
     def scaled(form: np.ndarray) -> np.ndarray:
@@ -95,7 +98,7 @@ def likeness(one: Bool[np.ndarray, "a b"], other: Bool[np.ndarray, "c d"]) -> fl
 
 
 def cut_out(mask: Bool[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "a b"], Float64[np.ndarray, " 2"]]:
-    """A mask within its tight box, and the box's middle (y, x)."""
+    """A mask cropped to its tight box, and the box's centre (y, x)."""
     box = tight_box(mask)
     assert box is not None  # every blob has a pixel
     x1, y1, x2, y2 = box
@@ -103,7 +106,7 @@ def cut_out(mask: Bool[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "a b"], Flo
 
 
 def _window(whole: np.ndarray, corner: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A part of a frame [h w] from `corner` (y, x), which may lie outside it: zeros there."""
+    """A part of a frame [h w] from `corner` (y, x) on; zeros outside the frame."""
     part = np.zeros(size, whole.dtype)
     (y, x), (a, b) = corner, size
     top, left, bottom, right = max(y, 0), max(x, 0), min(y + a, whole.shape[0]), min(x + b, whole.shape[1])
@@ -113,7 +116,7 @@ def _window(whole: np.ndarray, corner: np.ndarray, size: tuple[int, int]) -> np.
 
 
 def pasted(form: Bool[np.ndarray, "a b"], centre: np.ndarray, size: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
-    """A frame with the form's middle at `centre`, cut at the borders."""
+    """The form on an empty frame, centred at `centre` and cropped to the frame."""
     whole = np.zeros(size, bool)
     y, x = np.rint(centre - np.asarray(form.shape) / 2).astype(int)
     top, left = max(y, 0), max(x, 0)
@@ -124,6 +127,7 @@ def pasted(form: Bool[np.ndarray, "a b"], centre: np.ndarray, size: tuple[int, .
 
 
 def grown(mask: Bool[np.ndarray, "h w"], margin: int) -> Bool[np.ndarray, "h w"]:
+    """The mask dilated by a square of `margin` pixels on each side."""
     import cv2
 
     return cv2.dilate(mask.view(np.uint8), np.ones((2 * margin + 1,) * 2, np.uint8)).astype(bool)

@@ -1,4 +1,4 @@
-"""Flat colours: which ones a frame has, which pixels are of one, and which one a box is about."""
+"""Flat colours: the main colours of a frame, the pixels of a colour, and the flat region that fits a box."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from jaxtyping import Bool, Float64
 from revseg.grounding.boxes import box_iou
 from revseg.masks.dense import tight_box
 
-_REACH = 90.0  # RGB distance: no pixel further than this is of the colour, however far the other colours are
-_PIECES = 6  # a flat thing shows in at most so many, the colour in at most _REGIONS: real footage has it in specks
+_REACH = 90.0  # largest RGB distance of a pixel from its colour
+_PIECES = 6  # most regions of an object, and _REGIONS of its colour in a frame: real footage has more, as specks
 _REGIONS = 30
 
 
 @dataclass(frozen=True, eq=False)
 class Colour:
-    """A flat colour and how far its own pixels stray from it."""
+    """A flat colour and the spread of its pixels."""
 
     rgb: Float64[np.ndarray, " 3"]
     spread: float  # RGB distance; other colours of the scene are at least this far
 
     def of(self, frame: np.ndarray) -> Bool[np.ndarray, "h w"]:
-        """The pixels of uint8[h w 3] that are nearer to this colour than to any other main colour of the frame."""
+        """The pixels of uint8[h w 3] that are nearer to this colour than to the frame's other main colours."""
         pixels = frame.astype(np.float32)
         distance = np.sqrt(((pixels - self.rgb.astype(np.float32)) ** 2).sum(-1))
         near = distance < _REACH
@@ -37,7 +37,7 @@ class Colour:
 
 
 def main_colours(frame: np.ndarray, least: float = 0.003) -> Float64[np.ndarray, "n 3"]:
-    """Colours that fill at least this share of a frame (or 20 pixels), by the inner pixels of flat regions alone."""
+    """Colours that fill at least this share of a frame (or 20 pixels), counted on the inner pixels of flat regions."""
     import cv2
 
     stride = max(1, int(np.sqrt(frame.shape[0] * frame.shape[1] / 60_000)))
@@ -51,7 +51,7 @@ def main_colours(frame: np.ndarray, least: float = 0.003) -> Float64[np.ndarray,
 
 
 def background_of(frame: np.ndarray) -> Bool[np.ndarray, "h w"]:
-    """The pixels near the frame's median colour: the background wherever things fill less than half of the frame."""
+    """The pixels near the frame's median colour, which is the background where objects fill less than half of it."""
     middle = np.median(frame[::2, ::2].reshape(-1, 3), axis=0)
     return np.abs(frame - middle).max(-1) < 45
 
@@ -77,7 +77,7 @@ def find_flat(frame: np.ndarray, box: np.ndarray) -> tuple[Colour, Bool[np.ndarr
         around = float(np.mean(np.linalg.norm(ring - rgb, axis=-1) < 50)) if len(ring) else 0.0
         inside = np.bincount(labels[near], minlength=len(stats))
         whole = np.flatnonzero((inside >= 0.6 * areas) & (inside >= 4))
-        # a thing that touches another one of its colour is cut out by the box; the background is too large for that
+        # an object that touches another of its colour is cut out by the box; the background is too large for that
         merged = np.flatnonzero((inside >= 0.2 * areas) & (inside >= 4) & (areas < 5 * cut.sum()))
         for mask, worth in ((np.isin(labels, whole[whole > 0]), 1.0), (np.isin(labels, merged[merged > 0]) & cut, 0.8)):
             if mask.any() and _is_flat(frame, mask) and _is_solid(labels, areas, mask):
@@ -88,7 +88,7 @@ def find_flat(frame: np.ndarray, box: np.ndarray) -> tuple[Colour, Bool[np.ndarr
 
 
 def _is_flat(frame: np.ndarray, mask: Bool[np.ndarray, "h w"]) -> bool:
-    """Whether the colour hardly varies inside: noise is smoothed away first, edges are left out."""
+    """Whether the colour hardly varies inside the mask, after smoothing and without its edges."""
     import cv2
 
     inner = cv2.erode(mask.view(np.uint8), np.ones((5, 5), np.uint8), borderValue=1).astype(bool)
@@ -98,14 +98,14 @@ def _is_flat(frame: np.ndarray, mask: Bool[np.ndarray, "h w"]) -> bool:
 
 
 def _is_solid(labels: np.ndarray, areas: np.ndarray, mask: Bool[np.ndarray, "h w"]) -> bool:
-    """Whether the colour comes in few pieces, and the mask mostly in one."""
+    """Whether the colour has few regions in the frame, and the mask mostly one."""
     mine = np.bincount(labels[mask], minlength=len(areas))
     few = np.count_nonzero(areas[1:] >= 4) <= _REGIONS and np.count_nonzero(mine >= 4) <= _PIECES
     return bool(few and mine.max() > 0.4 * mine.sum())
 
 
 def _merged(colours: Float64[np.ndarray, "n 3"]) -> list[np.ndarray]:
-    """Colours less than 30 apart as one (a colour at the border of two bins comes in both)."""
+    """The colours without those less than 30 from an earlier one (a colour between two bins is found in both)."""
     kept: list[np.ndarray] = []
     for rgb in colours:
         if all(np.linalg.norm(rgb - k) >= 30 for k in kept):

@@ -1,9 +1,9 @@
-"""Following a region of one flat colour: exact where the colour tells it from what it touches.
+"""Tracking a region of one flat colour: exact where its colour differs from that of everything it touches.
 
-A frame is split by its own main colours: a pixel is of the target's colour when that is the nearest of them, which
-puts a blurred or compressed edge in its middle. Connected regions of the colour are shared out among *blobs*: the
-target and every other thing of its colour, each with a place, a speed and a form. So another thing of the same colour
-is known for another, and a target that was out of sight is known again by its form.
+A frame is divided by its main colours: a pixel has the target's colour when that is the nearest of them, which puts a
+blurred or compressed edge in its middle. The connected regions of the colour are assigned to *blobs*, which are the
+target and all other things of its colour, each with a position, a velocity and a shape. So another thing of the same
+colour is not taken for the target, and a target that was hidden is recognised by its shape.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from revseg.trackers.flow.blob import Blob, cut_out, grown, likeness, pasted
 from revseg.trackers.flow.colour import Colour, background_of, find_flat
 from revseg.trackers.flow.scene import View
 
-_OTHERS = 12  # things of the target's colour that are told apart at most
-_SAME = 0.75  # IoU of two forms, scaled to one size, from which they are one
+_OTHERS = 12  # most blobs beside the target
+_SAME = 0.75  # IoU of two shapes, scaled to one size, above which they are the same
 
 
 class FlatFollower:
-    """Follows one blob of a flat colour, among all others of that colour. See the module."""
+    """Follows one blob of a flat colour among others of that colour; see the module docstring."""
 
     def __init__(self, colour: Colour, first: Bool[np.ndarray, "h w"], others: Sequence[np.ndarray] = ()) -> None:
         form, centre = cut_out(first)
@@ -30,7 +30,7 @@ class FlatFollower:
 
     @staticmethod
     def start(frame: np.ndarray, box: np.ndarray) -> "FlatFollower | None":
-        """A follower of the flat region that fits the box (pixels, xyxy), None when there is none."""
+        """A follower of the flat region that fits the box (xyxy in pixels); None when there is none."""
         import cv2
 
         found = find_flat(frame, box)
@@ -38,9 +38,7 @@ class FlatFollower:
             return None
         colour, first = found
         count, labels = cv2.connectedComponents(colour.of(frame).view(np.uint8), connectivity=8)
-        others = [
-            (labels == r) & ~first for r in range(1, count)
-        ]  # a region cut by the box leaves one thing, not its bits
+        others = [(labels == r) & ~first for r in range(1, count)]  # what the box leaves of a region is one blob
         others = sorted((o for o in others if np.count_nonzero(o) >= 4), key=np.count_nonzero, reverse=True)[:_OTHERS]
         return FlatFollower(colour, first, others)
 
@@ -57,7 +55,7 @@ class FlatFollower:
         hidden = [b.hidden for b in blobs]
         background = background_of(frame) & ~of_colour
         cover = [b.align(of_colour, background) if b.lost < 8 else 0.0 for b in blobs]
-        seen, shared = _share_out(blobs, cover, labels, areas)
+        seen, shared = _assign(blobs, cover, labels, areas)
         free = [r for r in range(1, count) if areas[r] >= min(max(4, 0.01 * self._target.area), self._target.area)]
         free = [r for r in free if not any(s[labels == r].any() for s in seen)]
         self._find_again(blobs, seen, labels, free)
@@ -84,20 +82,20 @@ class FlatFollower:
         return 0.6 if divided else 1.0 if full else 0.85
 
     def _find_again(self, blobs: list[Blob], seen: list[np.ndarray], labels: np.ndarray, free: list[int]) -> None:
-        """Gives regions that nobody claimed to blobs that were not seen, the likeliest first; takes them off `free`."""
+        """Assigns free regions to blobs that were not seen, the likeliest pair first, and removes them from `free`."""
         pairs = []
         for r in free:
             form, centre = cut_out(labels == r)
             for i, blob in enumerate(blobs):
                 if seen[i].any():
                     continue
-                away = float(np.linalg.norm(centre - blob.centre))
+                distance = float(np.linalg.norm(centre - blob.centre))
                 gate = blob.extent * (1.0 + 0.3 * min(blob.lost, 10)) + (blob.lost + 1) * 2.0
                 alike = likeness(form, blob.form)
                 size = form.sum() / blob.area
                 whole = alike > _SAME and 0.3 < size < 3.3
-                if whole or (away < gate and size < 1.5 and blob.lost < 30):
-                    pairs.append((away / blob.extent - 2 * alike * whole, i, r))
+                if whole or (distance < gate and size < 1.5 and blob.lost < 30):
+                    pairs.append((distance / blob.extent - 2 * alike * whole, i, r))
         for _, i, r in sorted(pairs):
             if r in free and not seen[i].any():
                 seen[i] |= labels == r
@@ -105,7 +103,7 @@ class FlatFollower:
 
 
 def _arrivals(blob: Blob, seen: Bool[np.ndarray, "h w"]) -> list[np.ndarray]:
-    """Takes off `seen`, in place, what is suddenly there beside a thing in full sight: another one that touches it."""
+    """Another blob that touches a fully visible one: what is new beside it, which is removed from `seen` in place."""
     if np.count_nonzero(seen) < 1.3 * blob.area:
         return []
     new = seen & ~grown(pasted(blob.form, blob.centre, seen.shape), 2)
@@ -118,7 +116,7 @@ def _arrivals(blob: Blob, seen: Bool[np.ndarray, "h w"]) -> list[np.ndarray]:
 def _emerge(
     blob: Blob, seen: Bool[np.ndarray, "h w"], labels: np.ndarray, free: list[int]
 ) -> Float64[np.ndarray, " 2"]:
-    """Adds to a thing that is partly hidden, in place, regions that come out near it; how far that moves its middle."""
+    """Adds free regions near a partly hidden blob to it, in place; gives the shift of its centre."""
     place = pasted(blob.form, blob.centre, seen.shape)
     near = grown(place, 2 + int(0.35 * blob.extent))
     for r in [r for r in free if np.count_nonzero(near & (labels == r)) > 0.8 * np.count_nonzero(labels == r)]:
@@ -131,10 +129,10 @@ def _emerge(
     return blob.centre - old
 
 
-def _share_out(
+def _assign(
     blobs: list[Blob], cover: list[float], labels: np.ndarray, areas: np.ndarray
 ) -> tuple[list[np.ndarray], set[int]]:
-    """What each blob shows, by where it was aligned, and which blobs had to divide a region with another."""
+    """The visible pixels of each blob, by its aligned position, and the blobs that share a region with another."""
     size = labels.shape
     places = [pasted(b.form, b.centre, size) for b in blobs]
     claims: list[list[int]] = [[] for _ in areas]
@@ -154,14 +152,14 @@ def _share_out(
             seen[claims[r][0]] |= region
         else:
             shared.update(claims[r])
-            nearest = np.argmin([_away(places[i], blobs[i]) for i in claims[r]], axis=0)
+            nearest = np.argmin([_distance(places[i], blobs[i]) for i in claims[r]], axis=0)
             for k, i in enumerate(claims[r]):
                 seen[i] |= region & (nearest == k)
     return seen, shared
 
 
-def _away(place: Bool[np.ndarray, "h w"], blob: Blob) -> np.ndarray:
-    """Distance to where the blob is; inside it, a little by the distance from its middle."""
+def _distance(place: Bool[np.ndarray, "h w"], blob: Blob) -> np.ndarray:
+    """Distance of each pixel to the blob; inside it a small term that grows with the distance to its centre."""
     import cv2
 
     h, w = place.shape

@@ -1,7 +1,7 @@
-"""What the frames of real footage have in common: a small working size, the motion between them, the still background.
+"""What trackers of real footage share per video: the working size, the camera's motion, the still background.
 
-The *plate* is the median of some frames of the whole video, laid over one another by the camera's motion. Where a
-frame differs from it, something has moved. A camera that moves too freely for that has no plate.
+The *plate* is the median of some frames of the whole video, aligned by the camera's motion. Where a frame differs from
+it, something has moved. When the camera moves too much for the frames to be aligned there is no plate.
 """
 
 import functools
@@ -13,11 +13,11 @@ from jaxtyping import Float32, UInt8
 from revseg.video import Video
 
 COLOUR_BINS = 4096
-_SAMPLES = 25  # frames behind a plate
+_SAMPLES = 25  # frames of which a plate is made
 
 
 class Plate:
-    """The still background of a video, at the working size, and how much each of its pixels flickers."""
+    """The still background of a video at the working size, and the median deviation (flicker) of each pixel from it."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Plate:
 
     @staticmethod
     def of(video: Video, width: int) -> "Plate | None":
-        """The plate of a video; None when its frames cannot be laid over one another."""
+        """The plate of a video; None when its frames cannot be aligned."""
         import cv2
 
         ids = np.unique(np.linspace(0, len(video) - 1, _SAMPLES).astype(int)).tolist()
@@ -45,7 +45,8 @@ class Plate:
         picture = frames[ids[middle]]
         flicker = np.zeros(picture.shape[:2], np.float32)
         motions = {ids[middle]: np.eye(2, 3)}
-        anchor = Plate(picture, flicker, motions)  # outwards from the middle, each frame from the one next to it
+        anchor = Plate(picture, flicker, motions)
+        # outwards from the middle frame, so that each estimate starts from its neighbour's motion
         for i in [*reversed(ids[:middle]), *ids[middle + 1 :]]:
             motion = anchor.motion_to(cv2.cvtColor(frames[i], cv2.COLOR_RGB2GRAY), i)
             if motion is not None:
@@ -54,14 +55,14 @@ class Plate:
             return None
         backs = {i: cv2.invertAffineTransform(motion) for i, motion in motions.items()}
         size = picture.shape[1::-1]
-        laid = [cv2.warpAffine(frames[i], back, size, borderMode=cv2.BORDER_REPLICATE) for i, back in backs.items()]
-        stack = np.stack(laid)
+        aligned = [cv2.warpAffine(frames[i], back, size, borderMode=cv2.BORDER_REPLICATE) for i, back in backs.items()]
+        stack = np.stack(aligned)
         picture = np.median(stack, axis=0)
         flicker = np.median(np.abs(stack - picture).max(-1), axis=0)
         return Plate(picture.astype(np.uint8), flicker.astype(np.float32), motions)
 
     def motion_to(self, gray: UInt8[np.ndarray, "h w"], frame_id: int) -> np.ndarray | None:
-        """float[2 3]: where the plate's pixels are on a frame (shift, turn and zoom); None when that is not found."""
+        """float[2 3]: the similarity transform from the plate to a frame; None when it cannot be estimated."""
         import cv2
 
         if self._points is None or len(self._points) < 12:
@@ -79,7 +80,7 @@ class Plate:
         return motion if motion is not None and inliers.sum() > 0.25 * len(self._points) else None
 
     def difference(self, rgb: UInt8[np.ndarray, "h w 3"], motion: np.ndarray) -> Float32[np.ndarray, "h w"]:
-        """How far a frame's pixels, 0 to 255, are from all plate pixels next to them, beyond the usual flicker."""
+        """Distance in 0..255 of each pixel from all neighbouring plate pixels, less 1.5 times the flicker."""
         import cv2
 
         size = self._gray.shape[::-1]
@@ -92,7 +93,7 @@ class Plate:
 
 
 class Scene:
-    """A video as real footage: the working width, and its plate, made when it is first asked for."""
+    """A video with its working width, and its plate, which is made on first use."""
 
     def __init__(self, video: Video, width: int) -> None:
         self._video = video
@@ -104,7 +105,7 @@ class Scene:
 
 
 class View:
-    """One frame at the working size, with its relation to the frame before and to the plate, worked out when asked."""
+    """One frame at the working size, and its relation to the previous frame and the plate, computed on first use."""
 
     def __init__(self, frame: UInt8[np.ndarray, "H W 3"], frame_id: int, before: "View | None", scene: Scene) -> None:
         self.frame = frame
@@ -113,7 +114,7 @@ class View:
         self._before = before
         self._scene = scene
         if before is not None:
-            before._before = None  # or the chain would hold the whole video
+            before._before = None  # or the chain of views would keep the whole video in memory
 
     @functools.cached_property
     def rgb(self) -> UInt8[np.ndarray, "h w 3"]:
@@ -132,12 +133,12 @@ class View:
 
     @functools.cached_property
     def motion(self) -> np.ndarray | None:
-        """float[2 3]: where the plate's pixels are on this frame; None without a plate."""
+        """float[2 3]: the transform from the plate to this frame; None without a plate."""
         return self._scene.plate.motion_to(self.gray, self.frame_id) if self._scene.plate else None
 
     @functools.cached_property
     def foreground(self) -> Float32[np.ndarray, "h w"] | None:
-        """In [0, 1]: how sure it is that a pixel is not the still background; None without a plate."""
+        """Probability of each pixel not to be the still background; None without a plate."""
         if self._scene.plate is None or self.motion is None:
             return None
         excess = (self._scene.plate.difference(self.rgb, self.motion) - 14.0) / 4.0
@@ -145,7 +146,7 @@ class View:
 
     @functools.cached_property
     def flow(self) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]] | None:
-        """x and y of where each pixel was on the frame before; None on a first frame."""
+        """x and y of each pixel on the previous frame; None on the first frame."""
         import cv2
 
         if self._before is None:
@@ -171,7 +172,7 @@ class View:
 
 
 def small(frame: UInt8[np.ndarray, "H W 3"], width: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame at the working width, unless it is smaller already."""
+    """The frame resized to the working width, unless it is smaller."""
     import cv2
 
     h, w = frame.shape[:2]
@@ -181,7 +182,7 @@ def small(frame: UInt8[np.ndarray, "H W 3"], width: int) -> UInt8[np.ndarray, "h
 
 
 def colour_bins(rgb: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
-    """int[h w]: the bin of each pixel in a colour histogram, 16 x 16 x 16 in Lab, lightness the coarser half."""
+    """int[h w]: the bin of each pixel in a colour histogram of 16 x 16 x 16 bins in Lab."""
     import cv2
 
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.int32)
