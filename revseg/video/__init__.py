@@ -1,5 +1,6 @@
-"""Videos: one lazy type over files, folders of pictures and arrays, and the readers behind it."""
+"""Videos: one lazy type for files, folders of pictures and arrays, and its readers."""
 
-from revseg.video.video import FOLDER_FPS, FolderReader, Video, picture_files, read_picture, same_name
+from revseg.video.folder import FolderReader, picture_files, read_picture, same_name
+from revseg.video.video import FOLDER_FPS, Video
 
 __all__ = ["FOLDER_FPS", "FolderReader", "Video", "picture_files", "read_picture", "same_name"]

@@ -1,4 +1,4 @@
-"""One open video file as a stream of decoded frames, and a decoded frame as the picture that a player shows."""
+"""An open video file as a stream of decoded frames, and a decoded frame as the picture that a player shows."""
 
 import math
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from jaxtyping import UInt8
 
 from revseg.errors import VideoError
 
-_SKIPS = ("h264", "hevc")  # decoders that know a frame on which no other rests before they decode it
-_LISTS = ("hls", "dash", "concat", "sdp", "rtsp", "imf")  # formats that name other files: no videos of their own
-_TRIES = 1000  # times in a row
-_STRETCH = 5.0  # a pixel more than this many times as wide as high, or the reverse, is a wrong number in the file
+_SKIPS = ("h264", "hevc")  # decoders that can skip frames which no other frame refers to
+_LISTS = ("hls", "dash", "concat", "sdp", "rtsp", "imf")  # formats that only refer to other files
+_TRIES = 1000  # consecutive attempts to read on
+_STRETCH = 5.0  # larger pixel aspect ratios (or their inverse) are taken for damage
 
 
 def open_container(path: str) -> Any:
-    """The file, opened by FFmpeg: a name is never read as an address, nor a text in the file as other than UTF-8."""
+    """The file, opened by FFmpeg. The name is never read as a URL, and broken text in the metadata is replaced."""
     import av
 
     container = av.open(f"file:{path}", metadata_errors="replace")
@@ -40,7 +40,7 @@ def _is_animated_webp(path: str) -> bool:
 
 
 def video_stream(path: str, container: Any) -> Any:
-    """The first video stream that is no cover picture; VideoError when there is none, or none that can be decoded."""
+    """The first video stream that is not a cover picture; VideoError when there is none that can be decoded."""
     from av.stream import Disposition
 
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -59,7 +59,7 @@ def video_stream(path: str, container: Any) -> Any:
 
 
 def demux(container: Any, stream: Any) -> Iterator[Any]:
-    """The stream's packets; ends with one of size 0 at the file's end, with None where it cannot be read on."""
+    """The stream's packets. The last one has size 0 at the end of the file, and is None where reading fails."""
     from av.error import BlockingIOError, FFmpegError
 
     tries = 0
@@ -69,33 +69,33 @@ def demux(container: Any, stream: Any) -> Iterator[Any]:
                 tries = 0
                 yield packet
             return
-        except BlockingIOError:  # FFmpeg passed over something, and wants to be asked again
+        except BlockingIOError:  # FFmpeg skipped something and can go on
             tries += 1
-        except (FFmpegError, IndexError, ValueError):  # the last two: of PyAV's, for a list of streams that is damaged
+        except (FFmpegError, IndexError, ValueError):  # PyAV raises the last two for a damaged list of streams
             break
     yield None
 
 
 @dataclass(eq=False)
 class Progress:
-    """What a stream of frames is told, and tells."""
+    """State shared between a decoder and its generator of frames."""
 
-    target: float = -math.inf  # frames before it are not wanted: those on which no other rests are not decoded
+    target: float = -math.inf  # timestamp; frames before it are decoded only when others refer to them
     failures: int = 0  # packets that could not be decoded
 
 
 @dataclass(eq=False)
 class Decoder:
-    """A file's frames one by one, from its start or from where it was moved."""
+    """A file's frames one by one, from its start or from where it was sought."""
 
     container: Any
     stream: Any
     frames: Iterator[Any] = field(default_factory=lambda: iter(()))
-    shown: int = 0  # how many came out since the start; without meaning after a seek
-    last: int | None = None  # timestamp of the frame that came out last; None when just moved
-    moved: bool = False  # by a seek: what comes may lack frames that it rests on
+    shown: int = 0  # frames given since the start; meaningless after a seek
+    last: int | None = None  # timestamp of the last frame given; None after a seek
+    sought: bool = False  # the next frames may refer to frames before the seek
     progress: Progress = field(default_factory=Progress)
-    matrices: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)  # of display, by the angle
+    matrices: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)  # of display, by rotation
 
     @staticmethod
     def open(path: str, *, threads: bool = True) -> "Decoder":
@@ -110,23 +110,23 @@ class Decoder:
         return decoder
 
     def seek(self, timestamp: int) -> None:
-        """To a place from which the frame at this timestamp should decode; containers differ in how exact they are."""
+        """Moves to where the frame at this timestamp should be decodable; formats differ in how exact this is."""
         self.container.seek(timestamp, stream=self.stream)
-        self.frames, self.last, self.moved = self._decode(), None, True
+        self.frames, self.last, self.sought = self._decode(), None, True
 
     def scan(self, timestamp: int) -> Any:
-        """The frame at this timestamp, decoding on from here; None when it does not come, or not whole."""
+        """The frame at this timestamp, decoding on from here; None when it does not come, or is damaged."""
         self.progress.target = timestamp
         for frame in self.frames:
             if frame.pts is None:
                 continue
             self.last = frame.pts
             if frame.pts >= timestamp:
-                return frame if frame.pts == timestamp and not (self.moved and frame.is_corrupt) else None
+                return frame if frame.pts == timestamp and not (self.sought and frame.is_corrupt) else None
         return None
 
     def count_to(self, index: int) -> Any:
-        """The frame that is shown as number `index`, which must not have come out yet; None when the file ends."""
+        """Frame number `index`, which must not have been given yet; None when the file ends before it."""
         for frame in self.frames:
             self.shown += 1
             if self.shown > index:
@@ -134,7 +134,7 @@ class Decoder:
         return None
 
     def picture(self, frame: Any) -> UInt8[np.ndarray, "h w 3"]:
-        """The frame as RGB with square pixels, turned and mirrored as the file's display matrix asks."""
+        """The frame as RGB with square pixels, rotated and mirrored by the file's display matrix."""
         width = display_width(self.stream, frame.width)
         image = frame.reformat(width=width, height=frame.height, format="rgb24").to_ndarray()
         if frame.rotation not in self.matrices:
@@ -145,7 +145,8 @@ class Decoder:
         return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
     def _decode(self) -> Iterator[Any]:
-        return _decoded(self.container, self.stream, self.progress)  # without self: a ring would keep the file open
+        # a function, not a method: a reference cycle would keep the file open
+        return _decoded(self.container, self.stream, self.progress)
 
 
 def _decoded(container: Any, stream: Any, progress: Progress) -> Iterator[Any]:
@@ -153,25 +154,25 @@ def _decoded(container: Any, stream: Any, progress: Progress) -> Iterator[Any]:
 
     context = stream.codec_context
     skips = context.name in _SKIPS
-    parts = container.format.name != "mpegts"  # there the mark means that something before the packet is missing
+    parts = container.format.name != "mpegts"  # there the mark means that data before the packet is missing
     for packet in demux(container, stream):
         if parts and packet is not None and packet.is_corrupt:
-            continue  # the file ends in the middle of it
+            continue  # truncated
         if skips and packet is not None:
             unwanted = packet.pts is not None and packet.pts < progress.target
             context.skip_frame = "NONREF" if unwanted else "DEFAULT"
         try:
             yield from stream.decode(packet)
         except InvalidDataError:
-            progress.failures += 1  # the frames that need it do not come, and whoever asks for them is told
+            progress.failures += 1  # the frames that need it are missing, which the reader reports when asked for them
         except EOFError:
             return
 
 
 def display_width(stream: Any, width: int) -> int:
-    """The width at which stored pixels that are not square are shown: as players do, the height is kept.
+    """The width at which frames of non-square pixels are displayed; the height is kept, as players do.
 
-    Shapes within a percent of a square, unknown ones and absurd ones are taken for squares.
+    Pixel aspect ratios within a percent of 1, unknown and absurd ones are taken for 1.
     """
     ratio = float(stream.sample_aspect_ratio or 1)
     plausible = 1 / _STRETCH <= ratio <= _STRETCH and abs(ratio - 1) > 0.01
@@ -181,13 +182,13 @@ def display_width(stream: Any, width: int) -> int:
 def _matrix(frame: Any) -> tuple[int, int, int, int]:
     """(a, b, c, d) of the frame's display matrix: x' = a x + c y, y' = b x + d y; the identity when it has none.
 
-    Reads it from a small copy: PyAV ties a frame whose side data was looked at to itself, until the garbage collector
-    comes, which must not find a frame of the decoder's (in a forked process it waits for threads that are not there).
+    It is read from a small copy. A frame whose side data was read is in a reference cycle until the garbage collector
+    runs, and if that happened to a frame of the decoder in a forked process, it would wait for the parent's threads.
     """
     try:
         small = frame.reformat(width=16, height=16, format="gray")
         data = next((bytes(s) for s in small.side_data if s.type.name == "DISPLAYMATRIX"), None)
-    except ValueError:  # PyAV does not know the name of another kind of side data on the frame
+    except ValueError:  # the frame has side data of a kind that PyAV does not know
         turns = round(frame.rotation / 90) % 4  # counter-clockwise
         return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[turns]
     if data is None:

@@ -1,8 +1,8 @@
-"""Frames of a video file through decord: what most of the field reads with, for figures to be compared with theirs.
+"""Frames of a video file through decord, which most of the field reads with, for results comparable with theirs.
 
-Chosen with `Video.open(path, backend="decord")`. It is exact on files whose groups of pictures are closed, as MP4s
-from phones and x264's defaults are; see `revseg.video.file` for the files on which it is not. It gives pixels as
-they are stored, where `revseg.video.file` makes them square.
+Chosen with `Video.open(path, backend="decord")`. It is frame-exact on files with closed groups of pictures, such as
+MP4s from phones and by x264's defaults; `revseg.video.file` lists files on which it is not. Pixels are given as stored,
+while `revseg.video.file` makes them square.
 """
 
 import os
@@ -18,9 +18,11 @@ from revseg.errors import InputError, VideoError
 
 @dataclass(eq=False)
 class DecordReader:
-    """Random access to a file's frames; the file is opened anew in every process, forked or spawned.
+    """Random access to a file's frames; the file is opened again in every process, forked or spawned.
 
-    InputError when decord was imported before torch: its libraries would then crash torch at its first product.
+    InputError when decord was imported before torch. decord loads NVBLAS with its symbols global, and a torch that is
+    loaded later takes its BLAS from there and crashes in its first matrix product. Nothing can be done about it in a
+    process where it has happened; here torch is imported first.
     """
 
     path: str
@@ -31,8 +33,8 @@ class DecordReader:
     def __post_init__(self) -> None:
         if "decord" in sys.modules and "torch" not in sys.modules:
             raise InputError(
-                'expected torch to be imported before decord, which crashes it the other way round: put "import torch" '
-                'before "import decord", or leave decord to revseg'
+                "expected torch to be imported before decord, because in the other order torch crashes: put "
+                '"import torch" before "import decord", or let revseg import decord'
             )
         self._open()
         if not len(self._reader):
@@ -71,8 +73,8 @@ class DecordReader:
         """uint8[t h w 3], RGB, in the order asked."""
         from decord._ffi.base import DECORDError
 
-        if self._pid != os.getpid():  # a fork: the parent's file has one place for both, and its lock may be held
-            _INHERITED.append(self._reader)  # its threads are not here to end
+        if self._pid != os.getpid():  # after a fork the file position is shared with the parent, its lock may be locked
+            _INHERITED.append(self._reader)  # never destroyed here, which would wait for the parent's threads
             self._lock = threading.Lock()
             self._open()
         try:

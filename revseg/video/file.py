@@ -1,15 +1,15 @@
-"""Frames of a video file by their place in the order of display: the right one or an error, on any file FFmpeg reads.
+"""Frames of a video file by their number in display order: the right frame or an error, on any file FFmpeg reads.
 
 Why PyAV and not decord: decord (3.4) counts frames after a seek, and miscounts where a group of pictures is open. Of
-300 numbered frames it gave 94 for frame 90 of an HEVC file as x265 writes it by default, 91 for frame 120 of an
-open-group H.264 file, 30 for frame 0 of an MPEG transport stream; it ignores the edit list of a trimmed MP4, and gives
-four channels for pictures that are 48 or 96 pixels wide (tests/test_video.py makes such files).
+300 numbered frames it gave 94 for frame 90 of an HEVC file with x265's defaults, 91 for frame 120 of an open-GOP H.264
+file, 30 for frame 0 of an MPEG transport stream; it ignores the edit list of a trimmed MP4, and gives four channels for
+pictures that are 48 or 96 pixels wide (tests/test_video.py makes such files).
 
-Here a frame is known by its timestamp where timestamps can be relied on (`revseg.video.index`): in MP4, MOV, Matroska,
-WebM, FLV and transport streams, mostly, and where all pictures stand alone. A read costs a seek and at most a group of
-pictures. In other files, such as AVI, a frame is known by counting from the start: opening decodes the file once, and
-a read decodes on from the frame read last, or from the start when the frame lies before it; the frames of one read are
-sorted, so that it passes over the file once at most. `ffmpeg -i IN -c:v libx264 OUT.mp4` makes such a file fast.
+Here a frame is found by its timestamp where timestamps are reliable (`revseg.video.index`): mostly in MP4, MOV,
+Matroska, WebM, FLV and transport streams, and where every frame is a key frame. A read costs a seek and at most one
+group of pictures. In other files, such as AVI, frames are counted from the start: opening decodes the file once, and a
+read decodes on from the last frame read, or from the start for an earlier one. The frames of one read are sorted, so
+that it decodes the file at most once. `ffmpeg -i IN -c:v libx264 OUT.mp4` makes such a file fast.
 """
 
 import gc
@@ -26,12 +26,12 @@ from revseg.errors import RevsegWarning, VideoError
 from revseg.video.decode import Decoder
 from revseg.video.index import Index, checked_start, read_index
 
-NEAR = 8  # frames: reading on is cheaper than a seek
+NEAR = 8  # frames; so far ahead decoding on is cheaper than a seek
 
 
 @dataclass(eq=False)
 class FileReader:
-    """Random access to a file's frames. Holds their timestamps, 8 bytes a frame, and one open decoder a process."""
+    """Random access to a file's frames. Keeps their timestamps (8 bytes per frame) and one open decoder per process."""
 
     path: str
     index: Index
@@ -44,9 +44,9 @@ class FileReader:
 
     @staticmethod
     def open(path: str) -> "FileReader":
-        """Lists the file's frames, mostly without decoding them, and reads the first; VideoError when it cannot.
+        """Lists the file's frames, mostly without decoding, and reads the first; VideoError when it cannot.
 
-        Warns, once a process, when the file's end is missing: it is read up to there.
+        Warns once per process when the end of the file is missing; the frames before it can be read.
         """
         from av.error import FFmpegError
 
@@ -54,7 +54,7 @@ class FileReader:
             reader = FileReader(path, read_index(path))
             frame = reader._find(0)
             if frame is not None and frame.interlaced_frame and reader.index.counted is None:
-                reader.index = checked_start(path, reader.index)  # its two fields may be two packets
+                reader.index = checked_start(path, reader.index)  # the two fields of a frame may be two packets
                 frame = reader._find(0)
             reader.size = reader._picture(0, frame).shape[:2]
             if reader.index.cut:
@@ -67,12 +67,12 @@ class FileReader:
 
     @property
     def pts(self) -> np.ndarray:
-        """Timestamps in the order of display; empty where frames are counted."""
+        """Timestamps in display order; empty where frames are counted."""
         return self.index.pts
 
     @property
     def fps(self) -> float:
-        """Frames a second: the average."""
+        """Average frames per second."""
         return self.index.fps
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class FileReader:
         self.__init__(**state)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """uint8[t h w 3]: each frame asked for is decoded once, in the order of the file."""
+        """uint8[t h w 3]. Each distinct frame is decoded once, in the order of the file."""
         frames = np.empty((len(indices), *self.size, 3), np.uint8)
         with self._lock:
             for index in np.unique(indices):
@@ -114,7 +114,7 @@ class FileReader:
         return self._decoder.picture(frame)
 
     def _find(self, index: int) -> Any:
-        """The decoded frame, None when it cannot be decoded."""
+        """The decoded frame; None when it cannot be decoded."""
         if self.index.counted is not None:
             return self._count_to(index)
         if self._decoder is None:
@@ -122,13 +122,13 @@ class FileReader:
         return self._seek_to(self._decoder, index)
 
     def _count_to(self, index: int) -> Any:
-        """Reads on, from the start where the frame has gone by: no seek, after which nothing would tell the place."""
+        """Decodes on, or from the start for an earlier frame. Never seeks, since the count would be lost."""
         if self._decoder is None or self._decoder.shown > index:
             self._decoder = Decoder.open(self.path, threads=self.index.threads)
         return self._decoder.count_to(index)
 
     def _seek_to(self, decoder: Decoder, index: int) -> Any:
-        """Reads on when it is near, else seeks, further back each time that it does not come."""
+        """Decodes on when the frame is near; else seeks, further back each time the frame does not come."""
         target = int(self.pts[index])
         starts = self.index.keys[: np.searchsorted(self.index.keys, target, side="right")]
         last = decoder.last
@@ -144,34 +144,34 @@ class FileReader:
                 frame = decoder.scan(target)
                 if frame is not None:
                     return frame
-        self._decoder = Decoder.open(self.path)  # from the very start: what no seek may reach
+        self._decoder = Decoder.open(self.path)  # from the start, for frames that no seek reaches
         return self._decoder.scan(target)
 
     def _drop_tail(self) -> None:
-        """Leaves out the last frames of a file that was cut, which need packets that are gone, and says so."""
+        """Drops the last frames of a truncated file, which need missing packets, and warns."""
         if self.index.counted is None:
             self.index = replace(self.index, pts=self.pts[: self._whole()])
-        told = (os.path.abspath(self.path), len(self))
-        if told not in _TOLD:
-            _TOLD.add(told)
-            words = f"{self.path}: the file was cut short or damaged; its first {len(self)} frames are used"
-            warnings.warn(words, RevsegWarning, stacklevel=4)
+        key = (os.path.abspath(self.path), len(self))
+        if key not in _WARNED:
+            _WARNED.add(key)
+            message = f"{self.path}: the file was cut short or damaged; its first {len(self)} frames are used"
+            warnings.warn(message, RevsegWarning, stacklevel=4)
 
     def _whole(self) -> int:
-        """How many frames there are up to the end, or to the first that does not decode after the last key frame."""
+        """Number of frames up to the end, or up to the first one after the last key frame that cannot be decoded."""
         key = int(self.index.keys[-1])
         decoder = self._decoder = Decoder.open(self.path)
         decoder.seek(key)
         start = int(np.searchsorted(self.pts, key))
-        came = {frame.pts for frame in decoder.frames if not frame.is_corrupt}
-        lost = [i for i in range(start, len(self)) if self.pts[i] not in came]
+        decoded = {frame.pts for frame in decoder.frames if not frame.is_corrupt}
+        lost = [i for i in range(start, len(self)) if self.pts[i] not in decoded]
         if not lost or lost[0] > start:
             return lost[0] if lost else len(self)
         decoder = self._decoder = Decoder.open(self.path)  # no seek reaches the end
         return max((int(np.searchsorted(self.pts, f.pts)) for f in decoder.frames if f.pts in self.pts), default=0) + 1
 
     def _forked(self) -> None:
-        """A forked process opens the file anew; the parent's decoder is kept, since its threads are not here to end."""
+        """A forked process opens the file again. The parent's decoder is kept: its threads could not be joined here."""
         if self._decoder is not None:
             _INHERITED.append(self._decoder)
         self._decoder, self._lock = None, threading.Lock()
@@ -179,7 +179,7 @@ class FileReader:
 
 _READERS: "weakref.WeakSet[FileReader]" = weakref.WeakSet()
 _INHERITED: list[Decoder] = []
-_TOLD: set[tuple[str, int]] = set()
+_WARNED: set[tuple[str, int]] = set()
 
 
 def _after_fork() -> None:
@@ -188,5 +188,5 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # PyAV's containers that are garbage go before a fork: a child that took them away would wait for their threads.
+    # PyAV's garbage is collected before a fork, since a child that did it would wait for the parent's threads
     os.register_at_fork(before=gc.collect, after_in_child=_after_fork)

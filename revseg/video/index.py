@@ -1,33 +1,34 @@
-"""Which timestamp each frame of a file has, in the order of display; or that its timestamps cannot be relied on.
+"""The timestamps of a file's frames in display order, or the finding that they are unreliable.
 
-Most files say when each frame is shown, and list it without being decoded. Others do not (AVI, MPEG programme streams,
-raw streams), say it twice (Matroska counts milliseconds, so that above 1,000 frames a second two fall on one), start
-again in the middle (streams joined with `cat`), or were written by a program that took the order of decoding for the
-order of display. What looks like one of these is decoded once: if FFmpeg shows the frames with these timestamps in this
-order, they hold after all; otherwise frame i is the i-th that FFmpeg shows, and is reached by counting from the start.
+Most files store when each frame is shown, and can be listed without decoding. In others timestamps are missing (AVI,
+MPEG program streams, raw streams), repeat (Matroska counts milliseconds, so above 1,000 fps two frames share one),
+restart in the middle (streams joined with `cat`), or follow decoding order instead of display order. A file that may be
+one of these is decoded once: if FFmpeg gives the frames with the listed timestamps in that order, they are used after
+all; otherwise frame i is the i-th that FFmpeg gives, and is reached by counting from the start.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from revseg.errors import VideoError
-from revseg.video.decode import Decoder, demux, open_container, video_stream
+from revseg.video.decode import Decoder, open_container, video_stream
+from revseg.video.packets import Listing, Packet, ends_early, list_packets, rising
 
-# Formats that store when a frame is shown, and whose seeks do not change it. Others are relied on only for pictures
-# that stand alone, where the orders of decoding and display are one.
+# Formats that store display times which seeking does not change. In others timestamps are used only where every frame
+# is a key frame, so that decoding and display order are the same.
 _STORED = ("mov", "matroska", "mpegts", "flv", "nut", "ivf")
-_HEAD = 24  # frames decoded to see whether a file starts as its timestamps say
+_HEAD = 24  # frames decoded to check the first timestamps
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """`pts[i]` is the timestamp of the i-th frame shown, `keys`, sorted, those at which decoding can start.
+    """`pts[i]` is the timestamp of frame i in display order; `keys`, sorted, are those of the key frames.
 
-    A file whose timestamps cannot be relied on has `counted` frames and empty arrays. `threads` is False where its
-    damage makes the count depend on how many decode it.
+    For a file with unreliable timestamps the arrays are empty and `counted` is its number of frames. `threads` is False
+    where the file is damaged, so that the count would depend on the number of decoding threads.
     """
 
     pts: np.ndarray
@@ -41,39 +42,18 @@ class Index:
         return len(self.pts) if self.counted is None else self.counted
 
 
-class Packet(NamedTuple):
-    """What the index needs to know of a piece of the file that holds one frame, as a rule."""
-
-    pts: int | None
-    dts: int | None
-    key: bool
-    discard: bool  # decoded and not shown: before the start of an edit list
-    broken: bool
-    place: int | None  # in the file; None when it shares one with the packet before
-    size: int
-
-
-class Listing(NamedTuple):
-    """What a file holds, as far as it can be read without decoding."""
-
-    packets: list[Packet]  # without those after which nothing whole comes
-    total: int  # how many came at all
-    end: int | None  # the first timestamp among those that are left out
-    cut: bool  # some were left out, or the file could not be read on
-
-
 def read_index(path: str) -> Index:
-    """Lists the file's packets, and decodes as much as it takes to be sure of their timestamps: mostly nothing."""
+    """Lists the file's packets, and decodes as much as is needed to verify the timestamps, mostly nothing."""
     with open_container(path) as container:
         stream = video_stream(path, container)
-        listing = _list(path, container, stream)
+        listing = list_packets(path, container, stream)
         if not listing.packets:
             raise VideoError(f"{path}: expected a video, found one without frames")
-        cut = listing.cut or _ends_early(container, stream, listing)
+        cut = listing.cut or ends_early(container, stream, listing)
         how_sure = _how_sure(container, stream, listing.packets)
         declared, time_base = float(stream.average_rate or stream.guessed_rate or 0), float(stream.time_base or 1)
     if how_sure == "none":
-        return _count(path, _rate(_rising(p.dts for p in listing.packets), time_base, declared), cut)
+        return _count(path, _rate(rising(p.dts for p in listing.packets), time_base, declared), cut)
     pts, keys = _listed(listing)
     if how_sure == "all but the order":
         pts = _in_order_of_display(path, listing.packets)
@@ -87,85 +67,17 @@ def read_index(path: str) -> Index:
 
 
 def checked_start(path: str, index: Index) -> Index:
-    """The index after a look at what the first frames decode to; for files that may hold a frame in two packets."""
+    """The index, verified by decoding the first frames; for files that may store a frame in two packets."""
     pts = _checked_start(path, index.pts)
     return _count(path, index.fps, index.cut) if pts is None else replace(index, pts=pts)
 
 
-def _list(path: str, container: Any, stream: Any) -> Listing:
-    hidden = _HIDDEN.get(stream.codec_context.name.removeprefix("lib"))
-    found, total, last, cut = [], 0, None, False
-    for p in demux(container, stream):
-        if p is None:
-            cut = True
-            break
-        size = p.size
-        total += size > 0
-        if not size or (hidden is not None and hidden(memoryview(p))):
-            continue
-        last = p
-        found.append(Packet(p.pts, p.dts, p.is_keyframe, p.is_discard, p.is_corrupt, p.pos, size))
-    whole = len(found)
-    if last is not None and not stream.codec_context.codec.intra_only and _is_blank(memoryview(last)):
-        whole = max(1, whole - _blank_at_the_end(path))  # pictures that stand alone may be raw, and zeros black
-    while whole > 1 and found[whole - 1].broken:
-        whole -= 1
-    end = min((p.pts for p in found[whole:] if p.pts is not None), default=None)
-    return Listing(found[:whole], total, end, cut or whole < len(found))
-
-
-def _blank_at_the_end(path: str) -> int:
-    """How many packets there are after the last that is not blank."""
-    count = 0
-    with open_container(path) as container:
-        for p in demux(container, video_stream(path, container)):
-            if p is not None and p.size:
-                count = count + 1 if _is_blank(memoryview(p)) else 0
-    return count
-
-
-def _is_blank(data: memoryview) -> bool:
-    """Whether it ends in zeros, as a download does that was never finished."""
-    return data[-1] == 0 and not any(data[-max(1, min(32, len(data) // 2)) :])
-
-
-def _hidden_vp8(data: memoryview) -> bool:
-    return not data[0] & 0x10
-
-
-def _hidden_vp9(data: memoryview) -> bool:
-    """Neither shown nor a pack of several frames, of which one is."""
-    shows = data[0] & 0x0A or data[0] & 0x30 == 0x30  # an earlier frame, or this one; profile 3 is left alone
-    return not shows and data[-1] & 0xE0 != 0xC0
-
-
-_HIDDEN = {"vp8": _hidden_vp8, "vpx": _hidden_vp8, "vp9": _hidden_vp9, "vpx-vp9": _hidden_vp9}
-
-
-def _ends_early(container: Any, stream: Any, listing: Listing) -> bool:
-    """Whether the file says of itself that it holds more than came."""
-    form = container.format.name.split(",")[0]
-    if form == "mov":  # an edit list counts other frames
-        return stream.frames > listing.total and not any(p.discard for p in listing.packets)
-    times = _rising(sorted(t for p in listing.packets if (t := p.dts if form == "avi" else p.pts) is not None))
-    if not len(times):
-        return False
-    end = (int(times[-1]) + 1.5 * int(np.diff(times).max(initial=1))) * float(stream.time_base or 1)
-    if form == "avi":
-        return (stream.duration or 0) * float(stream.time_base or 1) > end
-    try:
-        hours, minutes, seconds = (float(part) for part in stream.metadata.get("DURATION", "").split(":"))
-    except ValueError:
-        return False
-    return hours * 3600 + minutes * 60 + seconds > end + 0.01
-
-
 def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
-    """How much of what the packets say holds: "all", "all but the start", "all but the order", "none"."""
+    """How much of the packets' timestamps is reliable: "all", "all but the start", "all but the order" or "none"."""
     context, form = stream.codec_context, container.format.name.split(",")[0]
     alone = context.codec.intra_only and all(p.key for p in packets) and form != "gif"
     if (form not in _STORED and not alone) or context.pix_fmt == "pal8":
-        return "none"  # a palette comes with the first packet alone
+        return "none"  # the palette is in the first packet only, so seeking would lose it
     if any(p.pts is None for p in packets):
         return "none"
     pts = np.array([p.pts for p in packets], np.int64)
@@ -173,10 +85,10 @@ def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
     known = np.array([p.dts is not None for p in packets])
     if len(np.unique(pts)) < len(pts) or (np.diff(dts[known]) <= 0).any():
         return "none"
-    if form == "mpegts" and any(p.place is None for p in packets):
-        return "none"  # several frames with one timestamp: FFmpeg made up the others
+    if form == "mpegts" and any(p.position is None for p in packets):
+        return "none"  # several frames share a timestamp, and FFmpeg invents the others
     one_order = len(pts) > 1 and (np.diff(pts) > 0).all()
-    packed = context.name == "mpeg4" and min(p.size for p in packets) < 9  # two frames, then a packet with none
+    packed = context.name == "mpeg4" and min(p.size for p in packets) < 9  # two frames in a packet, then an empty one
     if packed or (pts < dts).any() or (one_order and context.has_b_frames):
         return "all but the order"
     keys = pts[[p.key for p in packets]]
@@ -185,7 +97,7 @@ def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
 
 
 def _listed(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
-    """Timestamps of the frames that are shown, up to the first that is left out, and of the key frames, both sorted."""
+    """Timestamps of the displayed frames and of the key frames, both sorted, up to the first one that is left out."""
     keys = np.unique(np.array([p.pts for p in listing.packets if p.key], np.int64))
     shown = np.unique(np.array([p.pts for p in listing.packets if not p.discard], np.int64))
     if listing.end is not None and (shown < listing.end).any():
@@ -194,18 +106,8 @@ def _listed(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
     return shown, keys if len(keys) else shown[:1]
 
 
-def _rising(times: Iterable[int | None]) -> np.ndarray:
-    """The times as an array, empty unless each is there and above the one before."""
-    known: list[int] = []
-    for time in times:
-        if time is None or (known and time <= known[-1]):
-            return np.zeros(0, np.int64)
-        known.append(time)
-    return np.array(known, np.int64)
-
-
 def _in_order_of_display(path: str, packets: Sequence[Packet]) -> np.ndarray | None:
-    """Timestamps in the order in which the whole file decodes; None when they do not rise or are not the packets'."""
+    """Timestamps of the frames as decoded; None unless they increase and are all among the packets'."""
     known, pts = {p.pts for p in packets}, []
     for frame in Decoder.open(path).frames:
         if frame.pts not in known or (pts and frame.pts <= pts[-1]):
@@ -215,7 +117,7 @@ def _in_order_of_display(path: str, packets: Sequence[Packet]) -> np.ndarray | N
 
 
 def _checked_start(path: str, pts: np.ndarray) -> np.ndarray | None:
-    """The timestamps without those at the start that nothing decodes to; None when other frames than these come."""
+    """The timestamps without those at the start for which no frame decodes; None when other frames are decoded."""
     decoder, first = Decoder.open(path), []
     for frame in decoder.frames:
         first.append(frame.pts)
@@ -236,7 +138,7 @@ def _checked_start(path: str, pts: np.ndarray) -> np.ndarray | None:
 
 
 def _count(path: str, fps: float, cut: bool) -> Index:
-    """As many frames as FFmpeg shows; VideoError when that is none."""
+    """The index of a file whose frames are counted by decoding it. VideoError when there is none."""
     for threads in (True, False):
         decoder = Decoder.open(path, threads=threads)
         while decoder.count_to(decoder.shown) is not None:
@@ -250,7 +152,7 @@ def _count(path: str, fps: float, cut: bool) -> Index:
 
 
 def _rate(pts: np.ndarray, time_base: float, declared: float) -> float:
-    """Frames a second: what the timestamps say, or the file's own number where it agrees within a percent."""
+    """Average fps by the timestamps, or the declared rate where it agrees within a percent."""
     if len(pts) < 2:
         return declared or 1.0
     measured = (len(pts) - 1) / (float(pts[-1] - pts[0]) * time_base)
