@@ -1,4 +1,4 @@
-"""Colours of objects: a fixed row of them, and a choice that stands out from a scene and is like none of its things."""
+"""Colours for objects: a fixed sequence, and a choice of colours that differ from those of a scene."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from revseg.masks.dense import tight_box
 
 RGB = tuple[int, int, int]
 COLOURS = ("#ff3b6b", "#12b5cb", "#f9ab00", "#7cb342", "#9c6ade", "#ff7043", "#5c8df6", "#c0ca33")
-VIVID = ("#ff2fd0", "#00e5ff", "#ffe600", "#39ff6a", "#ffffff", "#ff9100")  # more to choose from, all bright
-ALIKE = 25.0  # distance in CIE Lab below which two colours can be taken for each other
-SMALL = 0.005
-PIXELS = 4096  # of a frame that are looked at
-BINS = 8  # a channel: finer differences of a scene's colours do not matter
-OWN = 1.5  # how much more a colour already given to another object counts than one of the scene
+VIVID = ("#ff2fd0", "#00e5ff", "#ffe600", "#39ff6a", "#ffffff", "#ff9100")  # further bright candidates
+ALIKE = 25.0  # distance in CIE Lab below which two colours are easily confused
+SMALL = 0.005  # share of the pixels from which a colour of the scene counts fully
+PIXELS = 4096  # sampled per frame
+BINS = 8  # per channel of the histogram of a scene's colours
+OWN = 1.5  # weight of a colour already given to another object, relative to one of the scene
 
 
 def colour(index: int) -> RGB:
-    """RGB of object `index`: eight hand-picked colours, then darker hues a golden angle apart, so that none repeats."""
+    """RGB of object `index`: eight hand-picked colours, then darker hues a golden angle apart, without repeats."""
     if index < len(COLOURS):
         return rgb_of(COLOURS[index])
     import colorsys
@@ -30,12 +30,11 @@ def colour(index: int) -> RGB:
 def choose_colours(
     frames: Sequence[np.ndarray] | np.ndarray, masks: Sequence[np.ndarray] | np.ndarray, objects: int
 ) -> list[RGB]:
-    """A colour for each of `objects`, none twice: of those there are, the ones least like anything on these frames.
+    """Distinct colours for the objects: of all candidates those least similar to the colours on these frames.
 
-    `frames` are uint8[h w 3] each, `masks` bool[o h w] each, one for every frame.
-    What lies on an object, and around it within its box grown by half, counts as much again as the whole frames: a
-    contour runs there. A colour that fills `SMALL` of the pixels counts whole, one that fills less by the root of its
-    share. With no frames, the fixed row.
+    `frames` are uint8[h w 3] each, `masks` bool[o h w] each, one for every frame. The surroundings of an object (its
+    box, enlarged by half), where its contour is drawn, count as much as the whole frames. A colour that fills at least
+    `SMALL` of the pixels counts fully, others by the square root of their share. Without frames: the fixed sequence.
     """
     scenes, near = [], [[] for _ in range(objects)]
     for frame, some in zip(frames, masks, strict=True):
@@ -51,9 +50,7 @@ def choose_colours(
     taken, chosen = np.zeros(len(pool)), []
     for local in near:
         cost = everywhere + taken + (_likeness(lab, local) if local else 0)
-        best = int(
-            np.argmin(cost + 1e-3 * np.arange(len(pool)))
-        )  # the fixed row's order where nothing speaks for another
+        best = int(np.argmin(cost + 1e-3 * np.arange(len(pool))))  # ties go to the earlier colour
         chosen.append(pool[best])
         taken += OWN * _near(lab, lab[best])
         taken[best] = np.inf
@@ -61,7 +58,7 @@ def choose_colours(
 
 
 def to_lab(rgb: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """CIE Lab (D65) of sRGB in 0..255: in it, distances are about as large as they look."""
+    """CIE Lab (D65) of sRGB in 0..255, in which distances are about as large as they look."""
     share = rgb / 255.0
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     xyz = linear @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
@@ -71,19 +68,19 @@ def to_lab(rgb: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
 
 
 def css(rgb: Sequence[int]) -> str:
-    """ "rgb(255, 59, 107)"."""
+    """The colour in CSS, such as "rgb(255, 59, 107)"."""
     return f"rgb({', '.join(str(int(v)) for v in rgb)})"
 
 
 def rgb_of(text: str) -> RGB:
-    """Of "#ff3b6b"."""
+    """RGB of a text such as "#ff3b6b"."""
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
 def _likeness(lab: Float[np.ndarray, "n 3"], parts: Sequence[UInt8[np.ndarray, "_ 3"]]) -> Float[np.ndarray, " n"]:
-    """How much each colour is like these pixels: near 1 when one of their colours is the same, near 0 far from all.
+    """Similarity of each colour to these pixels: near 1 when one of their colours is the same, near 0 far from all.
 
-    A sum of fourth powers, whose root is nearly the greatest of them: one thing that looks the same is enough.
+    The L4 norm of the similarities to all colours of the pixels, which is close to their maximum.
     """
     pixels = np.concatenate(parts).astype(np.int64) * BINS // 256
     codes = (pixels[:, 0] * BINS + pixels[:, 1]) * BINS + pixels[:, 2]
@@ -95,18 +92,18 @@ def _likeness(lab: Float[np.ndarray, "n 3"], parts: Sequence[UInt8[np.ndarray, "
 
 
 def _near(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """1 for the same colour, a half at a distance of `ALIKE`, falling slowly: of two that differ, the further wins."""
+    """Similarity of two colours: 1 at distance 0, 1/2 at `ALIKE`, and never 0, so that further is always better."""
     return 1 / (1 + (np.linalg.norm(one - other, axis=-1) / ALIKE) ** 2)
 
 
 def _pixels(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "_ 3"]:
-    """At most about `PIXELS` of them, evenly spread."""
+    """About `PIXELS` pixels at most, evenly spread."""
     step = max(1, round((frame.shape[0] * frame.shape[1] / PIXELS) ** 0.5))
     return frame[::step, ::step].reshape(-1, 3)
 
 
 def _around(frame: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> list[UInt8[np.ndarray, "_ 3"]]:
-    """What lies in a mask's box and around it; nothing where the mask is empty."""
+    """Pixels in a mask's box enlarged by half; none where the mask is empty."""
     box = tight_box(mask)
     if box is None:
         return []

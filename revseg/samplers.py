@@ -1,6 +1,6 @@
 """Samplers choose the frames that the policy sees: `(video, query, n) -> Clip` of at most `n` frames, in order.
 
-A video of fewer frames than a rule asks for gives every frame once.
+A video with too few frames gives every frame once.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ def uniform(video: Video, query: Query, n: int, /) -> Clip:
     """`n` frames spread evenly over the whole video, the first and the last among them (the paper's rule, n = 16).
 
     Frame i is `i * (T - 1) / (n - 1)` rounded to the nearest index, halves up: T = 10, n = 4 gives 0, 3, 6, 9. The
-    paper says "uniformly" and no more; this is the rule of Qwen2.5-VL's own loader, and both ends are seen, where
-    things enter and leave. One frame asked for is the middle one, `(T - 1) // 2`.
+    paper only says "uniformly"; this is the rule of Qwen2.5-VL's loader, and it includes both ends, where objects
+    enter and leave. n = 1 gives the middle frame, `(T - 1) // 2`.
     """
     return _take(video, _spread(len(video), _positive(n)))
 
 
 @register("sampler", "fps")
 def fps(video: Video, query: Query, n: int, /, *, rate: float = 2.0) -> Clip:
-    """The frames nearest to the times 0, 1/rate, 2/rate ... seconds; when these are more than `n`, n of them evenly.
+    """The frames nearest to 0, 1/rate, 2/rate ... seconds; where these are more than `n`, n of them evenly spread.
 
-    A rate above the video's own gives every frame once. 2 a second is the rate that the paper's prompt names.
+    A rate above the video's gives every frame once. The paper's prompt names 2 frames per second.
     """
     if not 0 < rate < float("inf"):
         raise InputError(f"sampler 'fps': expected a rate above 0, got {rate}")
@@ -54,9 +54,9 @@ def stride(video: Video, query: Query, n: int, /, *, step: int = 1) -> Clip:
 
 @register("sampler", "at")
 def at(video: Video, query: Query, n: int, /, *, frames: Sequence[int]) -> Clip:
-    """Exactly these frames of the source, in the order given, such as a keyframe that the user names.
+    """Exactly these frames of the source, in this order, such as a keyframe chosen by the user.
 
-    Raises InputError for none, more than `n`, a repeated one, or one outside the video.
+    Raises InputError for no frames, more than `n`, a repeated one, or one outside the video.
     """
     ids = [int(f) for f in frames]
     if not ids or len(ids) > _positive(n) or len(set(ids)) < len(ids):

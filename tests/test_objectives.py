@@ -144,7 +144,7 @@ def test_rewards_of_a_wrong_shape_are_refused() -> None:
         Objective().advantages(torch.zeros(3, 2, 2))
     with pytest.raises(InputError, match="components"):
         gdpo(torch.zeros(4))
-    with pytest.raises(InputError, match="one weight a component, got 3 for 2"):
+    with pytest.raises(InputError, match="one weight per component, got 3 for 2"):
         gdpo(torch.zeros(3, 2, 2), weights=torch.ones(3))
     with pytest.raises(InputError, match="lengths"):
         Objective(advantage="opo").advantages(torch.zeros(3, 2))

@@ -1,4 +1,4 @@
-"""RL objectives in four swappable pieces: advantages, policy loss, KL estimate, aggregation; and those with a name."""
+"""RL objectives of four swappable pieces (advantages, policy loss, KL estimate, aggregation), and named presets."""
 
 from revseg.objectives import presets
 from revseg.objectives.advantages import ADVANTAGES

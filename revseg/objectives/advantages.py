@@ -1,7 +1,7 @@
 """Advantage estimators: `rewards [groups, n]` to `advantages [groups, n]`, larger for better rollouts.
 
-A group is the n rollouts of one prompt. A group whose rewards are all equal has nothing to learn from: every estimator
-that compares within the group gives it exactly 0. `lengths [groups, n]` are the numbers of generated tokens.
+A group is the n rollouts of one prompt. Estimators that compare within the group give exactly 0 where all rewards of a
+group are equal. `lengths [groups, n]` are the numbers of generated tokens.
 """
 
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def grpo(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tensor":
-    """(r - mean) / (std + eps) in the group, std with n - 1 (GRPO, arXiv 2402.03300; ReVSeg, Eq. 9)."""
+    """(r - mean) / (std + eps) over the group, std with n - 1 (GRPO, arXiv 2402.03300; ReVSeg, Eq. 9)."""
     return _over(dr_grpo(rewards), rewards.std(1, keepdim=True) + std_eps)
 
 
 def dr_grpo(rewards: "torch.Tensor") -> "torch.Tensor":
-    """r - mean of the group: no std, which favours prompts that are nearly all right or wrong (arXiv 2503.20783)."""
+    """r - mean of the group, without the std, which overweights very easy and very hard prompts (arXiv 2503.20783)."""
     _check(rewards)
     return _centred(rewards, rewards.mean(1, keepdim=True))
 
@@ -32,10 +32,10 @@ def rloo(rewards: "torch.Tensor") -> "torch.Tensor":
 def reinforce_pp(
     rewards: "torch.Tensor", *, lengths: "torch.Tensor | None" = None, std_eps: float = 1e-6
 ) -> "torch.Tensor":
-    """r whitened over the whole batch; groups play no part (REINFORCE++, arXiv 2501.03262).
+    """r whitened over the whole batch, whatever the groups (REINFORCE++, arXiv 2501.03262).
 
-    With a reward at the end and no discount the return of every token is the reward. With `lengths` mean and variance
-    are over tokens, as in verl; without, over rollouts.
+    Rewards come at the end and are not discounted, so every token's return is the reward. With `lengths` mean and
+    variance are taken over tokens, as in verl; without, over rollouts.
     """
     _check(rewards, least=1)
     return _whiten(rewards, lengths, std_eps)
@@ -54,7 +54,7 @@ def lite_ppo(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tensor
 
 
 def opo(rewards: "torch.Tensor", *, lengths: "torch.Tensor | None" = None) -> "torch.Tensor":
-    """r - the group's mean weighted by length: the baseline of least variance (OPO, arXiv 2505.23585)."""
+    """r - the length-weighted mean of the group, the baseline of least variance (OPO, arXiv 2505.23585)."""
     _check(rewards)
     if lengths is None:
         raise InputError("the advantage 'opo' weighs rewards by length: pass lengths=[groups, n], tokens per rollout")
@@ -63,16 +63,16 @@ def opo(rewards: "torch.Tensor", *, lengths: "torch.Tensor | None" = None) -> "t
 
 
 def gpg(rewards: "torch.Tensor") -> "torch.Tensor":
-    """a (r - mean), with a = rollouts / rollouts in groups that have a spread (GPG, arXiv 2504.02546).
+    """a (r - mean), with a = groups / groups whose rewards differ (GPG, arXiv 2504.02546).
 
-    The factor makes up for groups that give no gradient. (verl counts non-zero rewards instead of such groups.)
+    The factor compensates for groups without a gradient. (verl counts non-zero rewards instead of such groups.)
     """
     centred = dr_grpo(rewards)
     return centred * (len(rewards) / _spread(rewards).sum().clamp(min=1))
 
 
 def pass_at_k(rewards: "torch.Tensor", *, std_eps: float = 1e-6) -> "torch.Tensor":
-    """The best of the group gets (best - second) / (std + eps), the others 0 (arXiv 2503.19595)."""
+    """(best - second) / (std + eps) for the best rollout of the group, 0 for the others (arXiv 2503.19595)."""
     _check(rewards)
     best, where = rewards.topk(2, dim=1)
     gain = _over(best[:, :1] - best[:, 1:], rewards.std(1, keepdim=True) + std_eps)
@@ -86,20 +86,20 @@ def gdpo(
     lengths: "torch.Tensor | None" = None,
     std_eps: float = 1e-6,
 ) -> "torch.Tensor":
-    """Each component normalised in its group, their weighted sum whitened over the batch (GDPO, arXiv 2601.05242).
+    """Each component normalised in its group, then their weighted sum whitened over the batch (GDPO, arXiv 2601.05242).
 
-    `rewards [groups, n, components]` are the components before weighting, `weights [components]` their weights (ones
-    by default); `[groups, n]` is one component. Two rollouts that reach the same total by different components no
-    longer look alike.
+    `rewards [groups, n, components]` are the components before weighting, `weights [components]` their weights (1 by
+    default); `[groups, n]` is one component. So rollouts with the same total of different components get different
+    advantages.
     """
     rewards = rewards[..., None] if rewards.ndim == 2 else rewards
     if rewards.ndim != 3:
         raise InputError(f"'gdpo' weighs components: expected rewards [groups, n, components], got {_shape(rewards)}")
     parts = [grpo(part, std_eps=std_eps) for part in rewards.unbind(2)]
-    by = [1.0] * len(parts) if weights is None else weights.to(rewards)
-    if len(by) != len(parts):
-        raise InputError(f"expected one weight a component, got {len(by)} for {len(parts)}")
-    total = sum((weight * part for weight, part in zip(by, parts, strict=True)), rewards.new_zeros(rewards.shape[:2]))
+    scales = [1.0] * len(parts) if weights is None else weights.to(rewards)
+    if len(scales) != len(parts):
+        raise InputError(f"expected one weight per component, got {len(scales)} for {len(parts)}")
+    total = sum((scale * part for scale, part in zip(scales, parts, strict=True)), rewards.new_zeros(rewards.shape[:2]))
     return _whiten(total, lengths, std_eps)
 
 
@@ -110,7 +110,7 @@ ADVANTAGES = {
 
 
 def _whiten(values: "torch.Tensor", lengths: "torch.Tensor | None", std_eps: float) -> "torch.Tensor":
-    """(x - mean) / (std + eps) over all of them; with lengths, each value stands for that many tokens."""
+    """(x - mean) / (std + eps) over all values; with lengths, each value counts that many times."""
     weight = values.new_ones(values.shape) if lengths is None else lengths.to(values.dtype)
     mean = (weight * values).sum() / weight.sum().clamp(min=1)
     centred = values - mean if values.amax() > values.amin() else values.new_zeros(values.shape)
@@ -119,12 +119,12 @@ def _whiten(values: "torch.Tensor", lengths: "torch.Tensor | None", std_eps: flo
 
 
 def _over(values: "torch.Tensor", scale: "torch.Tensor") -> "torch.Tensor":
-    """values / scale, and the values themselves (zeros, then) where the scale is 0: no spread and no eps."""
+    """values / scale; where the scale is 0 (all rewards equal, eps 0) the values, which are then 0."""
     return values / scale.masked_fill(scale == 0, 1)
 
 
 def _centred(rewards: "torch.Tensor", baseline: "torch.Tensor") -> "torch.Tensor":
-    # Not left to the subtraction: its rounding, divided by a tiny eps, would become a gradient.
+    # exactly 0 for equal rewards, because the rounding error of the mean divided by a tiny eps would be a gradient
     return (rewards - baseline) * _spread(rewards)
 
 

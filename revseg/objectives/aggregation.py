@@ -1,7 +1,7 @@
-"""From a loss per token to one number, in a way that a batch may be cut up for.
+"""From a loss per token to a scalar, such that the losses of micro-batches add up to that of the batch.
 
-Every mode is a sum divided by a count. The sums of micro-batches add up; the count has to be that of the whole batch
-(over micro-batches and processes), or short micro-batches would weigh more than long ones.
+Every mode is a sum divided by a count. The sums of micro-batches add up when each is divided by the count of the whole
+batch (over micro-batches and processes).
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Aggregation:
-    """`total(values [b, s], mask bool[b, s], max_length)` over `count(mask)`; no count: nothing to divide by."""
+    """`total(values [b, s], mask bool[b, s], max_length)` divided by `count(mask)`; not divided where it is None."""
 
     total: "Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]"
     count: "Callable[[torch.Tensor], torch.Tensor] | None"
@@ -22,7 +22,7 @@ class Aggregation:
     def __call__(
         self, values: "torch.Tensor", mask: "torch.Tensor", *, count: float | None = None, max_length: int = 1024
     ) -> "torch.Tensor":
-        """A scalar. `count` is that of the whole batch when `values` is a part of it."""
+        """A scalar. When `values` are a micro-batch, `count` is that of the whole batch."""
         total = self.total(values.masked_fill(~mask, 0), mask, max_length)
         if self.count is None:
             return total
@@ -34,7 +34,7 @@ def _tokens(mask: "torch.Tensor") -> "torch.Tensor":
 
 
 def _sequences(mask: "torch.Tensor") -> "torch.Tensor":
-    """Sequences without any token are left out, as in verl (TRL counts them)."""
+    """The number of sequences with at least one token, as in verl (TRL counts empty ones too)."""
     return mask.any(1).sum()
 
 

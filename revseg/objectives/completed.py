@@ -1,4 +1,4 @@
-"""The smallest objective as the trainer calls it: the one place where what an objective leaves out gets its meaning."""
+"""Defaults for the optional members of an objective, so that the trainer can call all of them."""
 
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,12 @@ if TYPE_CHECKING:
 
 
 def completed(objective: Any) -> TrainingObjective:
-    """The objective itself when it has every member of `TrainingObjective`, else with the missing ones filled in.
+    """The objective itself if it has every member of `TrainingObjective`, else a wrapper that adds the missing ones.
 
-    InputError, naming the method, when it has neither `advantages` nor `loss`, or wants a KL in the reward and has no
-    `kl_penalty`.
+    InputError, naming the method, when `advantages` or `loss` is missing, or `kl_penalty` with a KL in the reward.
     """
     if inspect.isclass(objective):
-        raise InputError(f"expected an objective, got the class {origin(objective)}: make an object of it")
+        raise InputError(f"expected an objective, got the class {origin(objective)}: create an instance")
     if isinstance(objective, TrainingObjective):
         return objective
     if not isinstance(objective, Objective):
@@ -31,7 +30,7 @@ def completed(objective: Any) -> TrainingObjective:
 
 
 class _Completed:
-    """Defaults: no KL, rewards summed, every group and every reply learnt from, the mean over replies as the loss."""
+    """Defaults: no KL, the sum of the rewards, all groups and replies used, and the loss a mean over replies."""
 
     def __init__(self, objective: Any) -> None:
         self.objective = objective
@@ -53,9 +52,9 @@ class _Completed:
         lengths: "torch.Tensor | None" = None,
         weights: "torch.Tensor | None" = None,
     ) -> "torch.Tensor":
-        """The objective's own, with those of the two options that it takes."""
+        """The objective's advantages, with those of the two options that it takes."""
         options = {"lengths": lengths, "weights": weights}
-        return self.objective.advantages(rewards, **_taken(self.objective.advantages, options))
+        return self.objective.advantages(rewards, **_accepted(self.objective.advantages, options))
 
     def loss(
         self,
@@ -67,33 +66,34 @@ class _Completed:
         *,
         count: float | None = None,
     ) -> "tuple[torch.Tensor, dict[str, float]]":
-        """The objective's own. Without an option `count` it is a mean over replies, here weighed by their share."""
-        options = _taken(self.objective.loss, {"count": count})
-        found = self.objective.loss(new, old, ref, advantages, mask, **options)
-        if options or count is None or not isinstance(found, tuple) or len(found) != 2:
-            return found  # what is no pair, `revseg.checked` refuses in words
-        return found[0] * (self.count(mask) / count), found[1]
+        """The objective's loss. Without an option `count` it counts as a mean over replies and is scaled."""
+        options = _accepted(self.objective.loss, {"count": count})
+        result = self.objective.loss(new, old, ref, advantages, mask, **options)
+        if options or count is None or not isinstance(result, tuple) or len(result) != 2:
+            return result  # `revseg.checked` reports what is not a pair
+        return result[0] * (self.count(mask) / count), result[1]
 
     def count(self, mask: "torch.Tensor") -> float:
-        """What the loss of a batch divides by; replies with a token to learn from, unless the objective says."""
+        """The divisor of a batch's loss: by default the number of replies with at least one token to learn from."""
         return float(mask.any(1).sum()) if self._own["count"] is None else self._own["count"](mask)
 
     def keep_groups(self, rewards: "torch.Tensor") -> "torch.Tensor":
-        """bool[groups]: all of them, unless the objective says."""
+        """bool[groups]: by default all."""
         own = self._own["keep_groups"]
         return rewards.new_ones(len(rewards)).bool() if own is None else own(rewards)
 
     def mask_truncated(self, mask: "torch.Tensor", truncated: "torch.Tensor") -> "torch.Tensor":
-        """The mask as it is, unless the objective says."""
+        """By default the mask unchanged."""
         own = self._own["mask_truncated"]
         return mask.bool() if own is None else own(mask, truncated)
 
     def kl_penalty(self, old: "torch.Tensor", ref: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
-        """[b]: the objective's own; asked for with `kl_in_reward` alone."""
-        assert self._penalty is not None  # see `__init__`
+        """[b]: the objective's penalty; called only with `kl_in_reward`."""
+        assert self._penalty is not None  # checked in `__init__`
         return self._penalty(old, ref, mask)
 
 
-def _taken(method: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _accepted(method: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that the method has a parameter for."""
     known = inspect.signature(method).parameters
     return {name: value for name, value in options.items() if name in known}

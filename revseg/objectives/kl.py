@@ -1,8 +1,7 @@
 """Estimates of KL(pi || ref) from one sampled token: `(new, ref) [b, s]` log-probs to `[b, s]`.
 
-With d = new - ref: k1 and k3 have the right expected value, k2 has the right expected gradient when it stands in the
-loss (Schulman, "Approximating KL divergence"; verl's core_algos). `k1+` and `k3+` show the value of the one and carry
-the gradient of the other.
+With d = new - ref: k1 and k3 are unbiased estimates of the value; k2 in the loss gives an unbiased gradient (Schulman,
+"Approximating KL divergence"; verl's core_algos). `k1+` and `k3+` have the value of k1 and k3 and the gradient of k2.
 """
 
 from typing import TYPE_CHECKING
@@ -10,27 +9,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-MAX_LOG_RATIO = 20.0  # exp beyond this overflows lower precisions; verl and EasyR1 clamp at the same place
+MAX_LOG_RATIO = 20.0  # larger ones overflow in low precision; verl and EasyR1 clamp to the same
 
 
 def k1(new: "torch.Tensor", ref: "torch.Tensor") -> "torch.Tensor":
-    """d: unbiased, of high variance, may be negative. As a loss its expected gradient is zero: meant for rewards."""
+    """d: unbiased, high variance, may be negative. For use in rewards: in the loss its expected gradient is zero."""
     return new - ref
 
 
 def k2(new: "torch.Tensor", ref: "torch.Tensor") -> "torch.Tensor":
-    """d^2 / 2: biased but low in variance; in the loss, the expected gradient is the KL's own."""
+    """d^2 / 2: biased, low variance; in the loss its expected gradient is that of the KL."""
     return (new - ref).square() / 2
 
 
 def k3(new: "torch.Tensor", ref: "torch.Tensor") -> "torch.Tensor":
-    """exp(-d) + d - 1: unbiased, never negative, 0 only where both agree (GRPO's; verl's `low_var_kl`).
+    """exp(-d) + d - 1: unbiased, never negative, 0 only where both agree (as in GRPO; verl's `low_var_kl`).
 
-    -d is clamped to +-20 before exp. Unlike verl the result is not cut at 10, which would take the gradient from the
-    very tokens that have strayed furthest.
+    -d is clamped to +-20 before exp. Unlike in verl the result is not clamped to 10, which would remove the gradient of
+    the tokens that differ most.
     """
-    back = (ref - new).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-    return back.exp() - back - 1
+    log_ratio = (ref - new).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    return log_ratio.exp() - log_ratio - 1
 
 
 def absolute(new: "torch.Tensor", ref: "torch.Tensor") -> "torch.Tensor":

@@ -1,9 +1,9 @@
 """Policy losses, per token: `(new, old, advantages, mask) -> (loss [b, s], clipped bool[b, s])`, to be minimised.
 
 `new` and `old` [b, s] are log-probs of the sampled tokens under the policy and under the one that sampled them,
-`advantages` [b, 1], `mask` bool[b, s]; what stands on masked places is ignored by the caller. `clipped` marks tokens
-that a clip has taken the gradient from. With rho = pi / pi_old, A the advantage, |y| the length: on-policy (rho = 1)
-every loss here has REINFORCE's gradient; they differ once the policy has moved.
+`advantages` [b, 1], `mask` bool[b, s]; the caller ignores values where the mask is False. `clipped` marks tokens whose
+gradient a clip has removed. Notation: rho = pi / pi_old, A the advantage. On-policy (rho = 1) every loss here has the
+gradient of REINFORCE; they differ off-policy.
 """
 
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ def ppo_clip(
     """-min(rho A, clip(rho, 1 - low, 1 + high) A) (PPO, arXiv 1707.06347; DAPO's decoupled clip is 0.2 and 0.28).
 
     `delta` caps rho in the unclipped branch (INTELLECT-2, arXiv 2505.07291), `dual_clip` bounds the loss of a negative
-    advantage by -dual_clip * A (arXiv 1912.09729; verl uses 3). Both tame rho >> 1 with A < 0; off by default.
+    advantage by -dual_clip * A (arXiv 1912.09729; verl uses 3). Both limit rho >> 1 with A < 0; off by default.
     """
     rho = ratio(new, old)
     capped = rho if delta is None else rho.clamp(max=delta)
@@ -44,9 +44,9 @@ def gspo(
     clip_low: float = 3e-4,
     clip_high: float = 4e-4,
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """PPO's clip on the sequence's ratio s = exp(mean of log rho), the same for all its tokens (arXiv 2507.18071).
+    """PPO's clip on the ratio of the sequence, s = exp(mean of log rho), for all its tokens (arXiv 2507.18071).
 
-    Wants the aggregation `seq_mean_token_mean`; with `seq_mean_token_sum` it is LUSPO (arXiv 2602.05261).
+    To be used with the aggregation `seq_mean_token_mean`; with `seq_mean_token_sum` it is LUSPO (arXiv 2602.05261).
     """
     s = (_mean(_log_ratio(new, old), mask)).exp().expand_as(new)
     return _clip(s, s.clamp(1 - clip_low, 1 + clip_high), advantages)
@@ -77,9 +77,9 @@ def cispo(
     clip_low: float = 1.0,
     clip_high: float = 4.0,
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """-sg(clip(rho, 1 - low, 1 + high)) A log pi: every token keeps a gradient (CISPO, arXiv 2506.13585).
+    """-sg(clip(rho, 1 - low, 1 + high)) A log pi: every token keeps its gradient (CISPO, arXiv 2506.13585).
 
-    The defaults leave the low side free, as the paper does, and cap rho at 5 (ScaleRL; TRL's `epsilon_high=5`).
+    The defaults have no lower clip, as in the paper, and cap rho at 5 (ScaleRL; TRL's `epsilon_high=5`).
     """
     weight = ratio(new, old).clamp(1 - clip_low, 1 + clip_high).detach()
     return -weight * advantages * new, mask.new_zeros(mask.shape)
@@ -94,7 +94,7 @@ def sapo(
     tau_positive: float = 1.0,
     tau_negative: float = 1.05,
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """-A (4 / tau) sigmoid(tau (rho - 1)): a soft gate in place of the clip (SAPO, arXiv 2511.20347)."""
+    """-A (4 / tau) sigmoid(tau (rho - 1)): a soft gate instead of the clip (SAPO, arXiv 2511.20347)."""
     tau = advantages.new_full((), tau_positive).where(advantages > 0, advantages.new_full((), tau_negative))
     return -advantages * (4 / tau) * (tau * (ratio(new, old) - 1)).sigmoid(), mask.new_zeros(mask.shape)
 
@@ -107,7 +107,7 @@ def dro(
     *,
     dro_beta: float = 0.1,
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """-(A log pi - (beta / 2) (log rho)^2): no ratio, a quadratic leash to the old policy (DRO, arXiv 2405.19107)."""
+    """-(A log pi - (beta / 2) (log rho)^2): no ratio, but a quadratic penalty on log rho (DRO, arXiv 2405.19107)."""
     return -(advantages * new - dro_beta / 2 * (new - old).square()), mask.new_zeros(mask.shape)
 
 
@@ -131,7 +131,7 @@ def _log_ratio(new: "torch.Tensor", old: "torch.Tensor") -> "torch.Tensor":
 
 
 def _mean(values: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
-    """[b, 1]: the mean over each row's tokens."""
+    """[b, 1]: the mean over the tokens of each row."""
     return values.masked_fill(~mask, 0).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
 
 

@@ -1,4 +1,4 @@
-"""An objective: an advantage estimator, a policy loss, a KL estimate and an aggregation, each swappable on its own."""
+"""An objective of four pieces: advantage estimator, policy loss, KL estimate and aggregation."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,8 +23,8 @@ Piece = str | Callable[..., Any]
 class Objective:
     """Four pieces and their options. The defaults are the paper's GRPO (ReVSeg, Eq. 9 and 10).
 
-    A piece is a name of its module's table or a function of the same form; its keyword-only options are taken from the
-    fields here of the same name. None leaves a clip to the loss's own default.
+    A piece is a name in its module's table, or a function with the same signature. Its keyword-only options get the
+    values of the fields with the same names; None means the loss's own default.
     """
 
     advantage: Piece = "grpo"  # advantages.ADVANTAGES
@@ -40,9 +40,9 @@ class Objective:
     dual_clip: float | None = None
     std_eps: float = 1e-6
     max_length: int = 1024  # the constant of seq_mean_token_sum_norm
-    dynamic_sampling: bool = False  # leave out groups without a spread, see keep_groups
+    dynamic_sampling: bool = False  # leave out groups with equal rewards, see keep_groups
     overlong_filter: bool = False  # no loss on replies cut off at the length limit, see mask_truncated
-    weigh_components: bool = False  # advantages wants rewards [groups, n, components]; always so for gdpo
+    weigh_components: bool = False  # advantages takes rewards [groups, n, components]; always so for gdpo
 
     def __post_init__(self) -> None:
         for field, table in _TABLES.items():
@@ -60,7 +60,7 @@ class Objective:
 
     @property
     def kl_in_reward(self) -> bool:
-        """True when `kl_penalty` has to be subtracted from the rewards."""
+        """True when the trainer has to subtract `kl_penalty` from the rewards."""
         return self.kl_place == "reward" and self.beta > 0
 
     def advantages(
@@ -72,7 +72,7 @@ class Objective:
     ) -> "torch.Tensor":
         """`rewards [groups, n]`, or `[groups, n, components]` with `weigh_components`, to `[groups, n]`.
 
-        `lengths [groups, n]` (generated tokens) and `weights [components]` reach the estimators that read them.
+        `lengths [groups, n]` (generated tokens) and `weights [components]` are passed to estimators that take them.
         Raises InputError for another shape, or for groups too small to compare.
         """
         return _bound(self._piece("advantage"), {**vars(self), "lengths": lengths, "weights": weights})(rewards)
@@ -95,10 +95,10 @@ class Objective:
     ) -> "tuple[torch.Tensor, dict[str, float]]":
         """A scalar to minimise, and figures to log.
 
-        `new`, `old`, `ref` [b, s] are log-probs of the sampled tokens (`old` of the policy that sampled, `ref` None
-        without a KL in the loss), `advantages` [b], `mask` [b, s] True on generated tokens. What stands elsewhere
-        changes neither the loss nor any gradient. `count` is `count(mask)` of the whole batch: with it the losses of
-        micro-batches add up to the batch's (under DDP, which averages, times the number of processes).
+        `new`, `old`, `ref` [b, s] are log-probs of the sampled tokens (`old` under the policy that sampled them, `ref`
+        None without a KL in the loss), `advantages` [b], `mask` [b, s] True on generated tokens. Values at other tokens
+        change neither the loss nor a gradient. `count` is `count(mask)` of the whole batch: with it the losses of
+        micro-batches add up to that of the batch (under DDP, which averages, times the number of processes).
         """
         mask = mask.bool()
         _check(new, old, ref, advantages, mask)
@@ -117,18 +117,18 @@ class Objective:
         return self._aggregate(values, mask, count), figures
 
     def count(self, mask: "torch.Tensor") -> float:
-        """What `loss` divides by for a batch with this mask: tokens, or sequences; 1 when it divides by nothing."""
+        """The divisor of `loss` for a batch with this mask: the number of tokens or of sequences, or 1."""
         count = self._piece("aggregation").count
         return 1.0 if count is None else float(count(mask.bool()))
 
     def keep_groups(self, rewards: "torch.Tensor") -> "torch.Tensor":
-        """bool[groups]: True for groups to learn from. With `dynamic_sampling` those whose rewards differ (DAPO)."""
+        """bool[groups]: the groups to learn from; with `dynamic_sampling` those whose rewards differ (DAPO)."""
         rewards = rewards[..., None] if rewards.ndim == 2 else rewards
         spread = (rewards.amax(1) > rewards.amin(1)).any(1)
         return spread if self.dynamic_sampling else spread | True
 
     def mask_truncated(self, mask: "torch.Tensor", truncated: "torch.Tensor") -> "torch.Tensor":
-        """`mask` [b, s] without the rows that `truncated` bool[b] marks, if `overlong_filter`; else as it is."""
+        """`mask` [b, s]; with `overlong_filter` False on the rows that `truncated` bool[b] marks."""
         return mask.bool() & ~truncated.bool()[:, None] if self.overlong_filter else mask.bool()
 
     def _piece(self, field: str) -> Any:
@@ -148,14 +148,14 @@ _TABLES: Mapping[str, Mapping[str, Any]] = {
 
 
 def _bound(piece: Callable[..., Any], values: Mapping[str, Any]) -> Callable[..., Any]:
-    """The piece with those of its options that are given here."""
+    """The piece, with values for those of its options that are in `values`."""
     options = {name: values[name] for name in options_of(piece) if values.get(name) is not None}
     fixed = piece.keywords if isinstance(piece, partial) else {}
     return partial(piece, **{name: value for name, value in options.items() if name not in fixed})
 
 
 def _clean(logprobs: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
-    """At least float32, and 0 on masked places, so that a NaN there reaches neither the loss nor a gradient."""
+    """At least float32, and 0 where the mask is False, so that a NaN there reaches neither loss nor gradient."""
     return (logprobs.float() if logprobs.dtype.itemsize < 4 else logprobs).masked_fill(~mask, 0)
 
 

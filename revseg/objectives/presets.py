@@ -1,4 +1,4 @@
-"""The objectives that have a name: each says only where it differs from the paper's GRPO."""
+"""Named objectives, each defined by its differences from the paper's GRPO."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from revseg.registry import register
 @register("objective", "grpo")
 @dataclass(frozen=True)
 class GRPO(Objective):
-    """The paper's: advantages over the group's std, KL k3 in the loss at 1e-3, sequence mean of token means.
+    """The paper's: advantages divided by the group's std, KL k3 in the loss at 1e-3, sequence mean of token means.
 
-    Strictly on-policy the ratio is 1 and the clip without effect; it acts when a batch is used for several steps.
+    Strictly on-policy the ratio is 1 and the clip has no effect; it acts when a batch is used for several steps.
     """
 
 
 @register("objective", "dr_grpo")
 @dataclass(frozen=True)
 class DrGRPO(Objective):
-    """No std and no division by a reply's own length, no KL (arXiv 2503.20783)."""
+    """Advantages without the std, sums over a constant length instead of the reply's, no KL (arXiv 2503.20783)."""
 
     advantage: Piece = "dr_grpo"
     aggregation: str | Aggregation = "seq_mean_token_sum_norm"
@@ -52,8 +52,7 @@ class ReinforcePP(Objective):
 @register("objective", "gdpo")
 @dataclass(frozen=True)
 class GDPO(Objective):
-    """Each component of the reward normalised apart, then summed and whitened: for rewards of several parts
-    (arXiv 2601.05242)."""
+    """Each component of the reward normalised separately, then summed and whitened (arXiv 2601.05242)."""
 
     advantage: Piece = "gdpo"
 
@@ -61,7 +60,7 @@ class GDPO(Objective):
 @register("objective", "dapo")
 @dataclass(frozen=True)
 class DAPO(Objective):
-    """A higher upper clip, every token weighing the same, groups without a spread left out, no KL (arXiv 2503.14476).
+    """Higher upper clip, token mean, groups with equal rewards left out, no KL (arXiv 2503.14476).
 
     Its penalty for long replies is the reward `overlong`.
     """
@@ -85,7 +84,7 @@ class GSPO(Objective):
 @register("objective", "cispo")
 @dataclass(frozen=True)
 class CISPO(Objective):
-    """Clips the weight of a token and never its gradient; every token weighs the same, no KL (arXiv 2506.13585)."""
+    """Clips the importance weight of a token but keeps its gradient; token mean, no KL (arXiv 2506.13585)."""
 
     policy_loss: Piece = "cispo"
     aggregation: str | Aggregation = "token_mean"
@@ -95,7 +94,7 @@ class CISPO(Objective):
 @register("objective", "gpg")
 @dataclass(frozen=True)
 class GPG(Objective):
-    """Plain policy gradient on centred rewards, made up for groups without a gradient, no KL (arXiv 2504.02546)."""
+    """Policy gradient on centred rewards, scaled up for groups without a gradient, no KL (arXiv 2504.02546)."""
 
     advantage: Piece = "gpg"
     policy_loss: Piece = "reinforce"

@@ -1,4 +1,4 @@
-"""Rule-based rewards: functions of a rollout and its truth, in [0, 1], one a file; `score` adds them up."""
+"""Rule-based rewards: functions of a rollout and its truth, in [0, 1], one per file; `score` adds them up."""
 
 from revseg.rewards.box_l1 import box_l1
 from revseg.rewards.format import format

@@ -1,4 +1,4 @@
-"""The L1 reward: how far the box's sides are off."""
+"""The L1 reward: the distance of the box's sides from the true ones."""
 
 import numpy as np
 
@@ -10,11 +10,12 @@ from revseg.types import Rollout
 
 @register("reward", "box_l1")
 def box_l1(rollout: Rollout, truth: MaskTrack, *, scale: float = 0.1, soft: bool = True) -> float:
-    """How near the four sides of the box are: 1 when exact, falling in a line to 0 at a mean distance of `scale`.
+    """1 for an exact box, falling linearly to 0 at a mean distance of `scale` between the boxes' four sides.
 
-    Distances are fractions of the frame's width and height. `soft=False` is 1 when the mean distance is below `scale`,
-    else 0: Seg-Zero's rule, whose 10 pixels on an 840-pixel picture are `scale=0.012`. Unlike IoU it tells a near
-    miss of a small object from a far one. Several targets and videos without the target: see `judge_boxes`.
+    Distances are fractions of the frame's width and height. `soft=False` gives 1 when the mean distance is below
+    `scale`, else 0, which is Seg-Zero's rule (its 10 pixels on an 840-pixel picture are `scale=0.012`). Unlike IoU it
+    distinguishes near from far misses of small objects. For several targets, and for videos without the target, see
+    `judge_boxes`.
     """
 
     def judge(predicted: Box, true: Box) -> float:

@@ -1,4 +1,4 @@
-"""The Hungarian reward: several targets, each matched with an object of its own."""
+"""The Hungarian reward: predicted boxes matched one to one with true objects."""
 
 import numpy as np
 
@@ -12,32 +12,32 @@ Placed = list[tuple[int, np.ndarray]]  # (row of the truth, box) of one predicte
 
 @register("reward", "hungarian")
 def hungarian(rollout: Rollout, truth: MaskTrack) -> float:
-    """Sum of the IoUs of matched boxes over max(boxes predicted, objects to find), in [0, 1].
+    """Sum of the IoUs of matched pairs over max(predicted boxes, objects to find), in [0, 1].
 
-    Boxes and true objects are matched one to one so that the sum is greatest (Veason-R1, VisionReasoner). To find are
-    the objects visible on a chosen keyframe; which keyframe was chosen is the business of `temporal`. An object that
-    the rollout grounds on several keyframes counts once, with its mean IoU. When the target is visible on no sampled
-    frame: 1 for saying so, else 0. 0 when a round failed.
+    Boxes and true objects are matched one to one so that the sum is greatest (Veason-R1, VisionReasoner). The objects
+    to find are those visible on one of the chosen keyframes; the choice itself is rewarded by `temporal`. An object
+    grounded on several keyframes counts once, with its mean IoU. When the target is visible on no sampled frame: 1 for
+    saying so, else 0. 0 when a round failed.
     """
     if not truth.visible.any():
         return float(rollout.status == "absent")
     predicted = _predicted(rollout, truth)
     keyframes = sorted({keyframe for object_ in predicted for keyframe, _ in object_})
     boxes = [truth.select([o]).boxes for o in range(truth.objects)]
-    found = [track for track in boxes if track[keyframes].any()]
-    if not predicted or not found:
+    to_find = [track for track in boxes if track[keyframes].any()]
+    if not predicted or not to_find:
         return 0.0
     from scipy.optimize import linear_sum_assignment
 
     overlap = np.array(
-        [[np.mean([box_iou(box, track[k]) for k, box in object_]) for track in found] for object_ in predicted]
+        [[np.mean([box_iou(box, track[k]) for k, box in object_]) for track in to_find] for object_ in predicted]
     )
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     return float(min(1.0, overlap[rows, columns].sum() / max(overlap.shape)))
 
 
 def _predicted(rollout: Rollout, truth: MaskTrack) -> list[Placed]:
-    """Objects as the rollout sees them: each box one, but one description on several keyframes is one object."""
+    """The predicted objects: each box is one, but an object grounded on several keyframes is one in all."""
     by_object: dict[int, list[Placed]] = {}
     for grounding in rollout.groundings:
         here = [(truth.row(grounding.frame_id), box) for box in grounding.boxes]

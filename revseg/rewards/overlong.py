@@ -1,4 +1,4 @@
-"""The overlong reward: against replies that run into the length limit."""
+"""The overlong reward: penalises replies close to the length limit."""
 
 from revseg.masks import MaskTrack
 from revseg.registry import register
@@ -7,11 +7,11 @@ from revseg.types import Reply, Rollout
 
 @register("reward", "overlong")
 def overlong(rollout: Rollout, truth: MaskTrack, *, limit: int = 512, buffer: int = 128) -> float:
-    """1 while every reply is at most `limit - buffer` tokens long, falling in a line to 0 at `limit`.
+    """1 if the longest reply has at most `limit - buffer` tokens, falling linearly to 0 at `limit`.
 
-    DAPO's soft overlong punishment (arXiv 2503.14476, Eq. 13), shifted from [-1, 0] to [0, 1]. The longest reply
-    decides, because `limit` is what generation stops at (`Sampling.max_new_tokens`). Replies of policies that report
-    no tokens are counted in words. It judges length, not success. 0 for a rollout without replies.
+    DAPO's soft overlong punishment (arXiv 2503.14476, Eq. 13), shifted from [-1, 0] to [0, 1]. `limit` should be the
+    length at which generation stops (`Sampling.max_new_tokens`). For policies that report no tokens, words are counted.
+    Success does not matter. 0 for a rollout without replies.
     """
     if not rollout.turns:
         return 0.0

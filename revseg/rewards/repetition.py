@@ -1,4 +1,4 @@
-"""The repetition reward: against replies that go round in circles."""
+"""The repetition reward: penalises repeated phrases."""
 
 from revseg.masks import MaskTrack
 from revseg.registry import register
@@ -7,11 +7,11 @@ from revseg.types import Rollout
 
 @register("reward", "repetition")
 def repetition(rollout: Rollout, truth: MaskTrack, *, n: int = 6) -> float:
-    """The share of distinct n-grams of words: 1 when no reply repeats one, near 0 in an endless loop.
+    """The share of distinct word n-grams: 1 when a reply repeats none, near 0 in an endless loop.
 
-    The mean over the replies, each against itself alone (round 2 may well repeat round 1's description); a reply of
-    fewer than n words cannot repeat. VLM-R1's penalty, shifted from [-1, 0] to [0, 1]. It judges text, not success: a
-    reply that did not parse is judged too. 0 for a rollout without replies.
+    The mean over the replies, each on its own, since round 2 may repeat round 1's description. A reply of fewer than n
+    words gets 1. VLM-R1's penalty, shifted from [-1, 0] to [0, 1]. Replies that did not parse count too. 0 for a
+    rollout without replies.
     """
     scores = [_distinct(turn.reply.text.split(), n) for turn in rollout.turns]
     return sum(scores) / len(scores) if scores else 0.0

@@ -1,4 +1,4 @@
-"""From a rollout and the truth to one number: the weighted sum of Eq. 8, with its parts."""
+"""The weighted sum of rewards (Eq. 8) of a rollout, with its parts."""
 
 import functools
 import math
@@ -18,7 +18,7 @@ from revseg.types import RewardBreakdown, Rollout
 
 B = TypeVar("B", bound=Callable[..., Any])
 
-Weights = Mapping[Any, float]  # a spec, or the callable itself, to its weight
+Weights = Mapping[Any, float]  # from a spec or a callable to its weight
 
 PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
@@ -26,13 +26,13 @@ PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "fig4": {"format": 0.25, "temporal": 0.15, "spatial": 0.60},
     }
 )
-"""Named weights. `eq8` is the paper's Eq. 8. `fig4` is not stated there: its published training curves imply it."""
+"""Named weights. `eq8` is the paper's Eq. 8. `fig4` is not stated there but implied by its training curves."""
 
 
 def resolve_weights(weights: Any) -> Weights:
-    """The weights that a preset's name stands for, or the mapping itself after a check that its weights are numbers.
+    """The weights of a preset, or the mapping itself once its weights are checked to be finite numbers.
 
-    SpecError for anything else: records hold them too.
+    SpecError for anything else, since weights may come from records.
     """
     if isinstance(weights, str):
         if weights not in PRESETS:
@@ -50,9 +50,10 @@ def resolve_weights(weights: Any) -> Weights:
 
 
 def batched(reward: B) -> B:
-    """`@revseg.batched` above a reward that judges many rollouts at once: `(rollouts, truths) -> list[float | None]`.
+    """Decorator for a reward that judges many rollouts at once: `(rollouts, truths) -> list[float | None]`.
 
-    For what is cheaper together, such as a model on a GPU or a judge behind HTTP. None leaves a rollout unjudged.
+    For rewards that are cheaper in batches, such as a model on a GPU or a judge behind HTTP. None leaves the reward out
+    of a rollout's breakdown.
     """
     reward.batched = True  # pyright: ignore[reportFunctionMemberAccess]
     return reward
@@ -73,10 +74,10 @@ class Rewards:
         return Rewards(parts, {reward_name(reward): float(weight) for reward, weight in found.items()})
 
     def __call__(self, rollouts: Sequence[Rollout], truths: Sequence[MaskTrack]) -> list[RewardBreakdown]:
-        """Each rollout judged against the truth of its source video, which is cut to the frames shown once, here.
+        """Judges each rollout against the truth of its source video, which is reduced to the sampled frames here.
 
-        InputError when a truth lacks one of them. PartError, naming the reward and the query, when a reward raises or
-        gives anything but numbers in [0, 1].
+        InputError when a truth lacks one of these frames. PartError, naming the reward and the query, when a reward
+        raises or gives anything but numbers in [0, 1].
         """
         pairs = [(r, truth.at(r.frame_ids)) for r, truth in zip(rollouts, truths, strict=True)]
         values: list[dict[str, float]] = [{} for _ in pairs]
@@ -88,12 +89,12 @@ class Rewards:
 
 
 def score(rollout: Rollout, truth: MaskTrack, rewards: str | Weights = "eq8") -> RewardBreakdown:
-    """Judge one rollout by every reward of `rewards`, specs or callables to weights or a preset's name (`Rewards`)."""
+    """Judges one rollout by all rewards of a preset, or of a mapping from specs or callables to weights."""
     return Rewards.build(rewards)([rollout], [truth])[0]
 
 
 def reward_name(reward: str | Callable[..., float]) -> str:
-    """What a breakdown calls a reward: its spec as written, or the import path of a callable."""
+    """The name of a reward in breakdowns: its spec as written, or the import path of a callable."""
     spec = spec_of(reward)
     if isinstance(spec, Mapping):
         options = dict(spec)
@@ -110,12 +111,12 @@ def _judge(name: str, part: Any, pairs: Sequence[tuple[Rollout, MaskTrack]]) -> 
     given = _called(name, pairs[0][0], part, [rollout for rollout, _ in pairs], [truth for _, truth in pairs])
     if not isinstance(given, (list, tuple, np.ndarray)) or len(given) != len(pairs):
         came = f"{len(given)}" if hasattr(given, "__len__") else f"{type(given).__name__} {given!r}"
-        raise PartError(f"reward {name!r}: expected a list of {len(pairs)} numbers, one a rollout; got {came}")
+        raise PartError(f"reward {name!r}: expected a list of {len(pairs)} numbers, one per rollout; got {came}")
     return [None if v is None else _number(name, r, v) for v, (r, _) in zip(given, pairs, strict=True)]
 
 
 def _is_batched(part: Any) -> bool:
-    """Also of a function with options bound, and of an object whose class is marked."""
+    """True also for a decorated function with options bound, and for an object whose class is decorated."""
     return bool(getattr(part.func if isinstance(part, functools.partial) else part, "batched", False))
 
 
