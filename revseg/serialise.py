@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-import revseg
 from revseg import checked
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
@@ -33,6 +32,7 @@ from revseg.types import (
     no_boxes,
 )
 from revseg.untrusted.reading import checked as checked_fields
+from revseg.version import __version__
 from revseg.video import Video
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def segmentation_from(record: Mapping[str, Any], masks: MaskTrack, where: str = 
 
 def versions() -> dict[str, str]:
     """The versions that decide a result, of what is installed."""
-    found = {"revseg": revseg.__version__, "python": platform.python_version()}
+    found = {"revseg": __version__, "python": platform.python_version()}
     for name in ("numpy", "torch", "transformers", "opencv-contrib-python-headless", "decord2", "av", "rf-sam-2"):
         try:
             found[name] = importlib.metadata.version(name)

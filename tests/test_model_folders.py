@@ -128,7 +128,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "nothing": (lambda f: [p.unlink() for p in f.iterdir()], "no files"),
     "an adapter": (
         lambda f: (f / CONFIG).rename(f / "adapter_config.json"),
-        "holds a LoRA adapter, not a model: write qwen:model=BASE,adapter=",
+        "holds a LoRA adapter, not a model: write model=BASE,adapter=",
     ),
     "a model and an adapter": (write("adapter_config.json", '{"base_model_name_or_path": "x"}'), "a folder of its own"),
 }
@@ -545,7 +545,7 @@ def test_an_adapter_of_a_base_elsewhere_is_put_on_the_model_that_was_named(lora,
 def test_folders_in_each_others_place(lora, folders) -> None:
     with pytest.raises(InputError, match="that is a whole model: write qwen:model="):
         QwenPolicy(adapter=str(folders["qwen"]))
-    with pytest.raises(InputError, match=r"holds a LoRA adapter, not a model: write qwen:model=.*,adapter="):
+    with pytest.raises(InputError, match=r"holds a LoRA adapter, not a model: write model=.*,adapter="):
         QwenPolicy(str(lora()))
     with pytest.raises(InputError, match="no folder 'runs/nowhere'"):
         QwenPolicy(adapter="runs/nowhere")

@@ -113,6 +113,20 @@ def _pairs(policy: QwenPolicy, grads: Any) -> Any:
     return zip(trained(policy), grads, strict=True)
 
 
+def test_a_rollout_that_a_reward_left_unjudged_counts_neither_way(start: tuple[QwenPolicy, Judged]):
+    """Of two rewards one judged some rollouts of the first group and none of the second."""
+    rows = [{"b": 0.1}, {"a": 0.2, "b": 0.2}, {"a": 0.6, "b": 0.3}, {"b": 1.0}, {"b": 0.0}, {"b": 0.5}]
+    weights = {"a": 2.0, "b": 1.0}
+    judged = Judged(start[1].rollouts, [RewardBreakdown(row, {n: weights[n] for n in row}) for row in rows], 3)
+    assert judged.names == ["b", "a"]
+    assert judged.weights.tolist() == [1.0, 2.0]
+    assert judged.components[..., 0].tolist() == [[0.1, 0.2, 0.3], [1.0, 0.0, 0.5]]
+    np.testing.assert_allclose(judged.components[..., 1], [[0.4, 0.2, 0.6], [0, 0, 0]])
+    logged = figures(judged, start[0])
+    assert (logged["reward/a"], logged["reward/b"]) == pytest.approx((0.4, 0.35))
+    assert gradient(start[0], judged, "gdpo:beta=0")[0].isfinite().all()
+
+
 def test_dynamic_sampling_leaves_flat_groups_out(start: tuple[QwenPolicy, Judged]):
     """Token means: without it the flat group's tokens count, with it the other group stands alone."""
     policy, judged = start[0], scored(start[1], [0.5, 0.5, 0.5, 1.0, 0.0, 0.3])

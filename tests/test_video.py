@@ -269,6 +269,20 @@ def test_arrays() -> None:
         Video.open(frames, fps=0)
 
 
+def test_a_window_is_a_video_of_its_own(make_video: Callable[..., Path]) -> None:
+    video = Video.open(make_video("windowed.mp4", 30))
+    window = video.window(10, 20)
+    assert (len(window), window.size, window.fps, window.id) == (10, video.size, video.fps, video.id)
+    assert [number_of(f) for f in window.read([9, 0, 3])] == [19, 10, 13]
+    inner = pickle.loads(pickle.dumps(window.window(2, 5)))
+    assert [number_of(f) for _, f in inner.stream()] == [12, 13, 14]
+    with pytest.raises(InputError, match=r"in 0\.\.9, got \[10\]"):
+        window.read([10])
+    for first, end in ((-1, 5), (5, 5), (6, 5), (0, 11)):
+        with pytest.raises(InputError, match=r"expected a window \[first, end\) of frames in 0\.\.10"):
+            window.window(first, end)
+
+
 def test_indices_are_checked() -> None:
     video = Video.open(np.zeros((5, 4, 4, 3), np.uint8))
     with pytest.raises(InputError, match=r"in 0\.\.4, got \[5, -1\]"):

@@ -1,6 +1,7 @@
 """One step's material: queries drawn, conversations held and judged, and their tensors."""
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,15 +30,28 @@ class Judged:
         return np.array([r.total for r in self.rewards]).reshape(-1, self.n)
 
     @property
+    def names(self) -> list[str]:
+        """The rewards that judged any of the rollouts, in order."""
+        return list(dict.fromkeys(name for row in self.rewards for name in row.values))
+
+    @property
     def components(self) -> np.ndarray:
-        """float64[groups n c]: each reward, unweighted."""
-        rows = [list(r.values.values()) for r in self.rewards]
-        return np.array(rows).reshape(-1, self.n, len(self.rewards[0].values))
+        """float64[groups n c]: each reward, unweighted.
+
+        A rollout that a reward left unjudged gets the mean of its group there, which moves it neither way; 0 where the
+        reward judged none of the group.
+        """
+        rows = [[row.values.get(name, math.nan) for name in self.names] for row in self.rewards]
+        values = np.array(rows).reshape(-1, self.n, len(self.names))
+        known = ~np.isnan(values)
+        means = np.where(known, values, 0).sum(1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
+        return np.where(known, values, means)
 
     @property
     def weights(self) -> np.ndarray:
         """float64[c]."""
-        return np.array(list(self.rewards[0].weights.values()))
+        weights = {name: weight for row in self.rewards for name, weight in row.weights.items()}
+        return np.array([weights[name] for name in self.names])
 
     @property
     def tokens(self) -> int:
@@ -115,8 +129,8 @@ def figures(judged: Judged, policy: TrainedPolicy) -> dict[str, float]:
     """What a log says of a step's rollouts: rewards, lengths, turns, failures by kind, groups without a spread."""
     count = len(judged.rollouts)
     row = {"reward": float(judged.totals.mean()), "reward_std": float(judged.totals.std(1).mean())}
-    for name in judged.rewards[0].values:
-        row[f"reward/{name}"] = float(np.mean([r.values[name] for r in judged.rewards]))
+    for name in judged.names:
+        row[f"reward/{name}"] = float(np.mean([r.values[name] for r in judged.rewards if name in r.values]))
     row |= {"tokens": judged.tokens / count, "turns": float(np.mean([len(r.turns) for r in judged.rollouts]))}
     row["entropy"] = -float(np.concatenate([t.reply.logprobs for r in judged.rollouts for t in r.turns]).mean())
     row["cut_off"] = sum(cut_off(r, policy.stops) for r in judged.rollouts) / count

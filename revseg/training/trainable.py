@@ -30,7 +30,7 @@ def check_trainable(policy: Any, config: TrainConfig, beta: float) -> None:
     if missing:
         raise InputError(
             f"{name} cannot be trained: it has no {', '.join(missing)} "
-            "(see revseg.types.TrainablePolicy); use a policy such as qwen"
+            "(see revseg.types.TrainablePolicy); add it, or choose a policy that has it"
         )
     if config.lora and not hasattr(part, "add_lora"):
         raise InputError(f"{name} has no add_lora, which lora={config.lora} needs: add it, or leave lora at 0")

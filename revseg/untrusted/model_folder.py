@@ -58,7 +58,7 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "BASE"
-        raise InputError(f"{folder} holds a LoRA adapter, not a model: write qwen:model={base},adapter={folder}")
+        raise InputError(f"{folder} holds a LoRA adapter, not a model: write model={base},adapter={folder}")
     if not (folder / "config.json").exists():
         names = sorted(path.name for path in folder.iterdir())[:5]
         raise InputError(

@@ -1,7 +1,7 @@
 """A file, a folder of frames or an array as a `Video`, read lazily so that memory does not grow with its length."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,18 @@ class Video:
             frames = dict(zip(order, self.read(order), strict=True))
             yield from ((index, frames[index]) for index in part)
 
+    def window(self, first: int, end: int) -> "Video":
+        """Frames [first, end) as a video of its own, just as lazy: its frame 0 is this video's frame `first`.
+
+        Any sampler works inside one. A clip of the window for a conversation about this video has to count this video:
+        `Clip(clip.frames, clip.frame_ids + first)`. InputError unless `0 <= first < end <= len(video)`.
+        """
+        if not 0 <= first < end <= self.length:
+            raise InputError(
+                f"{self.id}: expected a window [first, end) of frames in 0..{self.length}, got [{first}, {end})"
+            )
+        return replace(self, length=end - first, reader=WindowReader(self.reader, first))
+
     @staticmethod
     def open(source: "str | Path | np.ndarray | Video", *, fps: float | None = None, backend: str = "av") -> "Video":
         """A video file, a picture, a folder of numbered JPEG or PNG frames, or an array uint8[t h w 3] (RGB).
@@ -123,6 +135,17 @@ def _file_reader(path: str, backend: str) -> Any:
     from revseg.video.file import FileReader
 
     return FileReader.open(path)
+
+
+@dataclass(frozen=True, eq=False)
+class WindowReader:
+    """Another reader's frames from `first` on."""
+
+    reader: Callable[[np.ndarray], np.ndarray]
+    first: int
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        return self.reader(indices + self.first)
 
 
 @dataclass(frozen=True, eq=False)
