@@ -30,6 +30,7 @@ OURS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too, as .ci/run does")
     parser.addoption("--strict-warnings", action="store_true", help="warnings of other packages are errors, too")
 
 
@@ -39,6 +40,39 @@ def pytest_configure(config: pytest.Config) -> None:
         filters.insert(filters.index("default") + 1, "error")  # before those that are ignored by name
     for line in OURS:
         config.addinivalue_line("filterwarnings", line)
+
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves slow tests out, but for those whose names are on the command line, as in `pytest tests/test_a.py::test_b`.
+
+    `-m` decides for itself.
+    """
+    if config.getoption("slow") or config.getoption("markexpr"):
+        return
+    named = [argument for argument in config.args if "::" in argument]
+    slow = {item for item in items if item.get_closest_marker("slow") and not _is_named(item.nodeid, named)}
+    if slow:
+        config.hook.pytest_deselected(items=list(slow))
+        items[:] = [item for item in items if item not in slow]
+        config.stash[LEFT_OUT] = len(slow)
+
+
+def _is_named(nodeid: str, named: list[str]) -> bool:
+    """True when an argument is the test itself, or all its parametrisations; both say a file in some folder."""
+    file, _, test = nodeid.partition("::")
+    for argument in named:
+        path, _, wanted = argument.partition("::")
+        if Path(path).name == Path(file).name and wanted in (test, test.partition("[")[0]):
+            return True
+    return False
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if count := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"{count} slow tests left out; pytest --slow runs all")
 
 
 BITS = 12

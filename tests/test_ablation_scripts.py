@@ -115,6 +115,7 @@ def test_generalisation_and_its_record(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "results" / "generalisation.png").exists()
 
 
+@pytest.mark.slow
 def test_averaging_chooses_on_validation_and_tells_on_test(tmp_path: Path):
     model = {"policy": "qwen:model=small_mixed", "tracker": "fill_box"}
     found = script("averaging").run(tmp_path, script("ablations").Size(1, (0,), 3, model))
@@ -135,6 +136,7 @@ def test_the_bundled_policy_is_described():
     assert "checkpoint small_mixed" in record["policy"]["files"]
 
 
+@pytest.mark.slow
 def test_stage_one_accounts_for_all_that_is_lost(tmp_path: Path):
     size = script("ablations").Size(1, (0,), 8, {"policy": "random", **NO_TRAINING}, {}, WORLD)
     found = script("stage_one").run(tmp_path, size)

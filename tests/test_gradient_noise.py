@@ -41,6 +41,7 @@ def test_a_known_share_is_found(noise: ModuleType):
     assert found["noise_scale"] == pytest.approx(9, rel=0.3)
 
 
+@pytest.mark.slow
 def test_every_batch_gives_a_gradient_of_all_weights(noise: ModuleType, tmp_path: Path):
     save_tiny_qwen(tmp_path / "tiny", defaults={"num_frames": 4})
     model = {"policy": f"qwen:model={tmp_path / 'tiny'}", "rewards": {"training_world:length": 1.0}}

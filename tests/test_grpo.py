@@ -53,7 +53,7 @@ def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_custom_reward_rises(folder: str, tmp_path: Path, seed: int):
     model = tiny(folder, plan=ONE, rewards={"training_world:length": 1.0})
     settings = config(steps=10, rollouts=16, lr=2e-2, save_every=10, objective="grpo:beta=0", seed=seed)
@@ -62,7 +62,7 @@ def test_a_custom_reward_rises(folder: str, tmp_path: Path, seed: int):
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1, rewards
 
 
-@pytest.mark.parametrize("last", [0, 2])
+@pytest.mark.parametrize("last", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_killed_and_started_again_ends_with_the_same_weights(folder: str, finished: Path, tmp_path: Path, last: int):
     """Killed before the first checkpoint, and between two: the rows of lost steps are drawn and written again."""
 

@@ -73,7 +73,7 @@ def unlucky(body: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("answer", [by_content, unlucky])
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("temperature", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_rows_are_those_of_one_at_a_time(server: Server, tmp_path: Path, answer: Any, temperature: float):
     server.answer = answer
     retries = 0 if answer is unlucky else 2  # of connections that the machine drops
@@ -199,6 +199,7 @@ def test_a_server_that_goes_down_stops_the_run_and_keeps_its_rows(server: Server
     assert content(out)[1:] == content(whole)[1:]
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_goes_on(server: Server, tmp_path: Path):
     server.answer = by_content
     whole, out = tmp_path / "whole.jsonl", tmp_path / "r.jsonl"

@@ -28,6 +28,7 @@ def test_group_rollouts_have_the_tokens_of_generate(tmp_path: Path):
         assert row["largest_difference"] <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
 def test_log_probs_of_a_large_vocabulary_are_those_of_full_logits(tmp_path: Path):
     (row,) = rows("vocabulary", tmp_path / "out.json")

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,12 @@ def test_every_script_is_here() -> None:
     assert {path.stem for path in FOLDER.glob("*.py")} >= set(SCRIPTS) | shared
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+def slow_but(sample: str) -> list[Any]:
+    """All scripts, of which one is enough to notice that what they share is broken."""
+    return [name if name == sample else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS]
+
+
+@pytest.mark.parametrize("name", slow_but("parser"))
 def test_script_runs_and_finds_equal_results(name: str, tmp_path: Path) -> None:
     out = tmp_path / "record.json"
     if name == "tracking_memory" and not Path("/proc/self/clear_refs").exists():

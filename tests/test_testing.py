@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 
 from revseg.grounding import keyframe_json
 from revseg.masks import MaskTrack
@@ -327,7 +327,8 @@ def test_rollouts_are_of_every_sort(wanted):
     def sort(case):
         return f"{case[0].status} {len(case[0].turns)} of {case[0].due}"
 
-    assert sort(find(judged(), lambda case: sort(case) == wanted, settings=settings(max_examples=2000))) == wanted
+    search = settings(max_examples=2000, phases=[Phase.generate])  # the first will do, it need not be the simplest
+    assert sort(find(judged(), lambda case: sort(case) == wanted, settings=search)) == wanted
 
 
 @given(perfect())

@@ -337,6 +337,7 @@ def test_options_of_any_depth_are_refused():
         check_foreign("sampler", {"name": "at", "frames": deep}, "a file", "trust it")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_on_disk_and_the_flag(tmp_path: Path, tiny: str):
     """The whole way: a folder as it is shared, `revseg segment` without and with --trust."""
     from PIL import Image

@@ -55,6 +55,7 @@ def run(folder: Path, report: Callable[[dict[str, float]], None]) -> None:
     pretrain_vision(policy, Shapes(size=64), folder / "run", config, all_objects=all_objects, report=report)
 
 
+@pytest.mark.slow
 def test_a_tower_learns_what_its_tokens_show(tmp_path: Path) -> None:
     """Before against after; a run that was stopped goes on as if it had not been."""
     logs: list[dict[str, float]] = []
