@@ -221,6 +221,7 @@ def trained(out: Path, weights: str, **options: Any) -> Table:
     )
 
 
+@pytest.mark.slow
 def test_training_is_shared_interrupted_and_resumed(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch):
     whole = trained(tmp_path / "whole", weights)
     assert len([p for p in (tmp_path / "whole" / "trained").iterdir() if p.is_dir()]) == 2

@@ -1,6 +1,7 @@
 """Averages of policies: the mean itself, what cannot be averaged, and the folder that comes of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from tests.tiny_qwen import save_tiny_qwen
 TAUGHT = {"plan": [["box_terse", "box_json"]], "sampler": "uniform", "num_frames": 4}
 
 
-@pytest.fixture
-def two(tmp_path: Path) -> tuple[str, str]:
-    specs = (save_tiny_qwen(tmp_path / name, seed=seed, defaults=TAUGHT) for seed, name in enumerate("ab"))
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    specs = (
+        save_tiny_qwen(tmp_path_factory.mktemp(name), seed=seed, defaults=TAUGHT) for seed, name in enumerate("ab")
+    )
     a, b = (f"qwen:model={folder}" for folder in specs)
     return a, b
 
@@ -74,10 +77,12 @@ def test_shares_must_be_positive(shares: dict[str, float], tmp_path: Path):
 
 
 def test_a_folder_with_a_model_is_left_alone(two: tuple[str, str], tmp_path: Path):
-    before = (tmp_path / "b" / "model.safetensors").read_bytes()
+    folder = tmp_path / "b"
+    shutil.copytree(two[1].removeprefix("qwen:model="), folder)
+    before = (folder / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match="holds a model"):
-        average(dict.fromkeys(two, 1.0), tmp_path / "b")
-    assert (tmp_path / "b" / "model.safetensors").read_bytes() == before
+        average(dict.fromkeys(two, 1.0), folder)
+    assert (folder / "model.safetensors").read_bytes() == before
 
 
 def test_a_place_that_cannot_be_written_is_an_error(two: tuple[str, str], tmp_path: Path):

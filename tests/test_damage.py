@@ -118,9 +118,13 @@ ROW, OTHER = (
 )
 ROW["rounds"][0] |= {"role": "user", "asks": ["keyframe"], "about": [0], "opened": "", "tokens": 5, "then": 1}
 PLACES = list(places(ROW))
+EACH = [  # a quarter of the fields for every run
+    pytest.param(number, id=".".join(map(str, place)), marks=[pytest.mark.slow] if number % 4 else [])
+    for number, place in enumerate(PLACES)
+]
 
 
-@pytest.mark.parametrize("number", range(len(PLACES)), ids=[".".join(map(str, place)) for place in PLACES])
+@pytest.mark.parametrize("number", EACH)
 def test_every_field_of_a_row(whole: Path, tmp_path: Path, number: int) -> None:
     """A value or two a field, others for the next one; HYPOTHESIS_PROFILE=ci tries all, which takes minutes."""
     place = PLACES[number]

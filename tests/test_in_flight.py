@@ -206,7 +206,8 @@ def test_a_run_killed_in_the_middle_goes_on(server: Server, tmp_path: Path):
     evaluate(made(server), WORLD.format(16), whole, concurrency=1, progress=False)
     policy = {"name": "openai", "model": "m", "base_url": server.url, "retries": 0, "give_up": 0}
     script = f"""
-        import revseg
+        import revseg, signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
         model = revseg.ReVSeg(policy={policy!r}, tracker="fill_box", plan={ROUNDS!r}, num_frames=4)
         revseg.evaluate(model, {WORLD.format(16)!r}, {str(out)!r}, concurrency=4, progress=False)
     """

@@ -399,7 +399,7 @@ def test_a_fork_reads_on_its_own(tmp_path: Path, name: str, backend: str) -> Non
     assert subprocess.run([sys.executable, "-c", COUNTED, str(path), backend], timeout=100).returncode == 0
 
 
-@pytest.mark.parametrize("before", ["", "import av, cv2", "import decord"])
+@pytest.mark.parametrize("before", [pytest.param("", marks=pytest.mark.slow), "import av, cv2", "import decord"])
 def test_decord_and_torch_in_any_order(tmp_path: Path, before: str) -> None:
     """decord's libraries crash torch when they come first: that is refused, and revseg itself loads torch first."""
     path = write(tmp_path / "plain.mp4", range(20))
