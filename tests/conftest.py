@@ -19,6 +19,14 @@ settings.register_profile("fast", max_examples=40, deadline=None, suppress_healt
 settings.register_profile("ci", max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
+_all_examples = True
+
+
+def examples(count: int) -> int:
+    """How many examples a slow property gets: `count`, or a third of them without `--slow`."""
+    return count if _all_examples else -(-count // 3)
+
+
 # A warning's module is where it is attributed, which says little of who raised it: a deprecation in transformers may
 # point at our call, and ours at the user's. So ours are known by their category. A number gone wrong (0/0) is ours when
 # it is on our line.
@@ -35,6 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    global _all_examples
+    _all_examples = config.getoption("slow")
     filters = config.getini("filterwarnings")
     if config.getoption("strict_warnings"):
         filters.insert(filters.index("default") + 1, "error")  # before those that are ignored by name

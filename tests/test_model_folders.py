@@ -522,7 +522,10 @@ ADAPTERS: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", ADAPTERS)
+WAITS = "a rank pattern without end"  # for its time limit, as the pattern of targets does
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] if c == WAITS else []) for c in ADAPTERS])
 def test_a_damaged_adapter_is_one_sentence(case: str, lora, folders, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     change, match = ADAPTERS[case]

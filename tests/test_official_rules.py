@@ -9,6 +9,7 @@ import numpy as np
 import official_scorers as official
 import pytest
 from benchmark_trees import TREES, code, square, uncompressed, write_binary, write_json, write_palette, write_parquet
+from conftest import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts import built
@@ -101,7 +102,7 @@ def answered(
 
 
 seeds = given(seed=st.integers(0, 2**32 - 1))
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=examples(25), deadline=None)
 
 
 @seeds

@@ -10,6 +10,7 @@ import numpy as np
 import official_davis
 import pytest
 from benchmark_trees import write_binary, write_json, write_palette
+from conftest import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -120,7 +121,7 @@ def drawn_answers(
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=settings().max_examples // 4, deadline=None)  # each writes and reads some hundred files
+@settings(max_examples=examples(60), deadline=None)
 def test_protocol_a_is_the_official_figure_on_any_tree(tmp_path_factory: pytest.TempPathFactory, seed: int):
     rng, root = np.random.default_rng(seed), tmp_path_factory.mktemp("tree")
     labels, asked = drawn_tree(rng)
