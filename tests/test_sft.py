@@ -121,6 +121,7 @@ def run(folder: Path, start: str, stop_after: int | None = None, workers: int = 
     return policy
 
 
+@pytest.mark.slow
 def test_learns_and_a_stopped_run_ends_the_same(tmp_path: Path) -> None:
     start = save_tiny_qwen(tmp_path / "start", stops=False)
     whole = run(tmp_path / "whole", start)

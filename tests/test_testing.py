@@ -1,10 +1,12 @@
 """The checks pass for every registered part, and fail for parts that are wrong in one way each."""
 
 import functools
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
+from hypothesis.errors import NoSuchExample
 
 from revseg.grounding import keyframe_json
 from revseg.masks import MaskTrack
@@ -322,13 +324,16 @@ def test_rollouts_stop_where_rounds_do(case):
 SORTS = ["open 0 of 1", "open 1 of 2", "failed 1 of 1", "failed 1 of 2", "failed 2 of 2", "absent 1 of 1"]
 
 
-@pytest.mark.parametrize("wanted", [*SORTS, "found 1 of 1", "found 2 of 2"])
-def test_rollouts_are_of_every_sort(wanted):
-    def sort(case):
-        return f"{case[0].status} {len(case[0].turns)} of {case[0].due}"
+def test_rollouts_are_of_every_sort():
+    missing = {*SORTS, "found 1 of 1", "found 2 of 2"}
 
-    search = settings(max_examples=2000, phases=[Phase.generate])  # the first will do, it need not be the simplest
-    assert sort(find(judged(), lambda case: sort(case) == wanted, settings=search)) == wanted
+    def was_last(case):
+        missing.discard(f"{case[0].status} {len(case[0].turns)} of {case[0].due}")
+        return not missing
+
+    with suppress(NoSuchExample):
+        find(judged(), was_last, settings=settings(max_examples=4000, phases=[Phase.generate]))
+    assert missing == set()
 
 
 @given(perfect())
