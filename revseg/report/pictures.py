@@ -1,18 +1,45 @@
-"""Pictures and small charts as text that fits inside one HTML file: data URIs and inline SVG."""
+"""Pictures as the reasoning page shows them: JPEG data URIs, and the numbers of what is drawn over them as SVG."""
 
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from revseg import drawing
-from revseg.colours import RGB, choose_colours, css
-from revseg.types import Segmentation
+from revseg.colours import RGB, choose_colours
+from revseg.types import Segmentation, Target
 from revseg.video import Video
 
-LOOKED_AT = 8  # frames that colours are chosen against, and as many of those with a mask
+COLOUR_FRAMES = 8  # colours are chosen against this many frames of the video, and as many of those with a mask
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The boxes and points of one target, in percent of the picture's width and height."""
+
+    colour: str  # CSS
+    boxes: tuple[tuple[float, float, float, float], ...]  # x, y, width, height
+    points: tuple[tuple[float, float, bool], ...]  # x, y, whether it is on the target
+
+    @staticmethod
+    def of(target: Target, colour: str) -> "Marks":
+        boxes = tuple((x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in (target.boxes.astype(float) * 100).tolist())
+        points = zip((target.points.astype(float) * 100).tolist(), target.point_labels.tolist(), strict=True)
+        return Marks(colour, boxes, tuple((x, y, positive) for (x, y), positive in points))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption, as the templates draw it."""
+
+    src: str  # a data URI
+    alt: str
+    caption: str
+    colour: str | None = None  # CSS; of the frame around a chosen picture
+    marks: tuple[Marks, ...] = ()
 
 
 def scene_colours(result: Segmentation, video: Video) -> list[RGB]:
@@ -21,19 +48,19 @@ def scene_colours(result: Segmentation, video: Video) -> list[RGB]:
     count = max(masks.objects, len(result.rollout.chosen), 1)
     if not groundings or not masks.visible.any():
         return choose_colours([], [], count)
-    shown = np.flatnonzero(masks.visible)
-    rows = np.unique(np.concatenate([_spread(len(masks), LOOKED_AT), shown[_spread(len(shown), LOOKED_AT)]]))
-    ids = masks.frame_ids[rows]
+    visible = np.flatnonzero(masks.visible)
+    rows = [spread(len(masks), COLOUR_FRAMES), visible[spread(len(visible), COLOUR_FRAMES)]]
+    ids = masks.frame_ids[np.unique(np.concatenate(rows))]
     return choose_colours(video.read(ids), masks.dense(ids).swapaxes(0, 1), count)
 
 
-def _spread(count: int, most: int) -> np.ndarray:
-    """int64[n]: at most `most` places of 0..count-1, evenly spread, both ends among them."""
+def spread(count: int, most: int) -> Int64[np.ndarray, " n"]:
+    """At most `most` of the numbers 0..count-1, evenly spread, both ends among them."""
     return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
 
 
 def data_uri(frame: UInt8[np.ndarray, "h w 3"], width: int = 640) -> str:
-    """The picture that `jpeg` makes, as an address that holds it."""
+    """The frame as a JPEG (see `jpeg`) in a data URI."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(frame, width)).decode("ascii")
 
 
@@ -48,9 +75,9 @@ def jpeg(frame: UInt8[np.ndarray, "h w 3"], width: int, quality: int = 85) -> by
     elif w * 2 <= width:
         scale = width // w
         picture = picture.resize((w * scale, h * scale), Image.Resampling.BICUBIC)
-    held = io.BytesIO()
-    picture.save(held, "JPEG", quality=quality, subsampling=0, optimize=True)
-    return held.getvalue()
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return stream.getvalue()
 
 
 def paint(
@@ -66,52 +93,3 @@ def paint(
     large = [cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in masks]
     base = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC))
     return drawing.overlay(base, np.stack(large) if large else np.zeros((0, *base.shape[:2]), bool), colours=colours)
-
-
-def box_marks(
-    boxes: Float32[np.ndarray, "k 4"],
-    points: Float32[np.ndarray, "m 2"],
-    labels: Bool[np.ndarray, " m"],
-    colour: RGB,
-) -> str:
-    """SVG of a target's unit boxes and points, to lie over a picture; the box keeps its line width at any size."""
-    marks = []
-    for x1, y1, x2, y2 in boxes.astype(float) * 100:
-        place = f'x="{x1:.2f}" y="{y1:.2f}" width="{x2 - x1:.2f}" height="{y2 - y1:.2f}"'
-        marks.append(f'<rect class="halo" {place}/><rect {place} style="stroke:{css(colour)}"/>')
-    for (x, y), positive in zip(points.astype(float) * 100, labels, strict=True):
-        fill = css(colour) if positive else "#fff"
-        marks.append(f'<ellipse cx="{x:.2f}" cy="{y:.2f}" rx="1.2" ry="1.2" style="fill:{fill}"/>')
-    return f'<svg class="marks" viewBox="0 0 100 100" preserveAspectRatio="none">{"".join(marks)}</svg>'
-
-
-def timeline(
-    share: Float64[np.ndarray, " t"],
-    truth: Float64[np.ndarray, " t"] | None,
-    doubtful: Bool[np.ndarray, " t"],
-    keyframes: Sequence[tuple[float, RGB]],
-    seen: Int64[np.ndarray, " s"] | None = None,
-) -> str:
-    """SVG of the masks' share of the frame over time; `keyframes` are (place in [0, t-1], colour) pairs.
-
-    The truth is a dashed line, `doubtful` frames are hatched along the bottom, `seen` frames are ticks.
-    """
-    w, h, last = 1000.0, 150.0, max(len(share) - 1, 1)
-    top = max(float(share.max(initial=0)), 0 if truth is None else float(truth.max(initial=0)), 1e-9) * 1.12
-
-    def line(values: np.ndarray) -> str:
-        return " ".join(f"{i * w / last:.1f},{h - v / top * h:.1f}" for i, v in enumerate(values))
-
-    bits = [f'<polygon class="area" points="0,{h} {line(share)} {w},{h}"/>']
-    bits.append(f'<polyline class="edge" points="{line(share)}"/>')
-    if truth is not None:
-        bits.append(f'<polyline class="truth" points="{line(truth)}"/>')
-    step = w / last
-    for i in np.flatnonzero(doubtful):
-        bits.append(f'<rect class="doubt" x="{i * step - step / 2:.1f}" y="{h - 7}" width="{step:.1f}" height="7"/>')
-    for place in seen if seen is not None else ():
-        bits.append(f'<line class="tick" x1="{place * step:.1f}" x2="{place * step:.1f}" y1="{h}" y2="{h + 9}"/>')
-    for place, colour in keyframes:
-        x = f"{place * step:.1f}"
-        bits.append(f'<line class="key" x1="{x}" x2="{x}" y1="0" y2="{h + 9}" style="stroke:{css(colour)}"/>')
-    return f'<svg class="timeline" viewBox="-6 -4 1012 168" preserveAspectRatio="none">{"".join(bits)}</svg>'

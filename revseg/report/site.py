@@ -6,7 +6,6 @@ scripts, the list's in chunks, each sample's in one of its own that is loaded wh
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from revseg.progress import tracked
 from revseg.registry import build
 from revseg.report.site_data import FIGURES, line, page
 from revseg.report.site_images import Album
+from revseg.report.templates import asset, render
 from revseg.spec import parse_spec
 from revseg.types import Dataset
 from revseg.untrusted.trust import check_foreign
@@ -216,11 +216,10 @@ def _about(run: Results, held: Sequence[tuple[int, Stages]]) -> dict[str, Any]:
 
 
 def _write_frame(folder: Path) -> None:
-    held = files("revseg.report")
-    for name in ("index.html", *SCRIPTS):
-        _write(folder / name, held.joinpath("pages", name).read_text("utf-8"))
-    styles = [held.joinpath(name).read_text("utf-8") for name in ("style.css", "pages/site.css")]
-    _write(folder / "style.css", "\n".join(styles))
+    _write(folder / "index.html", render("index.html", scripts=[*SCRIPTS, "data/meta.js"]))
+    for name in SCRIPTS:
+        _write(folder / name, asset(name))
+    _write(folder / "style.css", "\n".join(asset(name) for name in ("style.css", "site.css")))
 
 
 def _js(value: Any) -> str:
