@@ -109,7 +109,7 @@ def test_an_outline_has_the_area_of_its_mask(mask: np.ndarray):
         x, y = np.array([p.split() for p in part[1:].split("L")], float).T
         total += float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
     scale = WIDTH / mask.shape[1]
-    edges = mask.size * 4 / scale  # at most SLACK on every pixel's edge
+    edges = mask.size * 4 / scale  # at most TOLERANCE on every pixel's edge
     assert abs(abs(total) - mask.sum()) <= edges + 0.1 * mask.size
 
 
@@ -209,7 +209,7 @@ def test_whole_or_not_at_all_and_nothing_replaced_unasked(tmp_path: Path, monkey
     (out / "mine.txt").write_text("x")
     with pytest.raises(OutputError):
         write_site(path, out, overwrite=True)
-    monkeypatch.setattr(site, "line", lambda *_: 1 / 0)
+    monkeypatch.setattr(site, "list_row", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_site(path, tmp_path / "half")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "r.jsonl"]

@@ -19,7 +19,8 @@ from revseg.evaluation import Results
 from revseg.pipeline import ReVSeg
 from revseg.policies.hf.policy import QwenPolicy
 from revseg.registry import build
-from revseg.report.site import find_data, write_site
+from revseg.report.site import write_site
+from revseg.report.site_images import find_dataset
 from revseg.spec import is_import_path, parse_spec
 from revseg.testing import moving_squares
 from revseg.training.config import TrainConfig
@@ -131,11 +132,11 @@ def test_a_training_record_and_the_header_of_results_run_nothing(canary: Canary,
         with pytest.raises(SpecError, match=r"plain options.*trust=True to TrainConfig\.from_dict"):
             TrainConfig.from_dict({"objective": spec})
         path = write_results(tmp_path / "r.jsonl", [made_row(0)], dataset=spec)
-        data, why = find_data(Results.open(path), None, None)
+        data, why = find_dataset(Results.open(path), None, None)
         assert data is None
         assert "--dataset" in why
         with pytest.raises(SpecError, match="--dataset"):
-            find_data(Results.open(path), None, tmp_path)
+            find_dataset(Results.open(path), None, tmp_path)
         write_site(path, tmp_path / "site", overwrite=True)
     assert canary.silent()
 

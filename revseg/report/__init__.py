@@ -1,4 +1,4 @@
-"""Results for people: the reasoning page, a segmentation written to a folder, and a site to browse an evaluation."""
+"""Results for people: the reasoning page, the folder of a segmentation, and a site to browse an evaluation."""
 
 from revseg.report.reasoning import reasoning_page
 from revseg.report.saving import save

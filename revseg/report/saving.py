@@ -1,4 +1,4 @@
-"""A segmentation on disk: masks as PNG and COCO RLE, an overlay to watch, and the reasoning as JSON and HTML."""
+"""A segmentation on disk: masks as PNG and COCO RLE, an overlay video, and the reasoning as JSON and HTML."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from revseg.types import Segmentation
 from revseg.video import Video
 from revseg.video.writing import RATES, write_png, write_video
 
-CHUNK = 16  # frames held at a time
+CHUNK = 16  # frames in memory at a time
 
 
 def save(
@@ -33,17 +33,16 @@ def save(
     copy: Mapping[str, Path] | None = None,
     progress: bool = False,
 ) -> Path:
-    """Writes the folder and returns it; it appears whole or not at all. Frames are read `CHUNK` at a time.
+    """Writes the folder, whole or not at all, and returns it. Frames are read `CHUNK` at a time.
 
-    - `masks/00000.png` on: one 0/255 PNG per frame of the source; `masks/0/`, `masks/1/` ... with several objects;
+    - `masks/00000.png`, ...: one 0/255 PNG per frame of the source; in `masks/0/`, `masks/1/`, ... for several objects;
     - `masks.json`: `MaskTrack.to_dict`, whose counts are COCO RLE as text;
     - `overlay.mp4`: H.264 that a browser plays, at the source's rate or the nearest that can be written;
     - `reasoning.json`: the conversation, the groundings, the rewards, and the specs that made it;
-    - `reasoning.html`: the same to read.
+    - `reasoning.html`: the same as a page.
 
-    `copy` names files to put beside these, such as {"input.mp4": path}. Raises OutputError as
-    `output.fresh_folder` does: a folder that holds anything is replaced with `overwrite` only, and only when revseg
-    wrote all of it.
+    `copy` adds files, such as {"input.mp4": path}. Raises OutputError as `output.fresh_folder` does: a folder that is
+    not empty is replaced only with `overwrite`, and only when revseg wrote everything in it.
     """
     with output.fresh_folder(folder, overwrite=overwrite) as out:
         write_masks(result.masks, out / "masks", progress=progress)
@@ -59,7 +58,7 @@ def save(
 
 
 def write_masks(masks: MaskTrack, folder: Path, *, progress: bool = False) -> None:
-    """One 0/255 PNG per frame, named by the frame's number in the source; a sub-folder per object when several."""
+    """One 0/255 PNG per frame, named by the frame's number in the source; a sub-folder per object if several."""
     for obj in range(masks.objects):
         place = folder / str(obj) if masks.objects > 1 else folder
         place.mkdir(parents=True, exist_ok=True)
@@ -69,8 +68,11 @@ def write_masks(masks: MaskTrack, folder: Path, *, progress: bool = False) -> No
 
 
 def _painted(result: Segmentation, video: Video) -> Iterator[np.ndarray]:
-    """The whole video, the rest of each frame dimmed unless nothing was found on any."""
-    look: dict[str, Any] = {"colours": scene_colours(result, video), "dim": DIM if result.masks.visible.any() else 0.0}
+    """The frames of the video with masks drawn; what is outside the masks is dimmed, unless all masks are empty."""
+    options: dict[str, Any] = {
+        "colours": scene_colours(result, video),
+        "dim": DIM if result.masks.visible.any() else 0.0,
+    }
     for start in range(0, len(video), CHUNK):
         ids = np.arange(start, min(start + CHUNK, len(video)))
-        yield from overlay(video.read(ids), result.masks.dense(ids), **look)
+        yield from overlay(video.read(ids), result.masks.dense(ids), **options)

@@ -1,11 +1,11 @@
-"""A static site to browse results: a list to filter, sort and search, and a page a sample. It asks for no network.
+"""A static site to browse results: a list to filter, sort and search, and a page per sample. It needs no network.
 
-It works from a `file://` address, where scripts may not read files but may load other scripts: all data lies in small
-scripts, the list's in chunks, each sample's in one of its own that is loaded when it is looked at.
+It works from a `file://` address, where scripts may not read files but may load other scripts. So all data lies in
+small scripts: the list's in chunks, each sample's in one of its own, loaded when the sample is opened.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,18 @@ from revseg.colours import colour, css
 from revseg.diagnosis.diagnose import Diagnosis
 from revseg.diagnosis.error_attribution import Stages, stages_of
 from revseg.diagnosis.signatures import find_signatures
-from revseg.errors import InputError, RevsegError, SpecError
+from revseg.errors import InputError
 from revseg.evaluation.results import Results, Row
 from revseg.progress import tracked
-from revseg.registry import build
-from revseg.report.site_data import FIGURES, line, page
-from revseg.report.site_images import Album
+from revseg.report.site_data import FIGURES, list_row, sample_page
+from revseg.report.site_images import SiteImages, find_dataset
 from revseg.report.templates import asset, render
-from revseg.spec import parse_spec
-from revseg.types import Dataset
-from revseg.untrusted.trust import check_foreign
 
-CHUNK = 1000  # lines of the list in a file, and samples in a folder
+CHUNK = 1000  # rows of the list per file, and samples per folder
 FRAMES = 6
 SCRIPTS = ("site.js", "site_list.js", "site_sample.js")
 Place = tuple[int | None, int | None]  # a sample's index in run A and in run B
+Numbered = list[tuple[int, Stages]]  # a run's rows with their numbers on the site
 
 
 def write_site(
@@ -43,82 +40,43 @@ def write_site(
     overwrite: bool = False,
     progress: bool = False,
 ) -> Path:
-    """Writes the site to the folder `out` and returns it; open its `index.html`. Whole or not at all.
+    """Writes the site to the folder `out`, whole or not at all, and returns it; open its `index.html`.
 
-    `other` is a second run, shown side by side: samples are paired by video and query, those that only one run has
-    included. `limit` takes the first samples only. `frames` is the most frames a sample shows (0: none).
+    `other` is a second run, shown side by side. Samples are paired by video and query; those that only one run has are
+    shown too. `limit`: only the first samples. `frames`: the most frames shown per sample (0: none).
 
-    Pictures need the videos: `dataset` (a spec or a `Dataset`, by default the one that the results name) and `root`,
-    where it lies now. Without them the pages have outlines of masks and boxes on an empty ground. A results file may
-    come from others, so that a dataset it names by a path to code is never built unasked.
+    Pictures need the videos: `dataset` (a spec or a `Dataset`; by default the one that the results name) and `root`,
+    the folder where it lies now. Without them, outlines and boxes are drawn on an empty ground. A results file may
+    come from others: a dataset that it names by a path to code is not built unless you pass it as `dataset`.
 
-    Raises InputError for a file that is no results file and for a dataset that was asked for and cannot be opened,
+    Raises InputError for a file that is no results file, and for a `dataset` or `root` that cannot be opened;
     OutputError as `revseg.output.fresh_folder` does.
     """
     runs = [_opened(results), *([] if other is None else [_opened(other)])]
     if frames < 0 or (limit is not None and limit < 0):
         raise InputError(f"expected frames and limit of 0 or more, got {frames} and {limit}")
     output.check_folder(out, overwrite=overwrite)
-    data, why = (None, "none were asked for") if not frames else find_data(runs[0], dataset, root)
+    data, why = find_dataset(runs[0], dataset, root) if frames else (None, "none were asked for")
     places = _paired(runs)[:limit]
+    names = _reward_names(runs, places)
     with output.fresh_folder(out, overwrite=overwrite) as folder:
-        album = Album(folder / "pictures", data, frames)
-        names = _reward_names(runs, places)
-        held: list[list[tuple[int, Stages]]] = [[] for _ in runs]
-        lines: list[Any] = []
-        entries = tracked(_rows(runs, places), "writing the pages", len(places), show=progress)
-        for number, rows in enumerate(entries):
+        images = SiteImages(folder / "pictures", data, frames)
+        numbered: list[Numbered] = [[] for _ in runs]
+        chunk: list[Any] = []
+        samples = tracked(_rows(runs, places), "writing the pages", len(places), show=progress)
+        for number, rows in enumerate(samples):
             stages = [None if row is None else stages_of(row) for row in rows]
-            for run, found in zip(held, stages, strict=True):
-                run += [] if found is None else [(number, found)]
-            lines.append(line(number, stages, names))
-            _write_page(folder, number, rows, stages, album)
-            if len(lines) == CHUNK or number + 1 == len(places):
-                _write(folder / f"data/{number // CHUNK:04d}.js", f"revseg.lines({_js(lines)});\n")
-                lines = []
-        meta = _meta(runs, held, len(places), names, why)
+            for of_run, one in zip(numbered, stages, strict=True):
+                of_run += [] if one is None else [(number, one)]
+            chunk.append(list_row(number, stages, names))
+            _write_sample(folder, number, rows, stages, images)
+            if len(chunk) == CHUNK or number + 1 == len(places):
+                _write(folder / f"data/{number // CHUNK:04d}.js", f"revseg.lines({_js(chunk)});\n")
+                chunk = []
+        meta = _meta(runs, numbered, len(places), names, why)
         _write(folder / "data/meta.js", f"revseg.start({_js(meta)});\n")
-        _write_frame(folder)
+        _write_assets(folder)
     return Path(out)
-
-
-def find_data(results: Results, dataset: Any, root: str | Path | None) -> tuple[Dataset | None, str]:
-    """The dataset to take pictures from; None and why when nobody asked for one and the named one cannot be opened."""
-    asked = dataset is not None or root is not None
-    spec = results.header.get("dataset") if dataset is None else dataset
-    try:
-        name, options = _parts(spec)
-    except SpecError:
-        if asked:
-            raise
-        return None, f"the results name the dataset {str(spec)[:80]!r}, which is no spec: name it with --dataset"
-    if not name:
-        if asked:
-            raise InputError(f"the results name the dataset {spec!r:.80}: name the one at {root} with --dataset")
-        return None, f"the results name the dataset {str(spec)[:80]!r}, which is no spec: name it with --dataset"
-    if dataset is None:
-        try:
-            check_foreign("dataset", spec, "the results", "name the dataset with --dataset")
-        except SpecError as error:
-            if asked:
-                raise
-            return None, str(error)
-    if root is not None:
-        spec = {**options, "name": name, "root": str(root)}
-    try:
-        return build("dataset", spec), ""
-    except Exception as error:  # options of a damaged file may be of any kind
-        if asked and isinstance(error, RevsegError | OSError):
-            raise
-        if asked:
-            raise InputError(f"the dataset {str(spec)[:80]!r} cannot be opened: {error!r}"[:400]) from error
-        return None, f"the dataset cannot be opened ({str(error)[:200]}): say where it lies with --root"
-
-
-def _parts(spec: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(spec, Mapping):
-        return str(spec.get("name", "")), {str(k): v for k, v in spec.items() if k != "name"}
-    return parse_spec(spec) if isinstance(spec, str) and spec else ("", {})
 
 
 def _opened(results: Results | str | Path) -> Results:
@@ -126,7 +84,7 @@ def _opened(results: Results | str | Path) -> Results:
 
 
 def _paired(runs: Sequence[Results]) -> list[Place]:
-    """Run A's samples in order, each with B's of the same video and query, then those of B alone."""
+    """Run A's samples in order, each with B's of the same video and query; then B's samples that A does not have."""
     if len(runs) == 1:
         return [(index, None) for index in runs[0].places]
     keys = [_keys(run) for run in runs]
@@ -136,7 +94,7 @@ def _paired(runs: Sequence[Results]) -> list[Place]:
 
 
 def _keys(run: Results) -> dict[int, tuple[Any, ...]]:
-    """What a sample is known by: video and query, numbered where they repeat; its index where it was never loaded."""
+    """Per sample index: video and query, with a count where they repeat; the index itself if it was never loaded."""
     times: dict[tuple[Any, ...], int] = {}
     keys: dict[int, tuple[Any, ...]] = {}
     for row in run:
@@ -153,7 +111,7 @@ def _rows(runs: Sequence[Results], places: Sequence[Place]) -> Iterator[list[Row
 
 
 def _reward_names(runs: Sequence[Results], places: Sequence[Place]) -> list[str]:
-    """The rewards of the first rows that have any, in the order of the runs."""
+    """The rewards of each run's first row that has any, in the order of the runs."""
     names: dict[str, None] = {}
     for number, run in enumerate(runs):
         for place in places:
@@ -165,19 +123,19 @@ def _reward_names(runs: Sequence[Results], places: Sequence[Place]) -> list[str]
     return list(names)
 
 
-def _write_page(
-    folder: Path, number: int, rows: Sequence[Row | None], stages: Sequence[Stages | None], album: Album
+def _write_sample(
+    folder: Path, number: int, rows: Sequence[Row | None], stages: Sequence[Stages | None], images: SiteImages
 ) -> None:
     index = next(row.index for row in rows if row is not None)
-    frames, pictures, note = album.show(index, rows)
+    frames, pictures, note = images.write(index, rows)
     both = [None if r is None or s is None else (r, s) for r, s in zip(rows, stages, strict=True)]
-    shades = [css(shade) for shade in album.colours(pictures, frames, rows)]
-    text = f"revseg.sample({number}, {_js(page(both, frames, pictures, note, shades))});\n"
+    colours = [css(rgb) for rgb in images.colours(pictures, frames, rows)]
+    text = f"revseg.sample({number}, {_js(sample_page(both, frames, pictures, note, colours))});\n"
     _write(folder / f"samples/{number // CHUNK:04d}/{number:06d}.js", text)
 
 
 def _meta(
-    runs: Sequence[Results], held: Sequence[Sequence[tuple[int, Stages]]], total: int, names: Sequence[str], why: str
+    runs: Sequence[Results], numbered: Sequence[Numbered], total: int, names: Sequence[str], why: str
 ) -> dict[str, Any]:
     return {
         "total": total,
@@ -185,27 +143,24 @@ def _meta(
         "figures": [*FIGURES, *(f"reward: {name}" for name in names)],
         "colours": [css(colour(i)) for i in range(24)],
         "pictures": why,
-        "runs": [_about(run, found) for run, found in zip(runs, held, strict=True)],
+        "runs": [_run_meta(run, of_run) for run, of_run in zip(runs, numbered, strict=True)],
     }
 
 
-def _about(run: Results, held: Sequence[tuple[int, Stages]]) -> dict[str, Any]:
-    numbers = {stages.index: number for number, stages in held}
-    signatures = find_signatures([stages for _, stages in held])
-    diagnosis = Diagnosis(run.path, "results", len(held), tuple(signatures), {}).to_dict()
+def _run_meta(run: Results, numbered: Numbered) -> dict[str, Any]:
+    numbers = {stages.index: number for number, stages in numbered}
+    signatures = find_signatures([stages for _, stages in numbered])
+    diagnosis = Diagnosis(run.path, "results", len(numbered), tuple(signatures), {}).to_dict()
     keep = ("spec", "dataset", "versions")
     return {
         "name": run.path.name,
         "dataset": json.dumps(run.header.get("dataset"), ensure_ascii=False),
-        "rows": len(held),
+        "rows": len(numbered),
         "of": run.samples,
         "spec": json.dumps({k: run.header.get(k) for k in keep}, indent=2, ensure_ascii=False),
         "signatures": [
             {
-                "name": s["name"],
-                "found": s["found"],
-                "rule": s["rule"],
-                "look": s["look"],
+                **{key: s[key] for key in ("name", "found", "rule", "look")},
                 "evidence": list(s["evidence"].items()),
                 "rows": [[numbers[index], index] for index in s["rows"][:50]],
                 "count": len(s["rows"]),
@@ -215,7 +170,7 @@ def _about(run: Results, held: Sequence[tuple[int, Stages]]) -> dict[str, Any]:
     }
 
 
-def _write_frame(folder: Path) -> None:
+def _write_assets(folder: Path) -> None:
     _write(folder / "index.html", render("index.html", scripts=[*SCRIPTS, "data/meta.js"]))
     for name in SCRIPTS:
         _write(folder / name, asset(name))
@@ -223,7 +178,7 @@ def _write_frame(folder: Path) -> None:
 
 
 def _js(value: Any) -> str:
-    """JSON that is safe in a script, and in HTML should it ever be pasted into some: ASCII, without a "<"."""
+    """JSON as ASCII without a "<", so that it cannot end a script element wherever it is pasted."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
 
 

@@ -1,7 +1,6 @@
-"""What a site holds of each sample: one line for the list, and everything else for its own page.
+"""The JSON of a site: per sample, a row of the list and the content of its own page.
 
-Plain JSON in which names that come from data are never keys, since a key such as "__proto__" means something to a
-browser.
+Names that come from data are values, never keys: a key such as "__proto__" means something to a browser.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,26 +14,26 @@ from revseg.masks import MaskTrack
 from revseg.report.conversation import split_thinking
 from revseg.report.svg_outlines import outline
 
-FIGURES = ("J", "reward", "form", "keyframe", "box IoU")  # of a line, before the single rewards
-POINTS = 100  # of a chart's line
+FIGURES = ("J", "reward", "form", "keyframe", "box IoU")  # of a row, before the single rewards
+POINTS = 100  # most points of a line in a chart
 
 
-def line(number: int, runs: Sequence[Stages | None], rewards: Sequence[str]) -> list[Any]:
-    """For the list: number, index, video, query, text, type; then per run its kind and figures, or null."""
+def list_row(number: int, runs: Sequence[Stages | None], rewards: Sequence[str]) -> list[Any]:
+    """[number, index, video, query, text, type], then per run [what went wrong first, figures], or null."""
     first = next(stages for stages in runs if stages is not None)
-    held = [None if stages is None else [stages.kind, _figures(stages, rewards)] for stages in runs]
-    return [number, first.index, first.video, first.query, first.text, first.group, *held]
+    per_run = [None if stages is None else [stages.kind, _figures(stages, rewards)] for stages in runs]
+    return [number, first.index, first.video, first.query, first.text, first.group, *per_run]
 
 
-def page(
+def sample_page(
     runs: Sequence[tuple[Row, Stages] | None],
     frames: Sequence[int],
     pictures: Sequence[str],
     note: str,
     colours: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """For a sample's own page; `frames` are those that are shown, `pictures` their addresses or "", `colours` the
-    objects'."""
+    """The content of a sample's own page. `frames` are the frames shown, `pictures` their addresses or "", `colours`
+    those of the objects."""
     row = next(run[0] for run in runs if run is not None)
     truth, seen = row.truth, row.data.get("frame_ids") or []
     video = row.data.get("video") or {"size": [1, 1], "fps": 0, "frames": 0}
@@ -109,17 +108,17 @@ def _marks(grounding: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _outlines(track: MaskTrack, frames: Iterable[int]) -> list[list[str | None]]:
-    """Per frame the outline of each object; None where the track says nothing of the frame."""
-    held = set(track.frame_ids.tolist())
-    found: list[list[str | None]] = []
+    """Per frame, the outline of each object; None for frames that the track does not have."""
+    known = set(track.frame_ids.tolist())
+    outlines: list[list[str | None]] = []
     for frame in frames:
-        masks = track.dense([frame])[:, 0] if frame in held else None
-        found.append([None] * max(track.objects, 1) if masks is None else [outline(mask) for mask in masks])
-    return found
+        masks = track.dense([frame])[:, 0] if frame in known else None
+        outlines.append([None] * max(track.objects, 1) if masks is None else [outline(mask) for mask in masks])
+    return outlines
 
 
 def _areas(track: MaskTrack | None) -> list[list[float]] | None:
-    """(frame id, share of the frame) along time, at most `POINTS` of them."""
+    """(frame id, share of the frame) over time, at most `POINTS` of them."""
     if track is None or not len(track):
         return None
     places = np.unique(np.linspace(0, len(track) - 1, min(POINTS, len(track))).round().astype(int))

@@ -30,9 +30,9 @@ function fill(made, attributes, children) {
   }
 }
 
-// Words from outside: their own direction, kept to themselves, so that right-to-left text turns nothing else around.
+// Text from outside gets a text direction of its own, so that right-to-left text does not reorder its surroundings.
 const words = (name, text) => el(name, { dir: "auto" }, shown(text));
-// Characters that would be invisible, or turn their neighbours around, or are half of one, as their numbers.
+// Control characters, direction marks and lone surrogates are shown as their code points.
 const ODD = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 const shown = (text) =>
   String(text).replace(ODD, (c) => "\u27e8U+" + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + "\u27e9");

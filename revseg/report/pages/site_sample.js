@@ -111,7 +111,7 @@ function talk(round, i, data) {
   const placed = round.targets.some((t) => t.boxes.length || t.points.length);
   const title = i ? "Where" : placed ? "When and where" : "When";
   const looked = round.shown.map(([n, h, w]) => `${n} frame${n === 1 ? "" : "s"} at ${w}\u00d7${h}`).join(", ");
-  const said = round.error === null ? round.thinking : round.reply;
+  const quote = round.error === null ? round.thinking : round.reply;
   const percent = (v) => Math.round(100 * v);
   const target = (t) => el("dl", null,
     t.frame_id === null ? null : [el("dt", null, "keyframe"), el("dd", null, `frame ${t.frame_id}`)],
@@ -122,7 +122,7 @@ function talk(round, i, data) {
     : round.targets.length ? round.targets.map(target) : el("p", null, "The target is not in the video.");
   return el("section", null, el("div.head", null, el("span.num", null, String(i + 1)), el("h2", null, title)),
     el("p.lead", null, (looked || "no picture") + " shown", round.form < 1 ? ` \u00b7 format ${figure(round.form)}` : null),
-    said ? [el("h3", null, round.error === null ? "Thinking" : "What it wrote"), words("blockquote", said)] : null,
+    quote ? [el("h3", null, round.error === null ? "Thinking" : "What it wrote"), words("blockquote", quote)] : null,
     el("h3", null, "Answer"), answer,
     el("details", null, el("summary", null, "The words as written"), el("h3", null, "Prompt"), words("pre", round.prompt), el("h3", null, "Reply"), words("pre", round.reply)));
 }
