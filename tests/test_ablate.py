@@ -155,6 +155,11 @@ def test_json_markdown_and_plot(table: Table, tmp_path: Path, monkeypatch: pytes
     assert lines[2].startswith("| oracle | 0, 1, 2 | ")
     assert lines[2].count("±") == 2
     assert lines[3].split(" | ")[3].startswith("-")
+    printed = table.text(["parsed"]).splitlines()
+    assert printed[0].split() == ["variant", "seeds", "J&F", "Δ", "J&F", "p", "parsed"]
+    assert printed[1].split() == lines[2].replace("|", " ").split()
+    assert printed[2].split() == lines[3].replace("|", " ").split()
+    assert printed[1].index("±") == printed[2].index("±")
     with pytest.raises(InputError, match="no variant 'none'"):
         table.cell("none")
     with pytest.raises(InputError, match="no figure 'Q'"):
@@ -186,6 +191,7 @@ def test_a_table_of_few_videos_says_why_it_has_no_interval(tmp_path: Path):
     assert gap.why == "5 videos, and 95% need at least 6"
     assert table.to_markdown().splitlines()[3].split(" | ")[4].strip() == ""
     assert table.to_markdown().splitlines()[-1] == f"- {why}"
+    assert table.text().splitlines()[-1] == f"note: {why}"
     data = table.to_dict()
     assert data["notes"] == [why]
     assert data["variants"]["chance"]["differences"]["J&F"]["p"] is None

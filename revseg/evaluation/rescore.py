@@ -15,6 +15,7 @@ from revseg.registry import build, spec_of
 from revseg.rewards import Rewards
 from revseg.rollout.converse import read
 from revseg.serialise import conversation_of, rewards_of
+from revseg.text_table import text_table
 from revseg.types import MAX_NEW_TOKENS, Parser, RewardBreakdown, Rollout, Turn
 from revseg.untrusted.trust import check_foreign_settings
 
@@ -44,13 +45,8 @@ class Rescored:
     def text(self) -> str:
         """For a terminal: a line per reward with its mean now and before, each with the number of rows."""
         names = [*(n for n in self.now if n != "total"), *(n for n in self.before if n not in self.now), "total"]
-        table = [("", "now", "rows", "before", "rows")]
-        table += [(name, *_cells(self.now.get(name)), *_cells(self.before.get(name))) for name in names]
-        widths = [max(len(row[i]) for row in table) for i in range(5)]
-        aligned = [
-            [r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:], strict=True))] for r in table
-        ]
-        lines = ["  ".join(row) for row in aligned]
+        rows = [(name, *_cells(self.now.get(name)), *_cells(self.before.get(name))) for name in names]
+        lines = [text_table(("", "now", "rows", "before", "rows"), rows)]
         counts = [f"{self.rows} rows", f"{self.crashed} crashed", f"{self.unjudged} without truth on each frame shown"]
         lines.append(", ".join(counts))
         if self.changed:

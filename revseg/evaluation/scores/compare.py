@@ -13,6 +13,7 @@ from revseg.evaluation.scores.pairs import Missing
 from revseg.evaluation.scores.permutation import sign_flips
 from revseg.evaluation.scores.protocols import protocol_of, score
 from revseg.evaluation.scores.table import QueryScore, Scores
+from revseg.text_table import text_table
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,22 @@ class Comparison:
 
     def text(self) -> str:
         """For a terminal, in percent."""
-        lines = [
-            f"{self.protocol}, {len(self.changes)} paired queries; B - A with 95% interval over videos, p by flipping "
-            "whole videos' signs"
-        ]
-        for name, d in self.differences.items():
-            p = "" if d.p is None else f"p {d.p_text()}  "
-            lines.append(
-                f"{name:>6}: A {100 * d.a:.2f}  B {100 * d.b:.2f}  {d.text()}  {p}"
-                f"better {d.better}, equal {d.equal}, worse {d.worse}"
+        head = ("", "A", "B", "B - A", "p", "better", "equal", "worse")
+        rows = [
+            (
+                name,
+                *(f"{100 * v:.2f}" for v in (d.a, d.b)),
+                d.text(),
+                d.p_text(),
+                *map(str, (d.better, d.equal, d.worse)),
             )
-        return "\n".join([*lines, *no_interval(self.differences)])
+            for name, d in self.differences.items()
+        ]
+        about = (
+            f"{self.protocol}, {len(self.changes)} paired queries; B - A with its 95% interval over videos; p of a "
+            "permutation test over videos"
+        )
+        return "\n".join([about, "", text_table(head, rows, left=(0, 3)), *no_interval(self.differences)])
 
 
 def no_interval(differences: Mapping[str, Difference]) -> list[str]:

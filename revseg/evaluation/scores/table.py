@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from revseg.evaluation.results import Row
+from revseg.text_table import text_table
 
 
 @dataclass(frozen=True)
@@ -104,23 +105,18 @@ class Scores:
     def text(self) -> str:
         """For a terminal: percents, with intervals."""
         names = list(self.overall)
-        rows = [("", *names)]
-        rows += [(g or "(no type)", *(_percent(v.get(n)) for n in names)) for g, v in self.groups.items()]
+        rows = [(group or "(no type)", *(_percent(v.get(n)) for n in names)) for group, v in self.groups.items()]
         rows.append(("overall", *(_percent(self.overall[n]) for n in names)))
         if self.intervals:
             rows.append(("95% interval", *(_range(self.intervals.get(n)) for n in names)))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(names) + 1)]
-        table = [
-            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-            for row in rows
-        ]
+        table = text_table(("", *names), rows)
         skipped = f", {self.skipped} left out" if self.skipped else ""
         head = [
             f"{self.protocol}: {self.about}",
             f"{len(self.queries)} scored, {self.missing} without a prediction (missing={self.missing_is}){skipped}",
         ]
         notes = [*self.notes, *([self.no_interval] if self.no_interval else [])]
-        return "\n".join([*head, "", *table, *(f"note: {note}" for note in notes)])
+        return "\n".join([*head, "", table, *(f"note: {note}" for note in notes)])
 
 
 def means(queries: Iterable[QueryScore]) -> dict[str, float]:
