@@ -104,7 +104,7 @@ class Table:
         Mean ± standard deviation over seeds; 95 % intervals in brackets; p as in `Difference`. Shares are percent.
         """
         head, rows = self._cells(figures)
-        return "\n".join([text_table(head, rows, left=(0, 1, 3)), *(f"note: {note}" for note in self._all_notes)])
+        return "\n".join([text_table([head, *rows], left=(0, 1, 3)), *(f"note: {note}" for note in self._all_notes)])
 
     def to_markdown(self, figures: Sequence[str] | None = None) -> str:
         """The same as `text`, as a Markdown table and a list of notes."""

@@ -3,7 +3,6 @@
 import inspect
 import json
 import shutil
-import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from revseg.cli.guard import AsJson
 from revseg.registry import REGISTRIES, options_of, registry
 from revseg.spec import format_spec
+from revseg.text_table import text_table
 
 
 def list_parts(
@@ -32,22 +32,18 @@ def describe(kind: str | None = None) -> list[dict[str, Any]]:
 
 
 def listing(entries: list[dict[str, Any]]) -> str:
-    """The entries as text for a terminal."""
-    width = max(60, min(shutil.get_terminal_size().columns, 110))
-    lines: list[str] = []
+    """The entries as text for a terminal: under each kind its parts, and under each part its options."""
+    rows: list[tuple[str, str]] = []
     kind = None
     for entry in entries:
         if entry["kind"] != kind:
             kind = entry["kind"]
-            lines += ["", kind] if lines else [kind]
-        pad = " " * 26
-        head = f"  {entry['name']:<23} "
-        lines += textwrap.wrap(
-            entry["summary"] or "(no description)", width, initial_indent=head, subsequent_indent=pad
-        )
+            rows += [("", "")] * bool(rows) + [(kind, "")]
+        rows.append((f"  {entry['name']}", entry["summary"] or "(no description)"))
         options = ", ".join(k if v is None else f"{k}={v}" for k, v in entry["options"].items())
-        lines += textwrap.wrap(options, width, initial_indent=pad, subsequent_indent=pad) if options else []
-    return "\n".join(lines)
+        rows += [("", options)] if options else []
+    width = max(60, min(shutil.get_terminal_size().columns, 110))
+    return text_table(rows, left=(0, 1), width=width) if rows else ""
 
 
 def _entry(kind: str, name: str) -> dict[str, Any]:

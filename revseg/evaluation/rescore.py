@@ -45,8 +45,9 @@ class Rescored:
     def text(self) -> str:
         """For a terminal: a line per reward with its mean now and before, each with the number of rows."""
         names = [*(n for n in self.now if n != "total"), *(n for n in self.before if n not in self.now), "total"]
-        rows = [(name, *_cells(self.now.get(name)), *_cells(self.before.get(name))) for name in names]
-        lines = [text_table(("", "now", "rows", "before", "rows"), rows)]
+        rows = [("", "now", "rows", "before", "rows")]
+        rows += [(name, *_cells(self.now.get(name)), *_cells(self.before.get(name))) for name in names]
+        lines = [text_table(rows)]
         counts = [f"{self.rows} rows", f"{self.crashed} crashed", f"{self.unjudged} without truth on each frame shown"]
         lines.append(", ".join(counts))
         if self.changed:

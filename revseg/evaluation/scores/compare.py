@@ -72,22 +72,15 @@ class Comparison:
 
     def text(self) -> str:
         """For a terminal, in percent."""
-        head = ("", "A", "B", "B - A", "p", "better", "equal", "worse")
-        rows = [
-            (
-                name,
-                *(f"{100 * v:.2f}" for v in (d.a, d.b)),
-                d.text(),
-                d.p_text(),
-                *map(str, (d.better, d.equal, d.worse)),
-            )
-            for name, d in self.differences.items()
-        ]
+        rows = [("", "A", "B", "B - A", "p", "better", "equal", "worse")]
+        for name, d in self.differences.items():
+            counts = (str(d.better), str(d.equal), str(d.worse))
+            rows.append((name, f"{100 * d.a:.2f}", f"{100 * d.b:.2f}", d.text(), d.p_text(), *counts))
         about = (
             f"{self.protocol}, {len(self.changes)} paired queries; B - A with its 95% interval over videos; p of a "
             "permutation test over videos"
         )
-        return "\n".join([about, "", text_table(head, rows, left=(0, 3)), *no_interval(self.differences)])
+        return "\n".join([about, "", text_table(rows, left=(0, 3)), *no_interval(self.differences)])
 
 
 def no_interval(differences: Mapping[str, Difference]) -> list[str]:

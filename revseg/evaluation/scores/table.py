@@ -109,7 +109,7 @@ class Scores:
         rows.append(("overall", *(_percent(self.overall[n]) for n in names)))
         if self.intervals:
             rows.append(("95% interval", *(_range(self.intervals.get(n)) for n in names)))
-        table = text_table(("", *names), rows)
+        table = text_table([("", *names), *rows])
         skipped = f", {self.skipped} left out" if self.skipped else ""
         head = [
             f"{self.protocol}: {self.about}",
