@@ -1,6 +1,7 @@
 """The command line on real mp4 files: what it writes, what it prints, how it ends."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 
 import revseg
 from revseg.cli.app import app
-from revseg.cli.prompts import given, unit_box
+from revseg.cli.data import data
+from revseg.cli.policy import given, unit_box
 from revseg.errors import InputError, SpecError
 from revseg.masks import MaskTrack
 from revseg.registry import REGISTRIES, names
@@ -235,6 +237,38 @@ def test_the_command_starts_light():
     heavy = "[m for m in ('torch', 'transformers', 'cv2', 'sam2', 'av') if m in sys.modules]"
     code = f"import sys, revseg.cli.app; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+MISTAKES = {  # one of each command, and the exit code that the guard gives it
+    "demo": ("--policy nope --out o", 2),
+    "segment": ("none.mp4 x --out o --policy random", 3),
+    "evaluate": ("nope --out o --policy random", 2),
+    "score": ("none.jsonl", 3),
+    "rescore": ("none.jsonl", 3),
+    "compare": ("none.jsonl none.jsonl", 3),
+    "submit": ("none.jsonl --format mevis --out o", 3),
+    "diagnose": ("none.jsonl", 3),
+    "report": ("none.jsonl --out o", 3),
+    "train": ("--out o", 3),
+    "list": ("nope", 2),
+    "data check": ("nope .", 2),
+}
+
+
+def test_every_command_ends_a_mistake_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    commands = [command.name for command in app.registered_commands]
+    assert set(MISTAKES) == {*commands, *(f"data {(c.callback or run).__name__}" for c in data.registered_commands)}
+    for command, (arguments, code) in MISTAKES.items():
+        done = run(*command.split(), *arguments.split())
+        assert (command, done.exit_code, done.stdout) == (command, code, "")
+        assert re.fullmatch(r"revseg: .+\n", done.stderr), command
+
+
+def test_the_summaries_of_the_commands_are_whole():
+    summaries = run("--help").stdout.split("Commands:\n")[1].splitlines()
+    assert len(summaries) == 12
+    assert all(line.endswith(".") and not line.endswith("...") for line in summaries)  # typer cuts long ones off
 
 
 def test_the_most_tokens_of_a_reply_are_an_option(clip: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The command line. Thin: each command is one call into the library."""
+"""The `revseg` command. Each of its commands is one call into the library."""
 
 import io
 import os
@@ -9,16 +9,17 @@ import typer
 
 from revseg import __version__
 from revseg.cli.data import data
-from revseg.cli.evaluate import compare, evaluate, rescore, score, submit
+from revseg.cli.evaluate import evaluate
 from revseg.cli.guard import BAD_INPUT, guarded
 from revseg.cli.list import list_parts
 from revseg.cli.report import diagnose, report
+from revseg.cli.score import compare, rescore, score, submit
 from revseg.cli.segment import demo, segment
 from revseg.cli.train import train
 from revseg.output import is_full
 
 app = typer.Typer(
-    help="Reasoning video segmentation: a video and a question in, masks and a readable reasoning chain out.",
+    help="Reasoning video segmentation: a video and a question in, masks and the reasoning out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -37,7 +38,7 @@ def _print_version(wanted: bool) -> bool:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -49,7 +50,7 @@ app.command("list")(guarded(list_parts))
 
 
 def main() -> None:
-    """The entry point of the `revseg` command. No terminal's encoding, and no full disk behind it, loses a result."""
+    """The entry point. Characters that stdout cannot encode are escaped; a full disk is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -61,6 +62,6 @@ def main() -> None:
     except OSError as error:
         if not is_full(error):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes stdout again on exit, which would fail again
         typer.echo(f"revseg: cannot write the output: {error.strerror or error}", err=True)
         sys.exit(BAD_INPUT)

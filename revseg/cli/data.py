@@ -1,37 +1,39 @@
-"""`revseg data`: is a dataset on disk what it should be?"""
+"""`revseg data check`: is a dataset on disk complete and intact?"""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from revseg.cli.guard import BAD_INPUT, AsJson, at_terminal, guarded
+from revseg.cli.guard import BAD_INPUT, at_terminal, guarded, print_safely
+from revseg.cli.options import AsJson
 
-data = typer.Typer(help="Datasets on disk.", no_args_is_help=True, rich_markup_mode=None)
+data = typer.Typer(help="Check datasets on disk.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @data.callback()
 def _group() -> None:
-    """Keeps `check` a sub-command although it is the only one."""
+    """Without a callback, typer would make the only command the group itself."""
 
 
 @data.command()
 @guarded
 def check(
-    name: Annotated[str, typer.Argument(help="The reader, with options: mevis, or 'revos:split=train,exclude=TAO/*'.")],
+    name: Annotated[
+        str, typer.Argument(help="Such as mevis or 'revos:split=train,exclude=TAO/*'; see `revseg list dataset`.")
+    ],
     root: Annotated[str, typer.Argument(help="The folder that holds it.")],
-    split: Annotated[str | None, typer.Option(help="Which part; what the reader takes by default.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Check so many samples, spread evenly.")] = None,
+    split: Annotated[str | None, typer.Option(help="Such as train. Default: the reader's own.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Check only this many samples, evenly spread.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Checks counts, frames, masks, sizes and known faults, and says what is wrong and where. Fetches nothing.
+    """Check counts, frames, masks, sizes and known faults.
 
-    Ends with 3 when something is wrong.
+    Prints what is wrong and where. Downloads nothing. Ends with exit code 3 when something is wrong.
     """
     from revseg.datasets.check import check as check_dataset
 
     options: dict[str, Any] = {} if split is None else {"split": split}
     report = check_dataset(name, root, limit=limit, progress=at_terminal(), **options)
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text())
+    print_safely(report.to_dict() if as_json else report.text())
     if not report.ok:
         raise typer.Exit(BAD_INPUT)

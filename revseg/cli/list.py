@@ -1,31 +1,31 @@
 """`revseg list`: the parts of each kind with their options, read from the parts themselves."""
 
 import inspect
-import json
 import shutil
 from typing import Annotated, Any
 
 import typer
 
-from revseg.cli.guard import AsJson
+from revseg.cli.guard import print_safely
+from revseg.cli.options import AsJson
 from revseg.registry import REGISTRIES, options_of, registry
 from revseg.spec import format_spec
 from revseg.text_table import text_table
 
 
 def list_parts(
-    kind: Annotated[str | None, typer.Argument(help="policy, tracker, reward, ...; all kinds by default.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="Such as policy, tracker or reward. Default: all kinds.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lists the parts there are: name, what it does, its options and their defaults."""
-    found = describe(kind)
-    typer.echo(json.dumps(found, indent=2) if as_json else listing(found))
+    """List the parts of a kind with their options and defaults."""
+    entries = describe(kind)
+    print_safely(entries if as_json else listing(entries))
 
 
 def describe(kind: str | None = None) -> list[dict[str, Any]]:
-    """One entry per part: kind, name, summary, options (name to default as text, None when required).
+    """One entry per part: kind, name, summary, and options (name to default as text, None for a required one).
 
-    A part that cannot be imported, such as a broken plug-in, is listed with its error as the summary.
+    A part that cannot be imported, such as a broken plug-in, has the error as its summary.
     """
     kinds = [registry(kind).kind] if kind else list(REGISTRIES)
     return [_entry(k, name) for k in kinds for name in registry(k).names()]
@@ -49,7 +49,7 @@ def listing(entries: list[dict[str, Any]]) -> str:
 def _entry(kind: str, name: str) -> dict[str, Any]:
     try:
         part = registry(kind).get(name)
-    except Exception as error:  # another's package may fail in any way; the list has to name it all the same
+    except Exception as error:  # a plug-in may fail in any way, and is listed all the same
         return {"kind": kind, "name": name, "summary": f"cannot be loaded: {error}", "options": {}}
     summary = (inspect.getdoc(part) or "").split("\n\n")[0].replace("\n", " ")
     options = {option: _default(parameter) for option, parameter in options_of(part).items()}
@@ -57,7 +57,7 @@ def _entry(kind: str, name: str) -> dict[str, Any]:
 
 
 def _default(parameter: inspect.Parameter) -> str | None:
-    """The default as it is written in a spec; None for an option that has to be given."""
+    """The default as written in a spec; None for a required option."""
     if parameter.default is inspect.Parameter.empty:
         return None
     try:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from revseg.cli.guard import AsJson, Trust
+from revseg.cli.guard import at_terminal, print_safely
+from revseg.cli.options import AsJson, Trust
 from revseg.errors import InputError, SpecError
 from revseg.spec import parse_spec
 
@@ -19,45 +20,48 @@ TABLES = ("model", "data", "train")
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="The run's folder. Of a run that was stopped: it goes on.")],
+    out: Annotated[Path, typer.Option(help="The run's folder. A run that was stopped continues.")],
     config: Annotated[Path | None, typer.Option(help="A TOML file with the tables [model], [data], [train].")] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as train.lr=1e-5. Repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as train.lr=1e-5. Repeatable."),
     ] = None,
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trains a policy by GRPO on a dataset with truth; leaves its weights, log and settings in a folder."""
-    done = run(read_settings(config, changes or []), out, trust=trust)
-    told = f"trained: the policy is {done['policy']}; {out}/log.jsonl tells how it went"
+    """Train a policy by GRPO on a dataset with true masks.
+
+    Writes the policy's weights, a log and the settings to a folder.
+    """
+    result = run(read_settings(config, changes or []), out, trust=trust)
     if int(os.environ.get("RANK", "0")) == 0:
-        typer.echo(json.dumps(done) if as_json else told)
+        print_safely(json.dumps(result) if as_json else f"trained policy: {result['policy']}\nlog: {out}/log.jsonl")
 
 
 def run(settings: Mapping[str, Mapping[str, Any]], out: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Train as the tables say; {"out", "policy", "steps", "reward" of the last step if one was taken}."""
+    """Train with these settings. Returns "out", "policy", "steps", and the last step's "reward" if any step ran."""
     from revseg.pipeline import ReVSeg
     from revseg.registry import spec_of
     from revseg.training.config import TrainConfig
     from revseg.training.grpo import train
 
-    # a configuration is the user's own hand; the checkpoint that it starts from is not
+    # the user wrote the configuration, so it is trusted; the checkpoint that it names is not
     model = ReVSeg.from_dict({**settings["model"], **({"trust": True} if trust else {})}, trust=True)
     plan = TrainConfig.from_dict(settings["train"], trust=True)
     rewards: list[float] = []
-    with reporting(plan.steps, show=sys.stderr.isatty()) as show:
+    with reporting(plan.steps, show=at_terminal()) as show:
 
         def report(row: Mapping[str, Any]) -> None:
             rewards.append(row["reward"])
             show(row)
 
         trained = train(model, settings["data"]["dataset"], out, plan, report=report)
-    done = {"out": str(out), "policy": spec_of(trained.policy), "steps": plan.steps}
-    return {**done, "reward": rewards[-1]} if rewards else done
+    result = {"out": str(out), "policy": spec_of(trained.policy), "steps": plan.steps}
+    return {**result, "reward": rewards[-1]} if rewards else result
 
 
 def read_settings(path: Path | None, changes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The tables of a configuration file with the changes, each "table.key=value", made to them.
+    """The tables of a configuration file after the changes, each "table.key=value".
 
     InputError for a file that cannot be read, a table or key that does not exist, or no dataset; SpecError for a change
     that does not parse.
@@ -69,7 +73,7 @@ def read_settings(path: Path | None, changes: Sequence[str]) -> dict[str, dict[s
                 raise InputError(f"{path}: unknown table {table!r}; expected [{'], ['.join(TABLES)}]")
             settings[table] = values
     for change in changes:
-        _make(settings, change)
+        _apply(settings, change)
     unknown = [key for key in settings["data"] if key != "dataset"]
     if unknown:
         raise InputError(f"data has no setting {unknown[0]!r}; it has dataset, a spec such as shapes:size=256")
@@ -80,13 +84,13 @@ def read_settings(path: Path | None, changes: Sequence[str]) -> dict[str, dict[s
 
 @contextmanager
 def reporting(steps: int, *, show: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """What shows each step's row: a bar on stderr with the rewards, if wanted; and every new warning, always."""
+    """A function for each step's row of the log. It prints new warnings on stderr; with `show`, a progress bar too."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    told: set[str] = set()
+    seen: set[str] = set()
     with Progress(*columns, console=console, transient=True, disable=not show) as bar:
         task = bar.add_task("training", total=steps)
 
@@ -94,8 +98,8 @@ def reporting(steps: int, *, show: bool) -> Iterator[Callable[[Mapping[str, Any]
             bar.update(task, completed=int(row["step"]) + 1, description=summary(row))
             for warning in row.get("warnings", []):
                 kind = warning.split(" ", 2)[0]
-                if kind not in told:
-                    told.add(kind)
+                if kind not in seen:
+                    seen.add(kind)
                     print(f"step {row['step']}: {warning}", file=console.file if show else sys.stderr)
 
         yield report
@@ -114,8 +118,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read the configuration {path}: {error}; expected a TOML file") from error
 
 
-def _make(settings: dict[str, dict[str, Any]], change: str) -> None:
-    """Set "table.key" or "table.key.part" (a reward's weight); the value is read as in a spec."""
+def _apply(settings: dict[str, dict[str, Any]], change: str) -> None:
+    """Set "table.key", or "table.key.part" such as a reward's weight. The value is read as in a spec."""
     key, equals, value = change.partition("=")
     table, *rest = key.strip().split(".", 2)
     if not equals or table not in TABLES or not rest or not all(rest):
@@ -131,6 +135,6 @@ def _make(settings: dict[str, dict[str, Any]], change: str) -> None:
 
 
 def _value(text: str) -> Any:
-    """A number, true, false, none, JSON, or the text itself, even where it holds commas."""
+    """A number, true, false, none, JSON, or else the text itself, which may hold commas."""
     simple = not any(mark in text for mark in ",:") or text.lstrip()[:1] in ("[", "{", '"')
     return parse_spec(f"x:value={text}")[1]["value"] if simple else text

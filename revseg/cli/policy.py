@@ -1,4 +1,4 @@
-"""From `--keyframe` and `--box` to the `given` policy: which frames to show and what to say of them."""
+"""The policy that the options of `segment` and `evaluate` mean: the one named, or `given` for `--box`."""
 
 import math
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from revseg.video import Video
 def given(
     boxes: Sequence[str], keyframes: Sequence[int], video: Video, query: str, same_object: bool = False
 ) -> dict[str, Any]:
-    """The settings of a `ReVSeg` that answers with these boxes. Without a keyframe they lie on frame 0.
+    """The settings of a `ReVSeg` that answers with these boxes. Without a keyframe they are on frame 0.
 
-    Several boxes are several objects, unless `same_object`. SpecError when the numbers do not go together, InputError
-    when a box or a frame lies outside the video.
+    Several boxes are several objects, unless `same_object`. SpecError when the numbers of boxes and
+    keyframes do not match, InputError when a box or a frame is outside the video.
     """
     frames = list(keyframes) or [0]
     if len(frames) == 1:
@@ -60,13 +60,13 @@ def unit_box(text: str, size: tuple[int, int]) -> list[float]:
 
 
 def policy_for_footage(asked: str | None, *, box: bool) -> str:
-    """The policy for videos that `shapes` did not paint: the one asked for, because there is no default one.
+    """The policy for real videos: the one asked for. There is no default, since the bundled one knows `shapes` alone.
 
-    SpecError, saying what to ask for, when nothing was; `box` mentions --box as a way out.
+    SpecError when none was asked for; with `box`, the message offers --box as well.
     """
     if asked is not None:
         return asked
-    other = ", or give --box with --keyframe to show the target yourself" if box else ""
+    other = ", or give --box with --keyframe, the target itself" if box else ""
     raise SpecError(
-        f"the bundled policy knows only the synthetic world: say --policy {PAPER} (with --tracker sam2){other}"
+        f"the bundled policy knows the synthetic world only: pass --policy {PAPER} (with --tracker sam2){other}"
     )
