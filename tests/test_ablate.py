@@ -16,7 +16,7 @@ import revseg
 from revseg import ReVSeg, Variant
 from revseg.ablation import Table
 from revseg.ablation import ablate as ablation
-from revseg.ablation.run_statistics import over_runs
+from revseg.ablation.run_statistics import resample_runs
 from revseg.ablation.variants import slug, train_split_of
 from revseg.errors import InputError, MissingExtraError, OutputError, RevsegError, SpecError
 from revseg.evaluation import Results, compare, score
@@ -79,7 +79,7 @@ def test_one_seed_gives_the_paired_comparison_of_compare(tmp_path: Path):
 def test_seeds_widen_the_interval():
     """Two runs a whole unit apart, no spread over videos: only the draw of runs is left, mean 0, 0.5 or 1."""
     rows = np.array([np.zeros(4000), np.ones(4000)])
-    values, counts = np.unique(over_runs(rows, 1), return_counts=True)
+    values, counts = np.unique(resample_runs(rows, 1), return_counts=True)
     assert values.tolist() == [0, 0.5, 1]
     assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 

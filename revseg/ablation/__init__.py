@@ -1,4 +1,4 @@
-"""Ablations: variants of one model, run over seeds, in a table that says how sure its figures are."""
+"""Ablations: variants of a model, run with several seeds, in a table with intervals and p-values."""
 
 from revseg.ablation.ablate import ablate
 from revseg.ablation.table import Cell, Table

@@ -1,4 +1,4 @@
-"""One scored run of an ablation, and how sure figures are when there are several runs, one a seed."""
+"""A scored run of an ablation, and intervals and p-values over several runs, one per seed."""
 
 import hashlib
 import json
@@ -24,17 +24,16 @@ Key = tuple[str, str, str]  # a query's video, id and group
 class Run:
     """One variant with one seed, scored.
 
-    `scores` holds, beside the protocol's figures, "parsed" (share of replies that did), "reward/<name>" and "reward"
-    (the weighted sum) where rows have rewards. `truth` is a digest of the queries and their true masks: runs in which
-    it is the same can be compared query by query. `seconds` are per query, of conversation and tracking. `train` is
-    empty without training.
+    Besides the protocol's figures, `scores` has "parsed" (the share of conversations without an error), and, where rows
+    have rewards, "reward/<name>" and "reward" (their weighted sum). `truth` is a digest of the queries and their true
+    masks: runs with equal ones can be compared query by query. `train` is empty without training.
     """
 
     variant: str
     seed: int
     scores: Scores
     truth: str
-    seconds: float
+    seconds: float  # per query, for conversation and tracking
     crashed: int
     path: Path  # the results file
     header: Mapping[str, Any]
@@ -44,24 +43,24 @@ class Run:
     def read(
         variant: str, seed: int, results: Results, protocol: str | None = None, train: Mapping[str, Any] | None = None
     ) -> "Run":
-        """Scores a finished results file; a missing prediction counts as zero."""
+        """Score a finished results file; a missing prediction counts as zero."""
         scores = score(results, protocol, draws=0)
         more: dict[int, dict[str, float]] = {}
         truth, seconds, crashed = hashlib.blake2b(digest_size=16), [], 0
         for row in results:
-            more[row.index] = judged(row)
+            more[row.index] = row_figures(row)
             truth.update(json.dumps([row.video, row.query, row.data.get("truth")]).encode())
             seconds.append(sum(row.data["timings"].get(name, 0.0) for name in ("rollout", "track")))
             crashed += row.crashed
         mean = float(np.mean(seconds)) if seconds else 0.0
-        found = _with(scores, more)
+        scores = _with(scores, more)
         return Run(
-            variant, seed, found, truth.hexdigest(), mean, crashed, results.path, results.header, dict(train or {})
+            variant, seed, scores, truth.hexdigest(), mean, crashed, results.path, results.header, dict(train or {})
         )
 
 
-def judged(row: Row) -> dict[str, float]:
-    """What a row says beside its masks; nothing when our code broke."""
+def row_figures(row: Row) -> dict[str, float]:
+    """A row's figures that are not of its masks: "parsed" and the rewards; none for a crash."""
     if row.crashed:
         return {}
     values = {"parsed": float(row.failure is None)}
@@ -73,7 +72,7 @@ def judged(row: Row) -> dict[str, float]:
 
 
 def _with(scores: Scores, more: Mapping[int, Mapping[str, float]]) -> Scores:
-    """The scores with further figures; as they are where the protocol's units are not the rows."""
+    """The scores with more figures per query; unchanged where the protocol does not score one query per row."""
     if sorted(query.index for query in scores.queries) != sorted(more):
         return scores
     queries = tuple(replace(query, values={**query.values, **more[query.index]}) for query in scores.queries)
@@ -85,14 +84,14 @@ def _with(scores: Scores, more: Mapping[int, Mapping[str, float]]) -> Scores:
 
 
 def ordered(names: Mapping[str, Any]) -> list[str]:
-    """Parsed first, then the rewards, then their sum."""
+    """The names with "parsed" first and "reward", the weighted sum, last."""
     return sorted(names, key=lambda name: (name != "parsed", name == "reward", list(names).index(name)))
 
 
-def drawn(runs: Sequence[Sequence[QueryScore]], name: str, draws: int, seed: int = 0) -> np.ndarray:
-    """float64[runs, draws]: each run's overall figure, videos drawn with replacement each time.
+def bootstrap_draws(runs: Sequence[Sequence[QueryScore]], name: str, draws: int, seed: int = 0) -> np.ndarray:
+    """float64[runs, draws]: bootstrap values of each run's overall figure, whole videos drawn with replacement.
 
-    Equal lists of queries are drawn alike with an equal `seed`. Empty with too few videos, see `bootstrap`.
+    With equal `seed`, equal lists of queries get the same draws. Empty with too few videos, see `bootstrap`.
     """
     rows = []
     for queries in runs:
@@ -103,8 +102,8 @@ def drawn(runs: Sequence[Sequence[QueryScore]], name: str, draws: int, seed: int
     return np.array(rows)
 
 
-def over_runs(rows: np.ndarray, stream: int) -> Float64[np.ndarray, " d"]:
-    """From [runs, draws] to [draws]: each time the mean of as many runs drawn with replacement."""
+def resample_runs(rows: np.ndarray, stream: int) -> Float64[np.ndarray, " d"]:
+    """From [runs, draws] to [draws]: per draw, the mean over as many runs, drawn with replacement."""
     count, draws = rows.shape
     times = np.random.default_rng([stream, count]).multinomial(count, np.full(count, 1 / count), size=draws)
     return (times.T * rows).sum(0) / count
@@ -116,22 +115,22 @@ def mean_of(runs: Sequence[Run], name: str) -> float:
 
 
 def paired(a: Sequence[Run], b: Sequence[Run]) -> bool:
-    """True when all runs are of the same queries with the same truth."""
+    """True when all runs have the same queries with the same truth."""
     return len({run.truth for run in (*a, *b)}) == 1
 
 
 def difference(a: Sequence[Run], b: Sequence[Run], name: str, draws: int) -> Difference:
-    """B minus A of one figure, the means over each one's runs, with a 95 % interval.
+    """B minus A of one figure: the difference of the means over runs, with a 95 % interval and p.
 
-    Runs are drawn with replacement, and so are whole videos: the same ones for both where they are `paired`, else each
-    side's own, in which case no queries are counted as better or worse. p is of a permutation test over the videos,
-    the runs as they are. None for both where there are too few videos.
+    The interval is a bootstrap over runs and over whole videos. Where A and B are `paired`, both get the same videos in
+    each draw; else each gets its own, and no queries are counted as better or worse. p is of a permutation test over
+    videos, with the runs fixed. With too few videos there is neither.
     """
     same = paired(a, b)
     both = set(_per_query(a, name)) & set(_per_query(b, name)) if same else None
-    left = drawn([_kept(run, both) for run in a], name, draws, seed=0)
-    right = drawn([_kept(run, both) for run in b], name, draws, seed=0 if same else 1)
-    low, high = ends(over_runs(right, 2) - over_runs(left, 1)) if len(left) and len(right) else (None, None)
+    left = bootstrap_draws([_kept(run, both) for run in a], name, draws, seed=0)
+    right = bootstrap_draws([_kept(run, both) for run in b], name, draws, seed=0 if same else 1)
+    low, high = ends(resample_runs(right, 2) - resample_runs(left, 1)) if len(left) and len(right) else (None, None)
     changes = _changes(a, b, name) if same else {}
     sides = [_figure(_kept(run, both), name) for run in (a[0], b[0])]
     videos = min(len({query.video for query in side}) for side in sides)
@@ -148,35 +147,35 @@ def difference(a: Sequence[Run], b: Sequence[Run], name: str, draws: int) -> Dif
 
 
 def _kept(run: Run, wanted: Collection[Key] | None) -> list[QueryScore]:
-    """All queries; or those wanted, so that the same are drawn for runs in which one of them crashed."""
+    """The queries in `wanted` (None: all), so that both sides draw from the same ones when a query of one crashed."""
     return [query for query in run.scores.queries if wanted is None or _key(query) in wanted]
 
 
 def _figure(queries: Sequence[QueryScore], name: str) -> list[QueryScore]:
-    """The queries that the overall figure is of."""
+    """The queries that the overall figure averages."""
     return [query for query in queries if query.stratum is not None and name in query.values]
 
 
 def _pooled(runs: Sequence[Run], name: str) -> list[QueryScore]:
-    """The queries of all runs, numbered anew."""
+    """The queries of all runs, with new numbers that are unique."""
     every = [query for run in runs for query in _figure(run.scores.queries, name)]
     return [replace(query, index=number) for number, query in enumerate(every)]
 
 
 def _changes(a: Sequence[Run], b: Sequence[Run], name: str) -> dict[Key, float]:
-    """Query by query, the difference of the means over runs."""
+    """Per query, B's mean over runs minus A's."""
     one, other = _per_query(a, name), _per_query(b, name)
     return {key: other[key] - one[key] for key in one if key in other}
 
 
 def _per_query(runs: Sequence[Run], name: str) -> dict[Key, float]:
-    """The mean over runs, of queries that have the figure in each."""
+    """Per query that has the figure in every run, its mean over runs."""
     values: dict[Key, list[float]] = {}
     for run in runs:
         for query in run.scores.queries:
             if name in query.values:
                 values.setdefault(_key(query), []).append(query.values[name])
-    return {key: float(np.mean(found)) for key, found in values.items() if len(found) == len(runs)}
+    return {key: float(np.mean(each)) for key, each in values.items() if len(each) == len(runs)}
 
 
 def _key(query: QueryScore) -> Key:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from revseg import output
-from revseg.ablation.run_statistics import Run, difference, drawn, mean_of, over_runs, paired
+from revseg.ablation.run_statistics import Run, bootstrap_draws, difference, mean_of, paired, resample_runs
 from revseg.errors import InputError
 from revseg.evaluation.scores.bootstrap import why_none
 from revseg.evaluation.scores.compare import Difference, ends
@@ -65,8 +65,8 @@ class Table:
         runs = self._of(variant, figure)
         values = {run.seed: run.scores.overall[figure] for run in runs}
         spread = float(np.std(list(values.values()), ddof=1)) if len(values) > 1 else None
-        rows = drawn([run.scores.queries for run in runs], figure, self.draws)
-        low, high = ends(over_runs(rows, 1)) if len(rows) else (None, None)
+        rows = bootstrap_draws([run.scores.queries for run in runs], figure, self.draws)
+        low, high = ends(resample_runs(rows, 1)) if len(rows) else (None, None)
         return Cell(mean_of(runs, figure), spread, low, high, values)
 
     def difference(self, variant: str, against: str | None = None, figure: str = "J&F") -> Difference:

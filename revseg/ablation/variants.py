@@ -1,4 +1,4 @@
-"""What an ablation varies: a model, how it is trained, how it is tested; and the plan that comes of it."""
+"""Variants of an ablation, and the trials that they make: one per variant and seed."""
 
 import hashlib
 import json
@@ -24,10 +24,9 @@ _REPORTS = ("save_every", "samples_every", "log_with", "tokens")  # of a trainin
 class Variant:
     """One row of an ablation.
 
-    `model`: a `ReVSeg`, or the settings in which it differs from the ablation's `base`. `train`: True for training as
-    the ablation says, settings in which it differs, a `TrainConfig` of its own, or False for none. `test`: settings
-    in which the model that is scored differs from the one that is trained. `dataset`, `train_on` and `seeds` replace
-    the ablation's.
+    `model`: a `ReVSeg`, or the settings that differ from the ablation's `base`. `train`: True for the ablation's
+    training, settings that differ from it, a whole `TrainConfig`, or False for no training. `test`: settings of the
+    scored model that differ from the trained one. `dataset`, `train_on` and `seeds` replace those of the ablation.
     """
 
     model: ReVSeg | Mapping[str, Any] = field(default_factory=dict)
@@ -39,7 +38,7 @@ class Variant:
 
     @staticmethod
     def of(spec: Any) -> "Variant":
-        """A `Variant` as it is; a model or its settings; or a pair (model, train), where None stands for False."""
+        """From a `Variant`, a model or its settings, or a pair (model, train) in which None means no training."""
         if isinstance(spec, Variant):
             return spec
         if isinstance(spec, ReVSeg | Mapping):
@@ -52,7 +51,7 @@ class Variant:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Trial:
     """One variant with one seed: what is trained on what, and what is scored on what."""
 
     name: str
@@ -65,65 +64,65 @@ class Plan:
 
     @property
     def train_key(self) -> str:
-        """A digest of all that decides the trained weights: equal for two variants that share a training."""
+        """A digest of everything that the trained weights depend on: variants with the same one share a training."""
         assert self.config is not None
         model = {name: value for name, value in self.trained.to_dict().items() if name not in _NO_PART}
         config = {name: value for name, value in self.config.to_dict().items() if name not in _REPORTS}
-        return _digest([model, config, described(self.train_on), files_of(model)])
+        return _digest([model, config, dataset_record(self.train_on), files_of(model)])
 
     @property
     def key(self) -> str:
-        """A digest of all that decides the rows."""
+        """A digest of everything that the rows of the results file depend on."""
         model = self.tested.to_dict()
-        return _digest([self.config and self.train_key, model, described(self.dataset), files_of(model)])
+        return _digest([self.config and self.train_key, model, dataset_record(self.dataset), files_of(model)])
 
 
-def make_plans(
+def make_trials(
     variants: Mapping[str, Any],
     base: ReVSeg,
     dataset: Any,
     seeds: Sequence[int],
     train: TrainConfig | None,
     train_on: Any,
-) -> list[Plan]:
-    """Every variant with every seed, checked as far as it can be without building a policy or a tracker.
+) -> list[Trial]:
+    """A trial for every variant and seed, checked as far as possible without building a policy or a tracker.
 
-    Raises InputError or SpecError, naming the variant.
+    Raises InputError or SpecError with the name of the variant.
     """
     if not variants:
         raise InputError("expected at least one variant")
-    plans = []
+    trials = []
     for name, spec in variants.items():
         variant = Variant.of(spec)
         wanted = seeds if variant.seeds is None else variant.seeds
         if not wanted or len(set(wanted)) != len(wanted):
             raise InputError(f"variant {name!r}: expected one seed or more, none twice; got {list(wanted)}")
         try:
-            plans += [_plan(name, variant, base, dataset, seed, train, train_on) for seed in wanted]
-        except (InputError, TypeError) as error:  # SpecError is raised as it is: its message names the part
+            trials += [_trial(name, variant, base, dataset, seed, train, train_on) for seed in wanted]
+        except (InputError, TypeError) as error:  # a SpecError already names the part
             raise InputError(f"variant {name!r}: {error}") from error
     slugs: dict[str, str] = {}
-    for plan in plans:
-        other = slugs.setdefault(slug(plan.name).lower(), plan.name)
-        if other != plan.name:
-            raise InputError(f"variants {other!r} and {plan.name!r} would share a folder: rename one of them")
-    return plans
+    for trial in trials:
+        other = slugs.setdefault(slug(trial.name).lower(), trial.name)
+        if other != trial.name:
+            raise InputError(f"variants {other!r} and {trial.name!r} would share a folder: rename one of them")
+    return trials
 
 
 def slug(name: str) -> str:
-    """A folder's name that is safe whatever the variant is called."""
+    """A safe folder name for a variant."""
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-.") or "variant"
 
 
-def described(dataset: Any) -> Any:
-    """A dataset's spec; for an object its type and length."""
+def dataset_record(dataset: Any) -> Any:
+    """What records say of a dataset: its spec, or the type and length of an object."""
     if isinstance(dataset, str | Mapping):
         return spec_of(dataset)
     return f"{type(dataset).__name__} of {len(dataset)} samples"
 
 
 def train_split_of(dataset: Any) -> Any:
-    """The spec's `train` split where its part has splits; else the dataset itself."""
+    """The spec's `train` split if its part has splits, else the dataset itself."""
     if not isinstance(dataset, str | Mapping):
         return dataset
     name, options = parse_spec(dataset) if isinstance(dataset, str) else (dataset.get("name", ""), dict(dataset))
@@ -133,19 +132,19 @@ def train_split_of(dataset: Any) -> Any:
     return format_spec(name, {**options, "split": "train"})
 
 
-def _plan(
+def _trial(
     name: str, variant: Variant, base: ReVSeg, dataset: Any, seed: int, train: TrainConfig | None, train_on: Any
-) -> Plan:
+) -> Trial:
     model = variant.model if isinstance(variant.model, ReVSeg) else _changed(base, variant.model)
     config = _config(variant.train, train, seed)
     scored = dataset if variant.dataset is None else variant.dataset
     source = train_on if variant.train_on is None else variant.train_on
-    # Rewards are judged as the base says, so that variants trained by different ones can be compared.
-    judged = {**variant.test, "rewards": variant.test.get("rewards", base.rewards)} if config else variant.test
-    tested = _changed(model, judged)
+    # All trained variants are scored by the rewards of `base`, so that those trained by other ones are comparable.
+    test = {**variant.test, "rewards": variant.test.get("rewards", base.rewards)} if config else variant.test
+    tested = _changed(model, test)
     tested = tested.replace(sampling=replace(tested.sampling, seed=seed))
     _check(model, tested, config)
-    return Plan(name, seed, model, config, train_split_of(dataset) if source is None else source, tested, scored)
+    return Trial(name, seed, model, config, train_split_of(dataset) if source is None else source, tested, scored)
 
 
 def _config(asked: Any, train: TrainConfig | None, seed: int) -> TrainConfig | None:
@@ -166,7 +165,7 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def _changed(model: ReVSeg, changes: Mapping[str, Any]) -> ReVSeg:
-    """With other settings; the sampling may be given in part, as a mapping."""
+    """The model with changed settings. `sampling` may be a mapping with only some of its fields."""
     sampling = changes.get("sampling")
     if isinstance(sampling, Mapping):
         changes = {**changes, "sampling": Sampling(**{**_settings(model.sampling), **sampling})}
@@ -174,7 +173,7 @@ def _changed(model: ReVSeg, changes: Mapping[str, Any]) -> ReVSeg:
 
 
 def _check(trained: ReVSeg, tested: ReVSeg, config: TrainConfig | None) -> None:
-    """Builds what is light, so that a wrong spec is an error before hours of training."""
+    """Build the light parts, so that a wrong spec is an error before hours of training."""
     for model in (trained, tested):
         if isinstance(model.plan, tuple):
             InOrder(model.plan)
@@ -186,9 +185,9 @@ def _check(trained: ReVSeg, tested: ReVSeg, config: TrainConfig | None) -> None:
         return
     registry("objective").build(config.objective)
     if not isinstance(trained.policy, str | Mapping):
-        raise InputError("to be trained, a policy has to be named by a spec: each run starts from a copy of its own")
+        raise InputError("expected a policy named by a spec, so that each training builds its own; got an object")
     if spec_of(tested.policy) != spec_of(trained.policy):
-        raise InputError("test= changes the policy, which training is to give")
+        raise InputError("test= changes the policy, but the policy that is scored comes from training")
 
 
 def _digest(parts: Any) -> str:

@@ -1,4 +1,4 @@
-"""Two runs side by side: paired differences, query by query, and how sure they are."""
+"""Two runs compared query by query: differences with intervals and p-values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from revseg.text_table import text_table
 class Difference:
     """B minus A of one figure: the overall difference, its 95 % interval, and the queries better, equal and worse.
 
-    `p`, two-sided, is of a permutation test with whole videos (`permutation`): how often a difference as large comes
-    about when it is chance which run a video's gain falls to. It speaks of other videos, not of other trainings.
-    `low`, `high` and `p` are None where there are too few videos, and `why` says so.
+    `p` is two-sided, of a permutation test over whole videos (`permutation`): the probability of a difference at least
+    as large if, for each video, it were chance which run did better. It is about other videos, not other trainings.
+    With too few videos `low`, `high` and `p` are None, and `why` says so.
     """
 
     a: float
@@ -47,13 +47,13 @@ class Difference:
         return f"{numbers[0]} [{', '.join(numbers[1:])}]" if there else numbers[0]
 
     def p_text(self) -> str:
-        """Never "0.000": "<0.001" below that, "" for none."""
+        """Three digits, "<0.001" below that, "" for none."""
         return "" if self.p is None else "<0.001" if self.p < 0.001 else f"{self.p:.3f}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` gives. `changes` are the queries' differences in J&F (or the first figure), largest loss first."""
+    """The result of `compare`. `changes` are differences in J&F (or the first figure) per query, largest loss first."""
 
     protocol: str
     a: Scores

@@ -1,4 +1,4 @@
-"""What a scorer gives: a line per query, and the averages that its benchmark defines over them."""
+"""The scores of a run: figures per query, and the means over them that a benchmark defines."""
 
 import csv
 import io
@@ -14,13 +14,13 @@ from revseg.text_table import text_table
 
 @dataclass(frozen=True)
 class QueryScore:
-    """One query's figures, in [0, 1] (areas in pixels). The overall figure averages over strata."""
+    """One query's figures, in [0, 1] (areas in pixels). The overall mean is one over strata, see `overall_means`."""
 
-    index: int  # of the row; negative for what counts without one
+    index: int  # of the row; negative for a query that has no row and counts all the same
     video: str
     query: str
     text: str
-    group: str  # the type, for tables
+    group: str  # the type of question, for tables
     stratum: str | None  # None: not part of the overall figure
     failure: str | None
     missing: bool
@@ -38,14 +38,14 @@ class QueryScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """A run's figures under one protocol. All are in [0, 1]; printed as percent.
+    """A run's figures under one protocol, in [0, 1]; `text` prints percent.
 
-    `overall` and `groups` hold means; `intervals` the bounds of 95 % bootstrap intervals of the overall means, videos
-    drawn with replacement. `skipped` counts queries left out of the means, `missing` those without a prediction.
+    `overall` and `groups` are means. `intervals` are 95 % bootstrap intervals of the overall means, over whole videos.
+    `missing` counts the queries without a prediction, `skipped` those left out of the means.
     """
 
     protocol: str
-    about: str  # what is averaged over what
+    about: str  # one line: which figures, averaged over what
     missing_is: str  # "zero", "skip" or "error"
     samples: int  # of the evaluation
     queries: tuple[QueryScore, ...]
@@ -64,7 +64,7 @@ class Scores:
         return sum(not query.values for query in self.queries)
 
     def to_dict(self, queries: bool = False) -> dict[str, Any]:
-        """Plain JSON, with the single queries on demand."""
+        """Plain JSON; with `queries`, also the figures of each query."""
         data: dict[str, Any] = {
             "protocol": self.protocol,
             "about": self.about,
@@ -84,7 +84,7 @@ class Scores:
         return data
 
     def query_csv(self) -> str:
-        """A line per query. Cells that a spreadsheet would run as a formula start with an apostrophe."""
+        """A row per query. An apostrophe is put before text that a spreadsheet would run as a formula."""
         names = list(dict.fromkeys(name for query in self.queries for name in query.values))
         head = ["index", "video", "query", "text", "group", "failure", "missing"]
         lines = [
@@ -94,7 +94,7 @@ class Scores:
         return _csv([[*head, *names], *lines])
 
     def group_csv(self) -> str:
-        """A line per group, then "overall"."""
+        """A row per group, then "overall"."""
         names = list(dict.fromkeys(name for values in [*self.groups.values(), self.overall] for name in values))
         lines = [
             [_cell(group), *(v.get(n, "") for n in names)]
@@ -103,7 +103,7 @@ class Scores:
         return _csv([["group", *names], *lines])
 
     def text(self) -> str:
-        """For a terminal: percents, with intervals."""
+        """For a terminal: percent, with intervals."""
         names = list(self.overall)
         rows = [(group or "(no type)", *(_percent(v.get(n)) for n in names)) for group, v in self.groups.items()]
         rows.append(("overall", *(_percent(self.overall[n]) for n in names)))
