@@ -49,7 +49,9 @@ class Size:
     seeds: tuple[int, ...] = (0, 1)
     samples: int = 150
     model: Mapping[str, Any] = field(default_factory=dict)
-    train: Mapping[str, Any] = field(default_factory=lambda: {"prompts": 8, "lr": 1e-4})  # shorter than the full run
+    train: Mapping[str, Any] = field(
+        default_factory=lambda: {"queries_per_step": 8, "lr": 1e-4}
+    )  # shorter than the full run
     world: str = ""  # more options of the world, such as "frames=8,height=48"
 
     @property
@@ -105,13 +107,13 @@ def main(name: str, about: str | None, run: Run, default: Size | None = None) ->
     parser.add_argument("--steps", type=int, default=size.steps, help="RL steps of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(size.seeds), help="of trained variants")
     parser.add_argument("--samples", type=int, default=size.samples, help="questions of the test split")
-    parser.add_argument("--prompts", type=int, default=size.config.prompts, help="queries a step")
-    parser.add_argument("--rollouts", type=int, default=size.config.rollouts, help="conversations a query")
+    parser.add_argument("--queries-per-step", type=int, default=size.config.queries_per_step, help="queries a step")
+    parser.add_argument("--group-size", type=int, default=size.config.group_size, help="conversations a query")
     parser.add_argument("--policy", default=size.model.get("policy", START), help="where to start from")
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"), help="work in progress; resumes from it")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where the record is written")
     args = parser.parse_args()
-    train = {**size.train, "prompts": args.prompts, "rollouts": args.rollouts}
+    train = {**size.train, "queries_per_step": args.queries_per_step, "group_size": args.group_size}
     size = Size(args.steps, tuple(args.seeds), args.samples, {"policy": args.policy}, train)
     began = time.perf_counter()
     found = run(args.out / name, size)

@@ -2,11 +2,10 @@
 
     python benchmarks/gradient_noise.py --batches 16 --out benchmarks/results/gradient_noise.json
 
-Every batch is `prompts` x `rollouts` conversations of the same policy, about other questions. If a batch's gradient is
-the true one plus noise, the mean cosine c of two batches is the share of its squared length that is signal, and
-(1 - c) / c batches would have to be averaged until signal and noise are of one length (S. McCandlish et al., arXiv
-1812.06162, call that the noise scale). Settings are those of configs/shapes_grpo.toml, with all
-weights trained.
+Every batch is `queries_per_step` x `group_size` conversations of the same policy, about other questions. If a batch's
+gradient is the true one plus noise, the mean cosine c of two batches is the share of its squared length that is signal,
+and (1 - c) / c batches would have to be averaged until signal and noise are of one length (S. McCandlish et al., arXiv
+1812.06162, call that the noise scale). Settings are those of configs/shapes_grpo.toml, with all weights trained.
 """
 
 import argparse

@@ -555,7 +555,7 @@ class TrainedPolicy(TrainablePolicy, Protocol):
         ...
 
     def add_lora(self, rank: int) -> None:
-        """Put fresh adapters on; left out: an InputError when `lora` is asked for."""
+        """Put fresh adapters on; left out: an InputError when `lora_rank` is set."""
         ...
 
     def with_model(self, model: Any) -> Any:

@@ -29,7 +29,9 @@ def main(folder: str, out: Path) -> None:
 
     grpo.descend = record
     # 150 tokens: micro-batches of a few rows; gdpo's advantages need the rewards of every process
-    settings = config(steps=2, prompts=4, tokens=150, objective="gdpo:beta=0.05", grad_clip=1e6)
+    settings = config(
+        steps=2, queries_per_step=4, max_tokens_per_forward=150, objective="gdpo:beta=0.05", grad_clip=1e6
+    )
     revseg.train(tiny(folder), samples(), out, settings, report=report)
     assert PartialState().num_processes == int(os.environ.get("WORLD_SIZE", "1")), "each believed to be alone"
 

@@ -221,7 +221,7 @@ def trained(out: Path, weights: str, **options: Any) -> Table:
         "fewer": Variant(test={"num_frames": 2}),  # shares the training of "grpo"
         "length": ({"rewards": {"training_world:length": 1.0}}, {"objective": "dr_grpo"}),
     }
-    settings = config(steps=2, prompts=1, rollouts=2, save_every=1)
+    settings = config(steps=2, queries_per_step=1, group_size=2, save_every=1)
     return run(
         out, variants, "shapes:size=2,frames=6,height=32,width=32,split=test", base=base, train=settings, **options
     )
@@ -264,7 +264,7 @@ def test_training_is_shared_interrupted_and_resumed(tmp_path: Path, weights: str
 def test_training_on_what_is_scored_is_said(tmp_path: Path, weights: str):
     base = small(weights)
     world = "shapes:size=1,frames=6,height=32,width=32,split=test"
-    settings = config(steps=1, prompts=1, rollouts=2, objective="grpo:beta=0")
+    settings = config(steps=1, queries_per_step=1, group_size=2, objective="grpo:beta=0")
     table = run(tmp_path, {"grpo": {}}, world, base=base, train=settings, train_on=world)
     assert "trained on the samples that they are scored on: grpo" in table.notes
     assert table.cell("grpo").low is None  # one video tells nothing of others

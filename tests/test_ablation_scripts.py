@@ -43,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny(place: Path) -> Any:
     model = {"policy": f"qwen:model={place / 'tiny'}", "tracker": "fill_box", "sampling": Sampling(max_new_tokens=4)}
-    train = {"prompts": 1, "rollouts": 2, "max_new_tokens": 4, "objective": "grpo:beta=0"}
+    train = {"queries_per_step": 1, "group_size": 2, "max_new_tokens": 4, "objective": "grpo:beta=0"}
     return script("ablations").Size(1, (0,), 2, model, train, WORLD)
 
 

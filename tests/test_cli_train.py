@@ -26,8 +26,8 @@ format = 1.0
 dataset = "shapes:size=4,frames=4,height=32,width=32"
 [train]
 steps = 3
-prompts = 2
-rollouts = 2
+queries_per_step = 2
+group_size = 2
 max_new_tokens = 4
 objective = "grpo:beta=0"
 """
@@ -125,7 +125,7 @@ def test_the_example_is_a_configuration():
     settings = read_settings(ROOT / "benchmarks" / "configs" / "shapes_grpo.toml", [])
     assert ReVSeg.from_dict(settings["model"]).rewards == {"format": 1, "temporal": 1, "spatial": 1}
     train = TrainConfig.from_dict(settings["train"])
-    assert (train.lr, train.decay, train.freeze_vision) == (8e-5, True, True)
+    assert (train.lr, train.lr_decay, train.freeze_vision) == (8e-5, True, True)
 
 
 def test_warnings_are_told_once(capsys: pytest.CaptureFixture[str]):

@@ -148,7 +148,7 @@ WAYS = {
 
 
 def settings(**changes: Any) -> TrainConfig:
-    made = {"steps": 12, "prompts": 3, "rollouts": 8, "lr": 0.3, "objective": "test_contracts:Reinforce"}
+    made = {"steps": 12, "queries_per_step": 3, "group_size": 8, "lr": 0.3, "objective": "test_contracts:Reinforce"}
     return TrainConfig(**{**made, "max_new_tokens": 1, **changes})
 
 
@@ -240,7 +240,9 @@ def test_stopped_and_gone_on_with_ends_with_the_same_weights(tmp_path: Path):
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 1000])
 def test_micro_batches_of_a_loss_without_count_add_up(tokens: int, tmp_path: Path):
-    trained = revseg.train(ReVSeg(**PARTS), samples(), tmp_path, settings(steps=1, tokens=tokens, grad_clip=1e9))
+    trained = revseg.train(
+        ReVSeg(**PARTS), samples(), tmp_path, settings(steps=1, max_tokens_per_forward=tokens, grad_clip=1e9)
+    )
     whole = revseg.train(ReVSeg(**PARTS), samples(), tmp_path / "whole", settings(steps=1, grad_clip=1e9))
     logs = [read_log(folder / "log.jsonl")[0] for folder in (tmp_path, tmp_path / "whole")]
     assert logs[0]["grad_norm"] == pytest.approx(logs[1]["grad_norm"], rel=1e-4)
@@ -284,7 +286,7 @@ class PenaltyUnknown(Reinforce):
         ({"policy": "test_contracts:NoFolder"}, {}, "NoFolder has no option 'model' to read the folder"),
         ({}, {"objective": "grpo"}, "Bandit has no with_model, .* beta=0.001"),
         ({"policy": Bandit()}, {"objective": "grpo"}, "Bandit has no with_model"),
-        ({}, {"lora": 4}, "Bandit has no add_lora, which lora=4 needs"),
+        ({}, {"lora_rank": 4}, "Bandit has no add_lora, which lora_rank=4 needs"),
         ({}, {"freeze_vision": True}, "no vision tower"),
         ({}, {"gradient_checkpointing": True}, "has no gradient_checkpointing_enable"),
         ({}, {"objective": "test_contracts:OnlyAdvantages"}, "OnlyAdvantages has no loss"),

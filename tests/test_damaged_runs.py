@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_damaged_or_of_another_model(tmp_path: Path) -> Non
 
 
 def test_settings_that_are_damaged(tmp_path: Path) -> None:
-    settings = {"model": {"policy": "qwen"}, "dataset": "shapes", "train": {"steps": 3, "lr": 1e-5, "decay": False}}
+    settings = {"model": {"policy": "qwen"}, "dataset": "shapes", "train": {"steps": 3, "lr": 1e-5, "lr_decay": False}}
     for place in places(settings):
         for value in VALUES:
             write(tmp_path / "train.json", changed(settings, place, value))
@@ -126,3 +126,11 @@ def test_settings_that_are_damaged(tmp_path: Path) -> None:
         (tmp_path / "train.json").write_bytes(content)
         with pytest.raises(InputError, match=r"train\.json"):
             claim(tmp_path, settings, Alone())
+
+
+def test_a_run_with_settings_of_old_names_cannot_be_resumed(tmp_path: Path) -> None:
+    settings = {"model": {"policy": "qwen"}, "dataset": "shapes", "train": {"steps": 3, "group_size": 8}}
+    held = write(tmp_path / "train.json", settings | {"train": {"steps": 3, "rollouts": 8}}).read_text()
+    with pytest.raises(InputError, match=r"train\.json: expected .* before 'rollouts' was renamed to 'group_size'"):
+        claim(tmp_path, settings, Alone())
+    assert (tmp_path / "train.json").read_text() == held

@@ -45,7 +45,13 @@ def test_a_known_share_is_found(noise: ModuleType):
 def test_every_batch_gives_a_gradient_of_all_weights(noise: ModuleType, tmp_path: Path):
     save_tiny_qwen(tmp_path / "tiny", defaults={"num_frames": 4})
     model = {"policy": f"qwen:model={tmp_path / 'tiny'}", "rewards": {"training_world:length": 1.0}}
-    train = {"prompts": 2, "rollouts": 8, "max_new_tokens": 8, "objective": "grpo:beta=0", "freeze_vision": False}
+    train = {
+        "queries_per_step": 2,
+        "group_size": 8,
+        "max_new_tokens": 8,
+        "objective": "grpo:beta=0",
+        "freeze_vision": False,
+    }
     size = noise.Size(model=model, train=train, world="frames=8,height=48,width=48")
     rows = noise.gradients(size, size.config, 3)
     assert list(rows) == ["vision tower", "language model"]

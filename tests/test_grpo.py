@@ -56,7 +56,7 @@ def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_custom_reward_rises(folder: str, tmp_path: Path, seed: int):
     model = tiny(folder, plan=ONE, rewards={"training_world:length": 1.0})
-    settings = config(steps=10, rollouts=16, lr=2e-2, save_every=10, objective="grpo:beta=0", seed=seed)
+    settings = config(steps=10, group_size=16, lr=2e-2, save_every=10, objective="grpo:beta=0", seed=seed)
     revseg.train(model, samples(), tmp_path / "out", settings)
     rewards = [row["reward"] for row in rows(tmp_path / "out")]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1, rewards
@@ -133,7 +133,7 @@ def test_other_plans_go_through_the_same_loop(folder: str, tmp_path: Path, plan:
 
 
 def test_lora_moves_adapters_alone_and_saves_both_ways(folder: str, tmp_path: Path):
-    settings = config(steps=2, lora=2, optimizer="muon", gradient_checkpointing=True)
+    settings = config(steps=2, lora_rank=2, optimizer="muon", gradient_checkpointing=True)
     model = revseg.train(tiny(folder), samples(), tmp_path, settings)
     held = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
     assert held
@@ -146,7 +146,7 @@ def test_lora_moves_adapters_alone_and_saves_both_ways(folder: str, tmp_path: Pa
     expected = [row.detach() for row in scores(model)]
     torch.testing.assert_close([row.detach() for row in scores(alone)], expected, atol=1e-4, rtol=0)
     with pytest.raises(InputError, match="adapters already"):
-        revseg.train(alone, samples(), tmp_path / "more", config(lora=2))
+        revseg.train(alone, samples(), tmp_path / "more", config(lora_rank=2))
 
 
 def scores(model: revseg.ReVSeg) -> list[torch.Tensor]:
@@ -220,7 +220,7 @@ def test_half_precision_weights_are_refused(folder: str, tmp_path: Path):
     model = tiny(folder).replace(policy=f"qwen:model={folder},dtype=bfloat16")
     with pytest.raises(InputError, match=r"torch.bfloat16.*dtype=float32"):
         revseg.train(model, samples(), tmp_path / "out", config())
-    revseg.train(model, samples(), tmp_path / "lora", config(steps=1, lora=2))
+    revseg.train(model, samples(), tmp_path / "lora", config(steps=1, lora_rank=2))
 
 
 def test_folders_that_cannot_be_used(folder: str, finished: Path, tmp_path: Path):

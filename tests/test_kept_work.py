@@ -251,7 +251,7 @@ def test_a_disk_that_takes_no_more_is_an_output_error_everywhere(tmp_path: Path)
 
 
 def test_a_second_training_in_one_folder_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
-    config = TrainConfig(steps=1, prompts=1, rollouts=2)
+    config = TrainConfig(steps=1, queries_per_step=1, group_size=2)
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom revseg.locks import hold\n"
         "held = hold(Path(sys.argv[1], '.lock'), 'it')\nprint('held', flush=True)\ntime.sleep(60)"

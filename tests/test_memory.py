@@ -76,10 +76,10 @@ def test_counts_are_those_of_the_loaded_model(tmp_path: Path):
         ({"reference": "cpu"}, 0.001, {}, False, 8.292 * 20),
         ({"freeze_vision": True}, 0.0, {}, True, 8.292 * 16 - 0.6766 * 12),
         ({"optimizer": "muon"}, 0.0, {}, True, 8.292 * 12),
-        ({"lora": 16}, 0.001, {}, True, 8.292 * 2 + 0.0404 * 16),
-        ({"lora": 16}, 0.001, {}, False, 8.292 * 4 + 0.0404 * 16),
-        ({"lora": 16}, 0.001, {"dtype": "float32"}, True, 8.292 * 4 + 0.0404 * 16),
-        ({"lora": 16, "reference": "copy"}, 0.001, {}, True, 8.292 * 4 + 0.0404 * 20),
+        ({"lora_rank": 16}, 0.001, {}, True, 8.292 * 2 + 0.0404 * 16),
+        ({"lora_rank": 16}, 0.001, {}, False, 8.292 * 4 + 0.0404 * 16),
+        ({"lora_rank": 16}, 0.001, {"dtype": "float32"}, True, 8.292 * 4 + 0.0404 * 16),
+        ({"lora_rank": 16, "reference": "copy"}, 0.001, {}, True, 8.292 * 4 + 0.0404 * 20),
         ({}, 0.0, {"adapter": "mine"}, True, 8.292 * 2),
     ],
 )
@@ -98,7 +98,7 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic_before_loading(
     said = str(error.value)
     for words in ("165.8 GB", "8.29 billion", "weights 33.2 GB, gradients 33.2 GB, adamw's moments 66.3 GB, reference"):
         assert words in said
-    for words in ("cuda:0 has 85.0 GB free", "train.lora=16) hold 17.2 GB", "train.check_memory=false"):
+    for words in ("cuda:0 has 85.0 GB free", "train.lora_rank=16) hold 17.2 GB", "train.check_memory=false"):
         assert words in said
 
 
@@ -122,7 +122,7 @@ def test_what_fits_or_is_not_known_is_let_through(seven: Path, tmp_path: Path, m
     has(monkeypatch, "cuda:0", 166e9)
     check_memory(f"qwen:model={seven}", plan, 0.001)
     has(monkeypatch, "cuda:0", 18e9)
-    check_memory(f"qwen:model={seven}", TrainConfig(lora=16), 0.001)
+    check_memory(f"qwen:model={seven}", TrainConfig(lora_rank=16), 0.001)
     has(monkeypatch, "cuda:0", None)
     check_memory(f"qwen:model={seven}", plan, 0.001)
     has(monkeypatch, "cuda:0", 0)
@@ -179,7 +179,7 @@ def test_control_groups_of_both_versions_limit_it(tmp_path: Path, monkeypatch: p
     assert free_memory("cpu") == ("the CPU", 4 * GIB)
 
 
-@pytest.mark.parametrize("settings", [{}, {"freeze_vision": True}, {"lora": 3}])
+@pytest.mark.parametrize("settings", [{}, {"freeze_vision": True}, {"lora_rank": 3}])
 def test_the_arithmetic_is_what_a_step_holds(tmp_path: Path, settings: Any):
     import torch
 

@@ -78,8 +78,8 @@ SPREAD = [0.1, 0.5, 0.9, 1.0, 0.0, 0.3]
 def test_micro_batches_change_nothing(start: tuple[QwenPolicy, Judged], objective: str):
     policy, judged = start[0], scored(start[1], SPREAD)
     reference = make_reference(moved(policy), "copy", 1.0)
-    whole, one = gradient(policy, judged, objective, reference=reference, tokens=100_000)
-    parts, several = gradient(policy, judged, objective, reference=reference, tokens=1)
+    whole, one = gradient(policy, judged, objective, reference=reference, max_tokens_per_forward=100_000)
+    parts, several = gradient(policy, judged, objective, reference=reference, max_tokens_per_forward=1)
     assert whole.abs().max() > 1e-3
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
     assert several == pytest.approx(one, abs=1e-5)
@@ -201,8 +201,8 @@ def test_a_copied_reference_stays_when_the_policy_moves(folder: str, start: tupl
 def test_adapters_off_are_the_reference(folder: str, start: tuple[QwenPolicy, Judged]):
     base, judged = start
     policy = QwenPolicy(folder)
-    prepare(policy, config(lora=2))
-    reference = reference_of(policy, config(lora=2))
+    prepare(policy, config(lora_rank=2))
+    reference = reference_of(policy, config(lora_rank=2))
     with torch.no_grad():
         for name, p in policy.model.named_parameters():
             if "lora_" in name:
@@ -403,7 +403,7 @@ def test_warnings_wait_for_a_window_and_for_no_progress():
         TrainConfig,
         steps=st.integers(1, 9999),
         lr=st.floats(1e-9, 1),
-        lora=st.integers(0, 64),
+        lora_rank=st.integers(0, 64),
         bf16=st.booleans(),
         optimizer=st.sampled_from(["adamw", "muon"]),
         log_with=st.sampled_from([None, "wandb"]),
@@ -416,6 +416,11 @@ def test_settings_round_trip(settings: TrainConfig):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
+        ({"prompts": 8}, "'prompts' is now called 'queries_per_step': rename it"),
+        ({"rollouts": 8}, "'rollouts' is now called 'group_size'"),
+        ({"tokens": 8}, "'tokens' is now called 'max_tokens_per_forward'"),
+        ({"lora": 8}, "'lora' is now called 'lora_rank'"),
+        ({"decay": True}, "'decay' is now called 'lr_decay'"),
         ({"learning_rate": 1}, "no setting 'learning_rate'; it has steps"),
         ({"steps": 0}, "steps to be a whole number of 1 or more, got 0"),
         ({"steps": 1.5}, "whole number"),
@@ -438,8 +443,13 @@ def test_only_what_decides_the_weights_is_fixed():
     def settings(**train: Any) -> dict[str, Any]:
         return {"model": {"policy": "qwen", "tracker": train.pop("tracker", "flow")}, "dataset": "d", "train": train}
 
-    assert changed(settings(steps=5, tokens=1), settings(steps=6, tokens=2, tracker="sam2")) == []
-    assert changed(settings(steps=5, decay=True), settings(steps=6, decay=True)) == ["train.steps: 5, now 6"]
+    assert (
+        changed(
+            settings(steps=5, max_tokens_per_forward=1), settings(steps=6, max_tokens_per_forward=2, tracker="sam2")
+        )
+        == []
+    )
+    assert changed(settings(steps=5, lr_decay=True), settings(steps=6, lr_decay=True)) == ["train.steps: 5, now 6"]
     assert changed(settings(lr=1.0), settings(lr=2.0)) == ["train.lr: 1.0, now 2.0"]
 
 

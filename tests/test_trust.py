@@ -378,7 +378,7 @@ WORLD = "shapes:size=2,frames=4,height=48,width=48"
 COMMANDS = {
     "evaluate": f"evaluate {WORLD} --limit 1 --tracker fill_box --out OUT --policy POLICY",
     "train": f"train --out OUT --set data.dataset={WORLD} --set model.policy=POLICY --set train.steps=1 "
-    "--set train.prompts=1 --set train.rollouts=2 --set train.max_new_tokens=8",
+    "--set train.queries_per_step=1 --set train.group_size=2 --set train.max_new_tokens=8",
 }
 
 

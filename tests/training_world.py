@@ -53,5 +53,12 @@ def tiny(folder: str | Path, **changes: Any) -> ReVSeg:
 
 
 def config(**changes: Any) -> TrainConfig:
-    settings = {"steps": 4, "prompts": 2, "rollouts": 3, "lr": 1e-2, "max_new_tokens": LIMIT, "save_every": 2}
+    settings = {
+        "steps": 4,
+        "queries_per_step": 2,
+        "group_size": 3,
+        "lr": 1e-2,
+        "max_new_tokens": LIMIT,
+        "save_every": 2,
+    }
     return TrainConfig(**{"objective": "grpo:beta=0.05", "samples_every": 2, **settings, **changes})

@@ -191,7 +191,9 @@ def training(policy: Any, given: Any, rows: list[Any]) -> dict[str, Any]:
     from revseg.types import RewardBreakdown
 
     lora = 0 if given.device == "cpu" else given.lora
-    settings = TrainConfig(lora=lora, tokens=given.budget, gradient_checkpointing=given.checkpointing, bf16=bool(lora))
+    settings = TrainConfig(
+        lora_rank=lora, max_tokens_per_forward=given.budget, gradient_checkpointing=given.checkpointing, bf16=bool(lora)
+    )
     prepare(policy, settings)
     objective = completed(build("objective", "grpo:beta=0"))
     optimizers = make_optimizers(policy.model, "adamw", 1e-6)

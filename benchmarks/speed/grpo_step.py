@@ -75,7 +75,8 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     model = ReVSeg(policy=policy, plan=rounds, num_frames=frames, sampler="uniform", rewards=rewards)
     tokens = N * (job["tokens"] + 64 + frames * (size // 28) ** 2 // 2)  # a group a micro-batch, as TRL's
     settings = TrainConfig(
-        steps=job["steps"] + 1, prompts=job["prompts"], rollouts=N, objective="grpo:beta=0", tokens=tokens,
+        steps=job["steps"] + 1, queries_per_step=job["prompts"], group_size=N, objective="grpo:beta=0",
+        max_tokens_per_forward=tokens,
         max_new_tokens=job["tokens"], save_every=10_000, samples_every=10_000,
     )  # fmt: skip
     marks, drawn = [], []

@@ -49,7 +49,9 @@ def grpo(prompts: int, rollouts: int, tokens: int) -> Callable[[], Any]:
     from revseg.training.prepare import prepare, trained
     from revseg.types import Sampling
 
-    settings = TrainConfig(prompts=prompts, rollouts=rollouts, objective="grpo:beta=0", max_new_tokens=tokens)
+    settings = TrainConfig(
+        queries_per_step=prompts, group_size=rollouts, objective="grpo:beta=0", max_new_tokens=tokens
+    )
     model = revseg.ReVSeg(sampling=Sampling(1.0, max_new_tokens=tokens)).resolved()
     policy: Any = model.built_policy
     prepare(policy, settings)

@@ -10,7 +10,14 @@ from revseg.registry import spec_of
 from revseg.types import Sampling
 from revseg.untrusted.trust import check_foreign
 
-_LEAST = {"warmup": 0, "lora": 0, "seed": 0}  # of whole numbers; 1 for the others
+_LEAST = {"warmup": 0, "lora_rank": 0, "seed": 0}  # of whole numbers; 1 for the others
+OLD_NAMES = {
+    "prompts": "queries_per_step",
+    "rollouts": "group_size",
+    "tokens": "max_tokens_per_forward",
+    "lora": "lora_rank",
+    "decay": "lr_decay",
+}  # what settings were called in earlier versions
 _ABOVE_ZERO = ("lr", "grad_clip", "temperature", "top_p")  # greedy groups have no spread, so temperature too
 
 
@@ -18,29 +25,30 @@ _ABOVE_ZERO = ("lr", "grad_clip", "temperature", "top_p")  # greedy groups have 
 class TrainConfig:
     """Settings of `revseg.train`. The defaults are the paper's for the 7B model; a small policy wants larger `lr`.
 
-    `objective` is a spec of kind objective; `prompts` queries a step with `rollouts` conversations each; `tokens` the
-    most tokens (padding counted) of one forward and backward, so that memory does not depend on the batch.
+    `objective` is a spec of kind objective. A step samples `group_size` conversations about each of `queries_per_step`
+    queries. `max_tokens_per_forward` (padding counted) bounds one forward and backward, so that memory does not depend
+    on the batch.
     """
 
     steps: int = 524
-    prompts: int = 128
-    rollouts: int = 8
+    queries_per_step: int = 128
+    group_size: int = 8
     objective: Any = "grpo:beta=0.001"
     lr: float = 1e-6
     warmup: int = 0
-    decay: bool = False  # the learning rate down in a line to 2 % at the last step; the paper's is constant
+    lr_decay: bool = False  # the learning rate down in a line to 2 % at the last step; the paper's is constant
     optimizer: str = "adamw"  # or "muon": hidden matrices by Muon at `lr`, the rest by AdamW at 0.3 lr
     weight_decay: float = 0.0
     grad_clip: float = 1.0
     temperature: float = 1.0
     top_p: float = 1.0
     max_new_tokens: int = 512
-    tokens: int = 16384
+    max_tokens_per_forward: int = 16384
     bf16: bool = False  # autocast of every forward; the trained weights themselves stay in float32
     gradient_checkpointing: bool = False
-    lora: int = 0  # rank of LoRA adapters on all linear layers of the language model; 0 trains all weights
+    lora_rank: int = 0  # rank of LoRA adapters on all linear layers of the language model; 0 trains all weights
     freeze_vision: bool = False
-    reference: str = "auto"  # the KL's: "copy", "cpu" (a copy there), "adapter" (LoRA off); auto picks by `lora`
+    reference: str = "auto"  # the KL's: "copy", "cpu" (a copy there), "adapter" (LoRA off); auto picks by `lora_rank`
     save_every: int = 20
     samples_every: int = 10  # steps between the rollouts that are written out to be read
     check_memory: bool = True  # refuse, before loading, what cannot fit the device
@@ -55,8 +63,8 @@ class TrainConfig:
         _one_of("log_with", self.log_with, (None, "tensorboard", "wandb", "trackio"))
         if self.top_p > 1:
             raise InputError(f"expected top_p of at most 1, got {self.top_p}")
-        if self.reference == "adapter" and not self.lora:
-            raise InputError("reference='adapter' switches LoRA adapters off; it needs lora of 1 or more")
+        if self.reference == "adapter" and not self.lora_rank:
+            raise InputError("reference='adapter' switches LoRA adapters off; it needs lora_rank of 1 or more")
 
     @property
     def sampling(self) -> Sampling:
@@ -73,6 +81,8 @@ class TrainConfig:
         if not trust and "objective" in data:
             check_foreign("objective", data["objective"], "the record", "pass trust=True to TrainConfig.from_dict")
         for name, value in data.items():
+            if name in OLD_NAMES:
+                raise InputError(f"the training setting {name!r} is now called {OLD_NAMES[name]!r}: rename it")
             if name not in known:
                 raise InputError(f"training has no setting {name!r}; it has {', '.join(known)}")
             _check(name, known[name], value)

@@ -13,7 +13,7 @@ from revseg.masks.rle import brief
 from revseg.pipeline import ReVSeg
 from revseg.registry import options_of, read_spec, registry, spec_of
 from revseg.spec import format_spec
-from revseg.training.config import TrainConfig
+from revseg.training.config import OLD_NAMES, TrainConfig
 from revseg.training.trainable import trainable, weights_option
 from revseg.untrusted.reading import read_json
 
@@ -76,6 +76,12 @@ def _settings(record: Path) -> dict[str, Any]:
     tables = held if isinstance(held, dict) else {}
     if not all(isinstance(tables.get(table), dict) for table in ("model", "train")):
         raise InputError(f"{record}: expected the settings of a training run, got {brief(held)}")
+    old = next((name for name in OLD_NAMES if name in tables["train"]), None)
+    if old is not None:
+        raise InputError(
+            f"{record}: expected the run of this version of revseg, got one from before {old!r} was renamed to "
+            f"{OLD_NAMES[old]!r}: choose another folder, or finish the run with the version that began it"
+        )
     return tables
 
 
@@ -126,10 +132,13 @@ def spec_after(spec: Any, out: Path) -> Any:
 
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All but a run's length, how it reports, and what has no part in it; keyed by dotted names."""
-    free = {f"train.{name}" for name in ("save_every", "samples_every", "log_with", "tokens", "check_memory")}
+    free = {
+        f"train.{name}"
+        for name in ("save_every", "samples_every", "log_with", "max_tokens_per_forward", "check_memory")
+    }
     free.add("model.tracker")
-    if not settings.get("train", {}).get("decay"):
-        free.add("train.steps")  # with decay, the length decides every learning rate
+    if not settings.get("train", {}).get("lr_decay"):
+        free.add("train.steps")  # with lr_decay, the length decides every learning rate
     flat = {"dataset": settings.get("dataset")}
     for table in ("model", "train"):
         flat |= {f"{table}.{name}": value for name, value in settings.get(table, {}).items()}

@@ -76,7 +76,7 @@ def train(
                 began = time.perf_counter()
                 judged = judge(model, samples, config, step, accelerator)
                 held = time.perf_counter()
-                scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup, decay=config.decay))
+                scale_rates(optimizers, warmup_then_decay(step, config.steps, config.warmup, decay=config.lr_decay))
                 losses = update(policy, objective, reference, judged, config, accelerator)
                 norm = descend(optimizers, trained(policy), config.grad_clip)
                 row = {"step": step, **figures(judged, policy), **losses, "grad_norm": norm}
@@ -102,27 +102,31 @@ def begin(
     draw(samples, 1, 0, config.seed)  # no data or no truth
     check_writable(out)
     accelerator = make_accelerator(log_with=config.log_with, project_dir=str(out))
-    if config.prompts % accelerator.num_processes:
-        raise InputError(f"prompts={config.prompts} must divide among {accelerator.num_processes} processes")
+    if config.queries_per_step % accelerator.num_processes:
+        raise InputError(
+            f"queries_per_step={config.queries_per_step} must divide among {accelerator.num_processes} processes"
+        )
     return objective, samples, accelerator
 
 
 def judge(model: ReVSeg, dataset: Dataset, config: TrainConfig, step: int, accelerator: Any) -> Judged:
-    """This process's share of the step's queries, `rollouts` conversations each, scored."""
-    samples = draw(dataset, config.prompts, step, config.seed)
+    """This process's share of the step's queries, `group_size` conversations each, scored."""
+    samples = draw(dataset, config.queries_per_step, step, config.seed)
     mine = samples[accelerator.process_index :: accelerator.num_processes]
     policy = trainable(model.built_policy)
     policy.model.eval()
     model = model.replace(sampling=replace(model.sampling, seed=config.seed * 1_000_003 + step))
-    size = max(1, policy.batch_size // config.rollouts)
+    size = max(1, policy.batch_size // config.group_size)
     groups = []
     for start in range(0, len(mine), size):  # all rounds of some, then of others: one batch's cache is held at a time
         with autocast(policy, config):
-            groups += model.rollouts(mine[start : start + size], config.rollouts)
+            groups += model.rollouts(mine[start : start + size], config.group_size)
         policy.forget()  # the cache is of weights that are about to change
     rollouts = [rollout for group in groups for rollout in group]
-    truths = [sample.truth for sample in mine for _ in range(config.rollouts) if sample.truth is not None]  # see `draw`
-    return Judged(rollouts, model.score_all(rollouts, truths), config.rollouts)
+    truths = [
+        sample.truth for sample in mine for _ in range(config.group_size) if sample.truth is not None
+    ]  # see `draw`
+    return Judged(rollouts, model.score_all(rollouts, truths), config.group_size)
 
 
 def update(
@@ -143,7 +147,7 @@ def update(
     device = device_of(policy)
     rollouts = judged.rollouts
     old, mask = pad([sampled(rollout).to(device) for rollout in rollouts])
-    batches = packs([policy.length(rollout) for rollout in rollouts], config.tokens, judged.n)
+    batches = packs([policy.length(rollout) for rollout in rollouts], config.max_tokens_per_forward, judged.n)
     with autocast(policy, config):
         ref = None if reference is None else reference_scores(reference, rollouts, batches, old)
     penalty = objective.kl_penalty(old, ref, mask) if objective.kl_in_reward and ref is not None else None

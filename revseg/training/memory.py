@@ -39,9 +39,9 @@ def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
     ways = []
     if "reference" in parts:
         ways += ["the objective's beta=0 needs no reference" + (", train.reference=cpu keeps it there" * on_gpu)]
-    if not config.lora and not options.get("adapter"):
-        small = needed(counts, replace(config, lora=16, reference="auto"), beta, options, on_gpu=on_gpu)
-        ways += [f"adapters alone (train.lora=16) hold {_gb(sum(small.values()))}"]
+    if not config.lora_rank and not options.get("adapter"):
+        small = needed(counts, replace(config, lora_rank=16, reference="auto"), beta, options, on_gpu=on_gpu)
+        ways += [f"adapters alone (train.lora_rank=16) hold {_gb(sum(small.values()))}"]
     raise InputError(
         f"training {spec_of(policy)} holds {_gb(sum(parts.values()))} a process before any activation "
         f"({counts.all / 1e9:.2f} billion weights: {', '.join(f'{n} {_gb(v)}' for n, v in parts.items())}), but "
@@ -56,9 +56,9 @@ def needed(
 
     What is trained is held in float32, which training demands; a base under adapters in the dtype that it is loaded in.
     """
-    apart = bool(config.lora or options.get("adapter"))
+    apart = bool(config.lora_rank or options.get("adapter"))
     base = counts.all * (_bytes(options, on_gpu) if apart else 4)
-    trained = counts.per_rank * config.lora if apart else counts.all - counts.vision * config.freeze_vision
+    trained = counts.per_rank * config.lora_rank if apart else counts.all - counts.vision * config.freeze_vision
     moments = 2 if config.optimizer == "adamw" else 1  # Muon keeps one for its matrices, which are nearly all
     adapters = trained * 4 if apart else 0
     parts = {

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 def prepare(policy: Any, config: TrainConfig) -> None:
     """Put adapters on, freeze what is to stay, as the settings say; in place. InputError if it cannot be trained."""
-    if config.lora and hasattr(policy.model, "peft_config"):
-        raise InputError("the policy has LoRA adapters already, which will be trained: leave lora at 0")
-    if config.lora:
-        policy.add_lora(config.lora)
+    if config.lora_rank and hasattr(policy.model, "peft_config"):
+        raise InputError("the policy has LoRA adapters already, which will be trained: leave lora_rank at 0")
+    if config.lora_rank:
+        policy.add_lora(config.lora_rank)
     model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
     if config.freeze_vision:
         tower = getattr(getattr(model, "model", None), "visual", None)
@@ -36,7 +36,7 @@ def prepare(policy: Any, config: TrainConfig) -> None:
     if half:
         raise InputError(
             f"the weights to train are {half[0].dtype}, in which a step of lr={config.lr:g} is lost in rounding: load "
-            "them as float32 (dtype=float32) and set bf16=true for fast forwards, or train adapters (lora=16)"
+            "them as float32 (dtype=float32) and set bf16=true for fast forwards, or train adapters (lora_rank=16)"
         )
 
 

@@ -32,8 +32,10 @@ def check_trainable(policy: Any, config: TrainConfig, beta: float) -> None:
             f"{name} cannot be trained: it has no {', '.join(missing)} "
             "(see revseg.types.TrainablePolicy); add it, or choose a policy that has it"
         )
-    if config.lora and not hasattr(part, "add_lora"):
-        raise InputError(f"{name} has no add_lora, which lora={config.lora} needs: add it, or leave lora at 0")
+    if config.lora_rank and not hasattr(part, "add_lora"):
+        raise InputError(
+            f"{name} has no add_lora, which lora_rank={config.lora_rank} needs: add it, or leave lora_rank at 0"
+        )
     if beta > 0 and reference_kind(config) != "adapter" and not hasattr(part, "with_model"):
         raise InputError(
             f"{name} has no with_model, which the copy for a KL of beta={beta:g} needs: add it, or set the objective's "
@@ -45,7 +47,7 @@ def check_trainable(policy: Any, config: TrainConfig, beta: float) -> None:
 
 def reference_kind(config: TrainConfig) -> str:
     """How the KL's reference is kept: "copy", "cpu" or "adapter"."""
-    return config.reference if config.reference != "auto" else "adapter" if config.lora else "copy"
+    return config.reference if config.reference != "auto" else "adapter" if config.lora_rank else "copy"
 
 
 def weights_option(part: Any) -> tuple[str, ...]:

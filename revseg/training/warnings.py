@@ -43,7 +43,8 @@ def _dead(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     flat = _mean(rows, "flat_groups")
     if flat > 0.9:
         found.append(
-            f"no signal: {flat:.0%} of groups have equal rewards; raise temperature or rollouts, look at samples.jsonl"
+            f"no signal: {flat:.0%} of groups have equal rewards; raise temperature or group_size, "
+            "look at samples.jsonl"
         )
     cut = _mean(rows, "cut_off")
     if cut > 0.5:
