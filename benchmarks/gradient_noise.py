@@ -27,7 +27,8 @@ def gradients(size: Size, config: TrainConfig, batches: int) -> dict[str, Any]:
     from accelerate import Accelerator
 
     from revseg.objectives.completed import completed
-    from revseg.training.grpo import judge, update
+    from revseg.training.grpo import judge
+    from revseg.training.update import update
 
     model, accelerator = size.base.resolved(), Accelerator(cpu=not torch.cuda.is_available())
     model = model.replace(sampling=config.sampling)

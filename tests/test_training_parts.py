@@ -22,12 +22,13 @@ from revseg.policies.hf.policy import QwenPolicy
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
 from revseg.training.folder import changed, keep, spec_after
-from revseg.training.grpo import advantages_of, descend, judge, update
+from revseg.training.grpo import Run, descend, judge, learn
 from revseg.training.log import Log, means, read_log
 from revseg.training.optimizers import make_optimizers, scale_rates, warmup_then_decay
 from revseg.training.prepare import prepare, reference_of, trained
 from revseg.training.reference import make_reference
 from revseg.training.rollouts import Judged, cut_off, draw, figures, packs, pad
+from revseg.training.update import advantages_of, batch_of, gradients, update
 from revseg.training.warnings import WINDOW, warnings_of
 from revseg.types import RewardBreakdown, Sampling, TrainablePolicy
 
@@ -125,6 +126,45 @@ def test_a_rollout_that_a_reward_left_unjudged_counts_neither_way(start: tuple[Q
     logged = figures(judged, start[0])
     assert (logged["reward/a"], logged["reward/b"]) == pytest.approx((0.4, 0.35))
     assert gradient(start[0], judged, "gdpo:beta=0")[0].isfinite().all()
+
+
+def after(folder: str, judged: Judged, objective: str, updates: int) -> tuple[torch.Tensor, dict[str, float]]:
+    """The weights after one step of `learn`, as a vector, and what it logs; plain SGD."""
+    policy = QwenPolicy(folder)
+    optimizers = [torch.optim.SGD(policy.model.parameters(), lr=0.5)]
+    settings = config(updates_per_batch=updates, grad_clip=1e9, lr=0.5)
+    made = built("objective", objective)
+    logged = learn(Run(tiny(folder), policy, made, None, optimizers, samples(), settings, Accelerator()), judged, 0)
+    return torch.cat([p.detach().reshape(-1) for p in policy.model.parameters()]), logged
+
+
+def test_two_updates_are_two_steps_on_the_same_rollouts(start: tuple[QwenPolicy, Judged], folder: str):
+    """By hand: advantages once, then gradient and SGD step twice; the ratio that is logged is the first one."""
+    judged, policy, objective = scored(start[1], SPREAD), QwenPolicy(folder), built("objective", "grpo:beta=0")
+    batch = batch_of(policy, objective, None, judged, config(), Accelerator())
+    logged = []
+    for _ in range(2):
+        logged.append(gradients(policy, objective, batch, config(), Accelerator()))
+        with torch.no_grad():
+            for p in trained(policy):
+                p -= 0.5 * (0 if p.grad is None else p.grad)
+                p.grad = None
+    found, row = after(folder, judged, "grpo:beta=0", 2)
+    torch.testing.assert_close(found, torch.cat([p.detach().reshape(-1) for p in policy.model.parameters()]))
+    assert row["ratio"] == pytest.approx(logged[0]["ratio"], abs=1e-9)
+    assert abs(logged[1]["ratio"] - 1) > 1e-3
+    assert row["loss"] == pytest.approx((logged[0]["loss"] + logged[1]["loss"]) / 2, abs=1e-6)
+    assert row["clip_fraction"] == pytest.approx(logged[1]["clip_fraction"] / 2)
+    assert row["clip_fraction"] > 0
+
+
+def test_objectives_that_are_one_with_one_update_differ_with_two(start: tuple[QwenPolicy, Judged], folder: str):
+    judged = scored(start[1], SPREAD)
+    torch.testing.assert_close(
+        after(folder, judged, "grpo:beta=0", 1)[0], after(folder, judged, "gspo:beta=0", 1)[0], atol=1e-5, rtol=1e-4
+    )
+    different = after(folder, judged, "grpo:beta=0", 2)[0] - after(folder, judged, "gspo:beta=0", 2)[0]
+    assert different.abs().max() > 1e-3
 
 
 def test_dynamic_sampling_leaves_flat_groups_out(start: tuple[QwenPolicy, Judged]):

@@ -184,10 +184,10 @@ def training(policy: Any, given: Any, rows: list[Any]) -> dict[str, Any]:
     from revseg.objectives.completed import completed
     from revseg.registry import build
     from revseg.training.config import TrainConfig
-    from revseg.training.grpo import update
     from revseg.training.optimizers import descend, make_optimizers
     from revseg.training.prepare import prepare, trained
     from revseg.training.rollouts import Judged
+    from revseg.training.update import update
     from revseg.types import RewardBreakdown
 
     lora = 0 if given.device == "cpu" else given.lora

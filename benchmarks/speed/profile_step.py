@@ -44,9 +44,10 @@ def grpo(prompts: int, rollouts: int, tokens: int) -> Callable[[], Any]:
     from revseg.objectives.completed import completed
     from revseg.registry import build
     from revseg.training.config import TrainConfig
-    from revseg.training.grpo import judge, update
+    from revseg.training.grpo import judge
     from revseg.training.optimizers import descend, make_optimizers
     from revseg.training.prepare import prepare, trained
+    from revseg.training.update import update
     from revseg.types import Sampling
 
     settings = TrainConfig(

@@ -33,6 +33,7 @@ class TrainConfig:
     steps: int = 524
     queries_per_step: int = 128
     group_size: int = 8
+    updates_per_batch: int = 1  # optimizer steps on each step's conversations; the paper's 1 is strictly on-policy
     objective: Any = "grpo:beta=0.001"
     lr: float = 1e-6
     warmup: int = 0
