@@ -113,9 +113,7 @@ def _log_summary(log: Path, mark: Path) -> dict[str, Any]:
     rows = read_log(log)
     columns = ("seconds/rollout", "seconds/update", "reward")
     if not rows or not all(column in row for row in rows for column in columns):
-        raise InputError(
-            f"{log.parent}: expected the log of a training with {', '.join(columns)}; remove it and {mark}"
-        )
+        raise InputError(f"{log.parent}: expected a training log with {', '.join(columns)}; remove it and {mark}")
     seconds = [row["seconds/rollout"] + row["seconds/update"] for row in rows]
     tenth = max(1, len(rows) // 10)
     first, last = (sum(row["reward"] for row in part) / tenth for part in (rows[:tenth], rows[-tenth:]))
