@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -464,6 +465,12 @@ def test_settings_round_trip(settings: TrainConfig):
         ({"learning_rate": 1}, "no setting 'learning_rate'; it has steps"),
         ({"steps": 0}, "steps to be a whole number of 1 or more, got 0"),
         ({"steps": 1.5}, "whole number"),
+        ({"steps": True}, "steps to be a whole number of 1 or more, got True"),
+        ({"seed": -1}, "seed to be a whole number of 0 or more, got -1"),
+        ({"lr": True}, "lr to be a number above 0, got True"),
+        ({"lr": 10**400}, "lr to be a number above 0, got 1000"),
+        ({"weight_decay": math.inf}, "weight_decay to be a number of 0 or more, got inf"),
+        ({"top_p": math.nan}, "top_p to be a number above 0 and at most 1, got nan"),
         ({"lr": "1e-5"}, "lr to be a number above 0, got '1e-5'"),
         ({"lr": math.nan}, "lr to be a number"),
         ({"temperature": 0.0}, "temperature to be a number above 0"),
@@ -475,8 +482,22 @@ def test_settings_round_trip(settings: TrainConfig):
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], match: str):
-    with pytest.raises(InputError, match=match):
-        TrainConfig.from_dict(settings)
+    for make in (TrainConfig.from_dict, lambda values: TrainConfig(**values)):
+        with pytest.raises(InputError, match=match) as error:
+            make(settings)
+        assert "\n" not in str(error.value)
+
+
+def test_settings_can_be_given_in_order_and_changed():
+    assert TrainConfig(3, 2) == replace(TrainConfig(queries_per_step=2), steps=3)
+    with pytest.raises(InputError, match="expected steps to be a whole number of 1 or more, got -3"):
+        TrainConfig(-3)
+    with pytest.raises(InputError, match="expected group_size to be"):
+        replace(TrainConfig(), group_size=0)
+    with pytest.raises(InputError, match="settings, got more: give them by name"):
+        TrainConfig(*TrainConfig().to_dict().values(), 1)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(AttributeError):
+        TrainConfig().steps = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_only_what_decides_the_weights_is_fixed():
