@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from revseg.cli.app import app
 from revseg.cli.train import read_settings, reporting, summary
 from revseg.errors import InputError, SpecError
+from revseg.failures import Signature
 from revseg.pipeline import ReVSeg
 from revseg.training.config import TrainConfig
 
@@ -132,6 +133,12 @@ def test_warnings_are_told_once(capsys: pytest.CaptureFixture[str]):
     row = {"reward": 1.5, "reward/format": 0.97, "reward/spatial": 0.2}
     with reporting(5, show=False) as report:
         for step in range(3):
-            report({**row, "step": step, "warnings": [f"no signal: {90 + step}% of groups", "format low (0.4)"]})
-    assert capsys.readouterr().err.splitlines() == ["step 0: no signal: 90% of groups", "step 0: format low (0.4)"]
+            flat = Signature("no signal", True, "", {"flat_groups": 0.9 + step / 100}, "raise temperature")
+            report(
+                {**row, "step": step, "warnings": [flat, Signature("format low", True, "", {"format": 0.4}, "look")]}
+            )
+    assert capsys.readouterr().err.splitlines() == [
+        "step 0: no signal (flat_groups 0.90): raise temperature",
+        "step 0: format low (format 0.40): look",
+    ]
     assert summary(row) == "reward 1.50 (format 0.97, spatial 0.20)"

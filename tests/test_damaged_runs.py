@@ -16,6 +16,7 @@ from revseg.training.curves import read_runs
 from revseg.training.folder import claim
 from revseg.training.log import cut_rows, read_log
 
+WARNING = {"kind": "no signal", "evidence": {"flat_groups": 0.95}, "rows": [0, 1], "advice": "raise temperature"}
 ROW = {"step": 0, "reward": 1.0, "reward/format": 1.0, "ratio": 1.0, "tokens": 20.0, "flat_groups": None}
 SAMPLE = {"step": 0, "query": "q", "replies": ["a"], "error": None, "rewards": {"format": 1.0}, "total": 1.0}
 
@@ -44,7 +45,10 @@ def all_of(folder: Path) -> dict[str, Callable[[], Any]]:
 
 @pytest.mark.parametrize("name", ["log.jsonl", "samples.jsonl"])
 def test_every_field_of_a_log(tmp_path: Path, name: str) -> None:
-    whole = {"log.jsonl": ROW | {"warnings": ["NaN or infinity in loss"]}, "samples.jsonl": SAMPLE}
+    whole = {
+        "log.jsonl": ROW | {"warnings": ["a sentence, as earlier versions wrote", WARNING]},
+        "samples.jsonl": SAMPLE,
+    }
     bad = {"ratio": 2.0}  # a warning, so that the samples are read
     for place in places(whole[name]):
         for value in VALUES:

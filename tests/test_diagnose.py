@@ -14,9 +14,9 @@ import revseg
 from revseg.cli.app import app
 from revseg.diagnosis.diagnose import Diagnosis
 from revseg.diagnosis.error_attribution import stages_of
-from revseg.diagnosis.signatures import Signature
 from revseg.errors import InputError
 from revseg.evaluation.results import Results, Row
+from revseg.failures import Signature
 from revseg.masks import MaskTrack
 
 ROOT = Path(revseg.__file__).parent
@@ -29,7 +29,7 @@ def diagnosed(tmp_path: Path, rows: list[dict[str, Any]]) -> Diagnosis:
 
 
 def found(diagnosis: Diagnosis) -> dict[str, Signature]:
-    return {signature.name: signature for signature in diagnosis.found}
+    return {signature.kind: signature for signature in diagnosis.found}
 
 
 def test_perfect_rows_have_no_signature(tmp_path: Path):
@@ -82,15 +82,15 @@ def test_boxes_off_target_and_numbers_read_the_wrong_way(tmp_path: Path):
     missed = [placed(made_row(i, masks=square(20).to_dict()), 2, OFF) for i in range(3)]
     signature = found(diagnosed(tmp_path, missed))["boxes off target"]
     assert signature.evidence["no overlap"] == 3
-    assert "thousandths" not in signature.look
+    assert "thousandths" not in signature.advice
     swapped = [placed(made_row(i, masks=square(20).to_dict()), 2, [ON[1], ON[0], ON[3], ON[2]]) for i in range(3)]
     signature = found(diagnosed(tmp_path, swapped))["boxes off target"]
-    assert "x and y swapped" in signature.look
+    assert "x and y swapped" in signature.advice
     assert signature.evidence["mean IoU as x and y swapped"] == pytest.approx(1, abs=1e-6)
     # The picture shown was 64 x 48; numbers of thousandths, read as its pixels, come out 1000/64 and 1000/48 too large.
     small = [v * s / 1000 for v, s in zip(ON, (64, 48, 64, 48), strict=True)]
     shrunk = [placed(made_row(i, masks=square(20).to_dict()), 2, small) for i in range(3)]
-    assert "pixels of the picture" in found(diagnosed(tmp_path, shrunk))["boxes off target"].look
+    assert "pixels of the picture" in found(diagnosed(tmp_path, shrunk))["boxes off target"].advice
 
 
 def test_format_high_and_task_low(tmp_path: Path):
@@ -129,7 +129,7 @@ def test_absence_misjudged_and_crashes(tmp_path: Path):
 
 def test_without_a_truth_it_says_that_it_cannot_tell(tmp_path: Path):
     diagnosis = diagnosed(tmp_path, [made_row(i, truth=None, rewards=None) for i in range(2)])
-    unknown = [signature.name for signature in diagnosis.signatures if signature.found is None]
+    unknown = [signature.kind for signature in diagnosis.signatures if signature.found is None]
     assert set(unknown) == {
         "absence misjudged",
         "keyframes hidden or tiny",
@@ -172,7 +172,7 @@ def log(path: Path, **columns: Any) -> Path:
 )
 def test_every_warning_of_training_has_its_name(tmp_path: Path, columns: dict[str, Any], name: str):
     diagnosis = revseg.diagnose(log(tmp_path / "log.jsonl", **columns))
-    assert [signature.name for signature in diagnosis.found] == [name]
+    assert [signature.kind for signature in diagnosis.found] == [name]
     signature = diagnosis.found[0]
     assert (
         signature.evidence["steps"]
@@ -180,7 +180,7 @@ def test_every_warning_of_training_has_its_name(tmp_path: Path, columns: dict[st
         == (1 if name == "not finite" else signature.evidence["steps"])
     )
     assert signature.evidence["at the end of the log"] is (name != "not finite")
-    assert signature.look or name == "not finite"
+    assert signature.advice
 
 
 def test_a_log_names_steps_and_the_rollouts_written_then(tmp_path: Path):
@@ -244,5 +244,5 @@ def test_replies_cut_off_are_counted(tmp_path: Path):
     signature = found(diagnosis)["replies cut off"]
     assert signature.rows == (1, 0), "those that could not be read come first"
     assert (signature.evidence["cut off"], signature.evidence["not readable"]) == (2, 1)
-    assert "--max-new-tokens" in signature.look
+    assert "--max-new-tokens" in signature.advice
     assert Results.open(tmp_path / "r.jsonl").summary()["cut_off"] == 2

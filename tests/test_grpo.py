@@ -186,7 +186,11 @@ def test_a_nan_gradient_is_left_out_and_named(folder: str, tmp_path: Path):
     objective = Objective(policy_loss=broken, beta=0.0)
     seen = []
     revseg.train(tiny(folder), samples(), tmp_path, config(steps=1, objective=objective), report=seen.append)
-    assert "the step was left out" in seen[0]["warnings"][0]
+    (warning,) = seen[0]["warnings"]
+    assert (warning.kind, warning.rows) == ("not finite", (0,))
+    assert "grad_norm" in warning.evidence["columns"]
+    assert "is left out" in warning.advice
+    assert read_log(tmp_path / "log.jsonl")[0]["warnings"] == [warning]
     assert same(weights(folder), weights(tmp_path))
     assert json.loads((tmp_path / "log.jsonl").read_text())["grad_norm"] is None
 

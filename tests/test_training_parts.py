@@ -395,8 +395,10 @@ def test_a_log_goes_on_where_the_checkpoint_stands(tmp_path: Path):
     assert [r["step"] for r in found] == [0, 1, 2]
     assert found[0]["loss"] == 0.5
     assert math.isnan(found[1]["loss"])
-    assert "NaN" not in (tmp_path / "log.jsonl").read_text().replace("NaN or", "")
-    assert found[2]["warnings"] == ["NaN or infinity in loss"]
+    assert ": NaN" not in (tmp_path / "log.jsonl").read_text()
+    (warning,) = found[2]["warnings"]
+    assert (warning.kind, warning.evidence, warning.rows) == ("not finite", {"columns": "loss"}, (2,))
+    assert found[1].keys() == {"step", "loss"}
 
 
 HEALTHY = {
@@ -413,23 +415,39 @@ HEALTHY = {
     ("changes", "expected"),
     [
         ({}, []),
-        ({"grad_norm": math.nan}, ["NaN or infinity in grad_norm: the step was left out"]),
-        ({"kl": math.inf}, ["NaN or infinity in kl"]),
-        ({"ratio": 1.2}, ["ratio 1.200: rollouts and training forward disagree"]),
-        ({"flat_groups": 0.95}, ["no signal: 95% of groups"]),
-        ({"cut_off": 0.6}, ["60% of replies are cut off"]),
-        ({"reward/format": 0.4}, ["format low (0.40)"]),
-        ({"reward/temporal": 0.05}, ["temporal low (0.05)"]),
-        ({"reward/spatial:soft=True": 0.05}, ["spatial low (0.05)"]),
-        ({"reward/format": 0.99, "reward/temporal": 0.2}, ["format is saturated (0.99) while temporal stays at 0.20"]),
+        ({"grad_norm": math.nan, "kl": math.inf}, [("not finite", {"columns": "grad_norm kl"})]),
+        ({"ratio": 1.2}, [("rollouts and training disagree", {"ratio": 1.2})]),
+        ({"flat_groups": 0.95}, [("no signal", {"flat_groups": 0.95})]),
+        ({"cut_off": 0.6}, [("replies cut off", {"cut_off": 0.6})]),
+        ({"reward/format": 0.4}, [("format low", {"format": 0.4})]),
+        ({"reward/temporal": 0.05}, [("keyframes hidden or tiny", {"temporal": 0.05})]),
+        ({"reward/spatial:soft=True": 0.05}, [("boxes off target", {"spatial": 0.05})]),
+        (
+            {"reward/format": 0.99, "reward/temporal": 0.2, "reward/spatial:soft=True": 0.25},
+            [("format high, task reward low", {"format": 0.99, "temporal": 0.2, "spatial:soft=True": 0.25})],
+        ),
         ({"reward/format": 0.99}, []),  # saturated, but the task reward is not low
     ],
 )
-def test_failure_signatures_are_named(changes: dict[str, float], expected: list[str]):
-    log = [{"step": step, **HEALTHY, **changes} for step in range(WINDOW)]
+def test_failure_signatures_are_named(changes: dict[str, float], expected: list[tuple[str, dict[str, Any]]]):
+    log = [{"step": step, **HEALTHY, **changes} for step in range(3, 3 + WINDOW)]
     found = warnings_of(log)
-    assert len(found) == len(expected), found
-    assert all(text.startswith(start) for text, start in zip(found, expected, strict=True)), found
+    assert [signature.kind for signature in found] == [kind for kind, _ in expected]
+    for signature, (kind, evidence) in zip(found, expected, strict=True):
+        last = kind in ("not finite", "rollouts and training disagree")
+        assert signature.evidence == (evidence if "columns" in evidence else pytest.approx(evidence))
+        assert signature.rows == ((22,) if last else tuple(range(3, 23)))
+        assert signature.found
+        assert signature.advice
+
+
+def test_every_kind_of_warning_survives_the_log(tmp_path: Path):
+    bad = {"cut_off": 0.6, "flat_groups": 0.95, "reward/format": 0.4, "loss": math.nan, "ratio": 2.0}
+    worst = bad | {"reward/temporal": 0.05, "reward/spatial:soft=True": 0.05}
+    with Log(tmp_path, Accelerator(), 0) as log:
+        rows = [log.add({"step": step, **HEALTHY, **worst}, None) for step in range(WINDOW)]
+    assert len(rows[-1]["warnings"]) == 7
+    assert [row["warnings"] for row in read_log(tmp_path / "log.jsonl")] == [row["warnings"] for row in rows]
 
 
 def test_warnings_wait_for_a_window_and_for_no_progress():

@@ -122,7 +122,7 @@ def _log_summary(log: Path, mark: Path) -> dict[str, Any]:
         "seconds_per_step": sum(seconds) / len(seconds),
         "reward_first_tenth": first,
         "reward_last_tenth": last,
-        "warnings": sorted({text for row in rows for text in row.get("warnings", ())}),
+        "warnings": sorted({warning.kind for row in rows for warning in row.get("warnings", ())}),
     }
 
 

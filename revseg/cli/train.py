@@ -90,16 +90,15 @@ def reporting(steps: int, *, show: bool) -> Iterator[Callable[[Mapping[str, Any]
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    seen: set[str] = set()
+    printed: set[str] = set()  # kinds of warnings
     with Progress(*columns, console=console, transient=True, disable=not show) as bar:
         task = bar.add_task("training", total=steps)
 
         def report(row: Mapping[str, Any]) -> None:
             bar.update(task, completed=int(row["step"]) + 1, description=summary(row))
             for warning in row.get("warnings", []):
-                kind = warning.split(" ", 2)[0]
-                if kind not in seen:
-                    seen.add(kind)
+                if warning.kind not in printed:
+                    printed.add(warning.kind)
                     print(f"step {row['step']}: {warning}", file=console.file if show else sys.stderr)
 
         yield report

@@ -1,6 +1,5 @@
 """`diagnose`: names what goes wrong in an evaluation or a training run, with the evidence and where to look."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,9 +8,10 @@ from typing import Any
 
 from revseg.diagnosis.error_attribution import stages_of
 from revseg.diagnosis.log_signatures import find_in_log
-from revseg.diagnosis.signatures import EXAMPLES, Signature, find_signatures
+from revseg.diagnosis.signatures import EXAMPLES, find_signatures
 from revseg.errors import InputError
 from revseg.evaluation.results import FORMAT, Results, shards
+from revseg.failures import Signature, figure, finite
 from revseg.masks.rle import brief
 from revseg.untrusted.reading import parse_json
 
@@ -33,7 +33,7 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; NaN and infinities as None."""
         data = asdict(self) | {"path": str(self.path), "kinds": dict(self.kinds)}
-        return _finite(data | {"found": [signature.name for signature in self.found]})
+        return finite(data | {"found": [signature.kind for signature in self.found]})
 
     def text(self) -> str:
         """For a terminal: what was found with its evidence, then in a line each what was not, and what is unknown."""
@@ -89,9 +89,8 @@ def _first(path: Path) -> dict[str, Any] | None:
 
 
 def _told(signature: Signature, unit: str) -> list[str]:
-    lines = [signature.name.upper(), f"  rule: {signature.rule}"]
-    lines.append("  seen: " + ", ".join(f"{name} {_figure(value)}" for name, value in signature.evidence.items()))
-    lines += [f"  look: {signature.look}"] if signature.look else []
+    lines = [signature.kind.upper(), f"  rule: {signature.rule}", f"  seen: {signature.figures}"]
+    lines += [f"  look: {signature.advice}"] if signature.advice else []
     if signature.rows:
         shown = ", ".join(str(row) for row in signature.rows[: 2 * EXAMPLES])
         more = f" and {len(signature.rows) - 2 * EXAMPLES} more" if len(signature.rows) > 2 * EXAMPLES else ""
@@ -101,24 +100,10 @@ def _told(signature: Signature, unit: str) -> list[str]:
 
 
 def _short(signature: Signature) -> str:
-    figures = ", ".join(f"{name} {_figure(value)}" for name, value in signature.evidence.items() if value is not None)
-    return f"{signature.name}" + (f": {figures}" if figures else "")
-
-
-def _figure(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    figures = ", ".join(f"{name} {figure(value)}" for name, value in signature.evidence.items() if value is not None)
+    return signature.kind + (f": {figures}" if figures else "")
 
 
 def _plain(text: str) -> str:
     """Without control characters, which a query could use to write over a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

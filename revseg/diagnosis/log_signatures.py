@@ -1,97 +1,75 @@
-"""The failure signatures of a training log: what `revseg.training.warnings` warns of, over the whole run."""
+"""The failure signatures of a training log: the rules of `revseg.training.warnings`, applied to the whole run."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from revseg.diagnosis.signatures import EXAMPLES, Example, Signature
+from revseg.diagnosis.signatures import EXAMPLES
+from revseg.failures import Example, Signature
+from revseg.training.log import json_lines
+from revseg.training.warnings import RULES, WINDOW, Rule, warnings_of
 from revseg.untrusted.reading import checked
 
-# What a warning starts with, the name it has here, and the columns of the log that tell.
-_KNOWN = (
-    (r"NaN or infinity", "not finite", ("grad_norm", "loss")),
-    (r"ratio ", "rollouts and training disagree", ("ratio",)),
-    (r"no signal", "no signal", ("flat_groups", "reward_std")),
-    (r"\S+ of replies are cut off", "replies cut off", ("cut_off", "tokens")),
-    (r"format low", "format low", ("reward/format", "failed/")),
-    (r"format is saturated", "format high, task reward low", ("reward/",)),
-    (r"temporal low", "keyframes hidden or tiny", ("reward/temporal",)),
-    (r"spatial low", "boxes off target", ("reward/spatial",)),
-)
+Rows = Sequence[Mapping[str, Any]]
+Samples = Mapping[int, list[Mapping[str, Any]]]
 
 
-def find_in_log(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Signature]:
-    """Each signature with the steps that had it, the first, worst (longest running) and last to look at.
+def find_in_log(rows: Rows, folder: Path) -> list[Signature]:
+    """Every signature of `RULES`; those found come first, the one with the most steps ahead.
 
-    The judgement is that of training at each step, made again, so that logs of other versions are held to the same
-    thresholds. `folder` may hold samples.jsonl, whose rollouts at these steps are named.
+    Every step is judged anew, so that logs of all versions are compared with the same thresholds. `folder` may hold
+    samples.jsonl; rollouts that it has of the steps concerned are examples.
     """
-    from revseg.training.warnings import WINDOW, warnings_of
-
-    steps: dict[str, list[tuple[int, int, str]]] = {}
+    seen: dict[str, list[tuple[int, Signature]]] = {}
     for place in range(len(rows)):
-        for said in warnings_of(rows[max(0, place + 1 - WINDOW) : place + 1]):
-            steps.setdefault(_name(said), []).append((place, int(rows[place].get("step", place)), said))
-    rollouts = _samples(folder / "samples.jsonl")
-    found = [_signature(name, seen, rows, rollouts) for name, seen in steps.items()]
+        for warning in warnings_of(rows[max(0, place + 1 - WINDOW) : place + 1]):
+            seen.setdefault(warning.kind, []).append((place, warning))
+    samples = _samples(folder / "samples.jsonl")
+    found = [_signature(rule, seen[rule.kind], rows, samples) for rule in RULES if rule.kind in seen]
     rewarded = any(name.startswith("reward") for row in rows for name in row)
-    rule = f"no warning in any window of {WINDOW} steps"
     rest = [
-        Signature(name, False if rewarded or name == "not finite" else None, rule)
-        for _, name, _ in _KNOWN
-        if name not in steps
+        Signature(rule.kind, False if rewarded or rule.kind == "not finite" else None, _over_steps(rule))
+        for rule in RULES
+        if rule.kind not in seen
     ]
-    return sorted(found, key=lambda s: -len(s.rows)) + rest
+    return sorted(found, key=lambda signature: -len(signature.rows)) + rest
 
 
-def _signature(
-    name: str,
-    seen: Sequence[tuple[int, int, str]],
-    rows: Sequence[Mapping[str, Any]],
-    rollouts: Mapping[int, list[Mapping[str, Any]]],
-) -> Signature:
-    (_, first, begun), (_, last, said) = seen[0], seen[-1]
-    lasts = seen[-1][0] == len(rows) - 1
-    columns = next((c for _, known, c in _KNOWN if known == name), ())
-    evidence: dict[str, Any] = {"steps": len(seen), "of": len(rows), "first": first, "last": last}
-    evidence["at the end of the log"] = lasts
-    evidence |= {k: v for k, v in rows[seen[-1][0]].items() if isinstance(v, (int, float)) and _told(k, columns)}
-    concerned = [step for _, step, _ in seen]
-    examples = [Example(first, f"step {first}", begun)]
-    if last != first:
-        examples.append(Example(last, f"step {last}", said))
-    for step in [s for s in concerned if s in rollouts][-1:]:
-        for rollout in rollouts[step][: EXAMPLES - len(examples)]:
-            told = f"samples.jsonl, step {step}: {rollout.get('query', '')}"[:200]
-            why = rollout.get("error") or ", ".join(f"{k} {v:.2f}" for k, v in (rollout.get("rewards") or {}).items())
-            examples.append(Example(step, told, str(why)))
-    rule = f"as training warns: {_rule(said)}"
-    return Signature(name, True, rule, evidence, _look(said), tuple(concerned), tuple(examples))
+def _signature(rule: Rule, seen: Sequence[tuple[int, Signature]], rows: Rows, samples: Samples) -> Signature:
+    steps = [warning.rows[-1] for _, warning in seen]
+    place = seen[-1][0]
+    evidence: dict[str, Any] = {"steps": len(seen), "of": len(rows), "first": steps[0], "last": steps[-1]}
+    evidence["at the end of the log"] = place == len(rows) - 1
+    evidence |= {k: v for k, v in rows[place].items() if isinstance(v, (int, float)) and _shows(k, rule)}
+    ends = [seen[0], seen[-1]] if len(seen) > 1 else seen
+    examples = [Example(warning.rows[-1], f"step {warning.rows[-1]}", warning.figures) for _, warning in ends]
+    written = [step for step in steps if step in samples]
+    if written:
+        examples += _rollouts(written[-1], samples[written[-1]])[: EXAMPLES - len(examples)]
+    return Signature(rule.kind, True, _over_steps(rule), evidence, rule.advice, tuple(steps), tuple(examples))
 
 
-def _name(said: str) -> str:
-    """A warning that is new to this module goes by its first words."""
-    return next((name for start, name, _ in _KNOWN if re.match(start, said)), said.split(":")[0].split("(")[0].strip())
+def _over_steps(rule: Rule) -> str:
+    return rule.rule + (f", mean over {rule.steps} steps" if rule.steps > 1 else "")
 
 
-def _told(column: str, wanted: Sequence[str]) -> bool:
-    return any(column == name or (name.endswith("/") and column.startswith(name)) for name in wanted) or any(
-        column.split(":")[0] == name for name in wanted
-    )
+def _shows(column: str, rule: Rule) -> bool:
+    plain = column.split(":")[0]
+    return any(column.startswith(name) if name.endswith("/") else plain == name for name in rule.columns)
 
 
-def _rule(said: str) -> str:
-    return re.split(r"[:;]", said)[0]
+def _rollouts(step: int, samples: Sequence[Mapping[str, Any]]) -> list[Example]:
+    """Rollouts that training wrote at that step, each with its error or its rewards."""
+    found = []
+    for rollout in samples:
+        rewards = ", ".join(f"{name} {value:.2f}" for name, value in (rollout.get("rewards") or {}).items())
+        about = f"samples.jsonl, step {step}: {rollout.get('query', '')}"[:200]
+        found.append(Example(step, about, str(rollout.get("error") or rewards)))
+    return found
 
 
-def _look(said: str) -> str:
-    parts = re.split(r"[:;]\s*", said, maxsplit=1)
-    return parts[1] if len(parts) > 1 else ""
-
-
-def _samples(path: Path) -> dict[int, list[Mapping[str, Any]]]:
-    from revseg.training.log import json_lines
+def _samples(path: Path) -> Samples:
+    """The rollouts that were written out, by step."""
     from revseg.untrusted.record_types import SampleFields
 
     found: dict[int, list[Mapping[str, Any]]] = {}

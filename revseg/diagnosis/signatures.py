@@ -2,43 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from revseg.diagnosis.error_attribution import GOOD, LOST, LOST_FRAMES, ON_TARGET, TINY, Stages
+from revseg.failures import Example, Kind, Signature
 
 FORMAT_LOW, FORMAT_HIGH, TASK_LOW = 0.9, 0.95, 0.3
 KEYFRAMES, BOXES, TRACKER, ABSENCE, CUT_OFF = 0.2, 0.3, 0.1, 0.1, 0.05
 BETTER = 0.2  # gain in IoU from which another reading of the numbers is worth naming
 EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class Example:
-    """A row of a results file, or a step of a log, and why it is one to look at."""
-
-    index: int
-    about: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Signature:
-    """One way of failing. `found` is None when the file cannot tell (no truth, no such reward).
-
-    `rule` states the threshold, `evidence` the figures it was held against, `look` what to do next. `rows` are all
-    rows (or steps) concerned, worst first; `examples` the first of them with their reasons.
-    """
-
-    name: str
-    found: bool | None
-    rule: str
-    evidence: dict[str, Any] = field(default_factory=dict)
-    look: str = ""
-    rows: tuple[int, ...] = ()
-    examples: tuple[Example, ...] = ()
 
 
 def find_signatures(rows: Sequence[Stages]) -> list[Signature]:
@@ -56,18 +30,18 @@ def find_signatures(rows: Sequence[Stages]) -> list[Signature]:
 
 
 def _made(
-    name: str,
+    kind: Kind,
     found: bool | None,
     rule: str,
     evidence: dict[str, Any],
-    look: str,
+    advice: str,
     bad: Sequence[Stages],
     why: Callable[[Stages], str],
 ) -> Signature:
     kept = [
         Example(row.index, f"{row.video} · {row.query}: {row.text}"[:200], why(row)) for row in list(bad)[:EXAMPLES]
     ]
-    return Signature(name, found, rule, evidence, look, tuple(row.index for row in bad), tuple(kept))
+    return Signature(kind, found, rule, evidence, advice, tuple(row.index for row in bad), tuple(kept))
 
 
 def _crashes(rows: Sequence[Stages]) -> Signature:
@@ -164,18 +138,18 @@ def _boxes(rows: Sequence[Stages]) -> Signature:
     share, mean = _share(len(bad), len(judged)), _mean([_of(row.box) for row in judged])
     evidence = {"boxes": len(judged), "off target": len(bad), "share": share, "mean IoU": mean}
     evidence["no overlap"] = sum(row.box == 0 for row in bad)
-    look = "compare the description with the picture: a wrong thing described, or the right thing boxed badly"
+    advice = "compare the description with the picture: a wrong thing described, or the right thing boxed badly"
     for name in judged[0].readings if judged else ():
         other = _mean([row.readings[name] for row in judged])
         if other is not None and mean is not None and other > mean + BETTER:
             evidence[f"mean IoU as {name}"] = other
-            look = f"the numbers fit better read as {name}: see the parser's coords= and the prompt's example"
+            advice = f"the numbers fit better read as {name}: see the parser's coords= and the prompt's example"
     return _made(
         "boxes off target",
         None if share is None else share > BOXES,
         f"more than {BOXES:.0%} of boxes on keyframes that show the target have an IoU of {ON_TARGET} or less",
         evidence,
-        look,
+        advice,
         bad,
         lambda row: f"IoU {row.box:.2f}",
     )

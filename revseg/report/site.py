@@ -160,7 +160,9 @@ def _run_meta(run: Results, numbered: Numbered) -> dict[str, Any]:
         "spec": json.dumps({k: run.header.get(k) for k in keep}, indent=2, ensure_ascii=False),
         "signatures": [
             {
-                **{key: s[key] for key in ("name", "found", "rule", "look")},
+                "name": s["kind"],
+                "look": s["advice"],
+                **{key: s[key] for key in ("found", "rule")},
                 "evidence": list(s["evidence"].items()),
                 "rows": [[numbers[index], index] for index in s["rows"][:50]],
                 "count": len(s["rows"]),

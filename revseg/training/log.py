@@ -5,13 +5,17 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from revseg.errors import InputError, MissingExtraError, OutputError
+from revseg.failures import Signature, finite
 from revseg.masks.rle import brief
 from revseg.training.rollouts import Judged
-from revseg.training.warnings import warnings_of
-from revseg.untrusted.reading import parse_json
+from revseg.training.warnings import RULES, warnings_of
+from revseg.untrusted.reading import checked, parse_json
+
+if TYPE_CHECKING:
+    from revseg.untrusted.record_types import WarningFields
 
 RECENT = 50  # rows kept at hand, for the warnings
 
@@ -37,7 +41,7 @@ class Log:
     def add(self, row: Mapping[str, Any], judged: Judged | None) -> dict[str, Any]:
         """Write a step's row and, when given, some of its rollouts; the row, means over all processes.
 
-        With "warnings" (sentences) when something is wrong; see `health`.
+        With "warnings", a list of `Signature`, when something is wrong; see `revseg.training.warnings`.
         """
         from accelerate.utils import gather_object
 
@@ -45,9 +49,10 @@ class Log:
         self.recent = [*self.recent, whole][-RECENT:]
         self.accelerator.log({k: v for k, v in whole.items() if k != "step"}, step=int(row["step"]))
         found = warnings_of(self.recent)
+        written = {"warnings": [_plain(warning) for warning in found]} if found else {}
         whole = {**whole, "warnings": found} if found else whole
         if self.accelerator.is_main_process:
-            append_rows(self.folder / "log.jsonl", [whole])
+            append_rows(self.folder / "log.jsonl", [{**whole, **written}])
             if judged is not None:
                 append_rows(self.folder / "samples.jsonl", readable(judged, int(row["step"])))
         return whole
@@ -76,21 +81,34 @@ def check_tracker(name: str | None) -> None:
 def read_log(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a `log.jsonl`, up to a line that was being written when the run was stopped; null reads as NaN.
 
-    InputError, naming the line, for what is no log: each row has its "step", "warnings" are texts, all else is numbers.
+    InputError, naming the line, for what is no log: each row has its "step", "warnings" as `Signature` holds them, and
+    numbers. Warnings of earlier versions, which were sentences, are left out: `revseg diagnose` judges anew.
     """
+    from revseg.untrusted.record_types import LogFields
+
     rows = []
     for number, (_, row) in enumerate(json_lines(Path(path)), 1):
+        where = f"{path}: line {number}"
+        written = checked(row, LogFields, where).get("warnings", [])
         for name, value in row.items():
-            if not _fits(name, value):
-                raise InputError(f"{path}: line {number}: {brief(name)}: expected a number or null, got {brief(value)}")
-        rows.append({k: math.nan if v is None else v for k, v in row.items()})
+            number_or_null = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 1e15)
+            if not number_or_null and name != "warnings":
+                raise InputError(f"{where}: {brief(name)}: expected a number or null, got {brief(value)}")
+        numbers = {name: math.nan if value is None else value for name, value in row.items() if name != "warnings"}
+        warnings = [_signature(one) for one in written if not isinstance(one, str)]
+        rows.append({**numbers, "warnings": warnings} if warnings else numbers)
     return rows
 
 
-def _fits(name: str, value: Any) -> bool:
-    if name == "warnings":
-        return isinstance(value, list) and all(isinstance(text, str) for text in value)
-    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**15)
+def _plain(warning: Signature) -> dict[str, Any]:
+    """What `_signature` reads back."""
+    rows = list(warning.rows)
+    return {"kind": warning.kind, "evidence": finite(warning.evidence), "rows": rows, "advice": warning.advice}
+
+
+def _signature(written: "WarningFields") -> Signature:
+    rule = next((rule.rule for rule in RULES if rule.kind == written["kind"]), "")
+    return Signature(written["kind"], True, rule, written["evidence"], written["advice"], tuple(written["rows"]))
 
 
 def json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict  # pydantic supports typing's own from Python 3.12 only
 
+from revseg.failures import Kind
 from revseg.masks.rle import MAX_FRAMES, checked_size
 from revseg.untrusted.reading import shallow
 
@@ -149,6 +150,22 @@ class HeaderFields(TypedDict):
     spec: NotRequired[Plain]
     files: NotRequired[dict[str, str]]
     versions: NotRequired[dict[str, str]]
+
+
+class WarningFields(TypedDict):
+    """A warning in a row of a training run's log.jsonl: `revseg.failures.Signature`."""
+
+    kind: Kind
+    evidence: dict[str, Number | str | None]
+    rows: list[Count]
+    advice: str
+
+
+class LogFields(TypedDict):
+    """One line of a training run's log.jsonl; all other columns are numbers. Earlier versions wrote sentences."""
+
+    step: Count
+    warnings: NotRequired[list[WarningFields | str]]
 
 
 class SampleFields(TypedDict):
