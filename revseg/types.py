@@ -582,6 +582,13 @@ class CountsWeights(Protocol):
 
 
 @runtime_checkable
+class NamesWeights(Protocol):
+    """A policy's class that says which of its options name weights; without it that is `model` alone."""
+
+    weights: tuple[str, ...]  # the first one reads the folder that `save` wrote
+
+
+@runtime_checkable
 class NeedsTruth(Protocol):
     """A policy or tracker that answers from the truth, such as `oracle`: bound to samples for one call."""
 

@@ -14,7 +14,7 @@ from revseg.pipeline import ReVSeg
 from revseg.registry import options_of, read_spec, registry, spec_of
 from revseg.spec import format_spec
 from revseg.training.config import OLD_NAMES, TrainConfig
-from revseg.training.trainable import trainable, weights_option
+from revseg.training.trainable import trainable, weights_named, weights_option
 from revseg.untrusted.reading import read_json
 
 
@@ -123,7 +123,7 @@ def spec_after(spec: Any, out: Path) -> Any:
     else:
         name, options = registry("policy").name_of(part) or spec_of(part), {}
         wanted = [option for option, p in options_of(part).items() if p.default is p.empty]
-        if not isinstance(name, str) or set(wanted) - {"model", *getattr(part, "weights", ())}:
+        if not isinstance(name, str) or set(wanted) - {"model", *weights_named(part)}:
             return spec
     first, *others = weights_option(part)
     options = {option: value for option, value in options.items() if option not in others}

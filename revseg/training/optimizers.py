@@ -30,7 +30,7 @@ def muon_and_adamw(
     import torch
 
     words, late = {id(p) for p in plain}, {id(p) for p in slow}
-    if hasattr(model, "get_output_embeddings"):
+    if hasattr(model, "get_output_embeddings"):  # no protocol: peft forwards it by __getattr__, which isinstance misses
         words |= {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim == 2 and id(p) not in words]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from revseg.errors import InputError
 from revseg.registry import options_of, registry
 from revseg.training.config import TrainConfig
-from revseg.types import Message, Reply, Rollout, Sampling, TrainedPolicy
+from revseg.types import Message, NamesWeights, Reply, Rollout, Sampling, TrainedPolicy
 
 if TYPE_CHECKING:
     import torch
@@ -51,14 +51,19 @@ def reference_kind(config: TrainConfig) -> str:
 
 
 def weights_option(part: Any) -> tuple[str, ...]:
-    """The options of a policy's class that say where its weights are; the first reads the folder that `save` wrote."""
-    options = tuple(getattr(part, "weights", ("model",)))
+    """The options of a policy's class that say where its weights are; InputError when the first one does not exist."""
+    options = weights_named(part)
     if options[0] not in options_of(part):
         raise InputError(
             f"{part.__name__} has no option {options[0]!r} to read the folder that save wrote, so that nothing could "
             "use the trained weights: add it, or name another one in the class attribute weights"
         )
     return options
+
+
+def weights_named(part: Any) -> tuple[str, ...]:
+    """The options of a policy's class that say where its weights are; the first reads the folder that `save` wrote."""
+    return tuple(part.weights) if isinstance(part, NamesWeights) else ("model",)
 
 
 def trainable(policy: Any) -> TrainedPolicy:
