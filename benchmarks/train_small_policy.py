@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.shapes.dataset import Shapes
 from revseg.shapes.fine_tuning import SFTConfig, sft
 from revseg.shapes.render import FORMS
@@ -48,14 +48,14 @@ def corpus(count: int = 400) -> Iterator[str]:
                     yield f'":"{name}","bbox_2d":[1,2,3,4]}},{{"frame_idx":0,"object description":"{name}"}}]</answer>'
 
 
-def fresh(hidden: int, layers: int, seed: int) -> QwenPolicy:
+def fresh(hidden: int, layers: int, seed: int) -> HFPolicy:
     """A randomly initialised policy of that size."""
     processor = build_processor(corpus(), merge=1)
     model = build_model(processor, hidden=hidden, layers=layers, vision_hidden=hidden, seed=seed)
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
-        return QwenPolicy(folder)
+        return HFPolicy(folder)
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     args = parser.parse_args()
-    policy = QwenPolicy(args.weights) if args.weights else fresh(args.hidden, args.layers, args.seed)
+    policy = HFPolicy(args.weights) if args.weights else fresh(args.hidden, args.layers, args.seed)
     conversations = SFTConfig(
         steps=args.steps,
         batch=args.batch,

@@ -18,7 +18,7 @@ from training_world import ONE, REWARDS, THREE, TWO, config, samples, tiny
 import revseg
 from revseg.errors import InputError, MissingExtraError, OutputError, SpecError
 from revseg.objectives import Objective
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.training import grpo
 from revseg.training.log import read_log
 
@@ -174,7 +174,7 @@ def test_bf16_rolls_out_and_trains_under_the_same_autocast(folder: str, tmp_path
 
 def test_without_a_kl_no_reference_is_kept(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(grpo, "reference_of", None)
-    monkeypatch.setattr(QwenPolicy, "with_model", None)
+    monkeypatch.setattr(HFPolicy, "with_model", None)
     revseg.train(tiny(folder), samples(), tmp_path, config(steps=1, objective="dr_grpo"))
     assert "kl" not in rows(tmp_path)[0]
 

@@ -16,7 +16,7 @@ from tiny_qwen import save_tiny_qwen
 from tiny_sam2 import save_tiny_sam2, save_tiny_sam2_hf
 
 from revseg.errors import InputError
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.trackers.sam2_hf import Sam2HfTracker
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
@@ -32,7 +32,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"qwen": root / "qwen", "sam2_hf": root / "sam2_hf"}
 
 
-BUILD: dict[str, Callable[[str], Any]] = {"qwen": QwenPolicy, "sam2_hf": Sam2HfTracker}
+BUILD: dict[str, Callable[[str], Any]] = {"qwen": HFPolicy, "sam2_hf": Sam2HfTracker}
 
 
 class Canary:
@@ -235,7 +235,7 @@ def test_a_damaged_folder_is_one_sentence(name: str, case: str, folders, tmp_pat
 def test_a_qwen_folder_of_unlike_parts_is_one_sentence(case: str, folders, tmp_path: Path) -> None:
     change, match = QWEN_DAMAGE[case]
     with pytest.raises(InputError, match=match) as error:
-        QwenPolicy(damaged(folders, "qwen", tmp_path, change))
+        HFPolicy(damaged(folders, "qwen", tmp_path, change))
     assert "\n" not in str(error.value)
 
 
@@ -252,7 +252,7 @@ def test_a_hub_name_is_a_folder_of_the_cache(folders, monkeypatch: pytest.Monkey
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(folders[name.split("/")[1]]))
-    model: Any = QwenPolicy("some/qwen").model
+    model: Any = HFPolicy("some/qwen").model
     assert model.config._name_or_path == model.name_or_path == "some/qwen"
     Sam2HfTracker("some/sam2_hf")
 
@@ -295,7 +295,7 @@ def test_what_is_no_folder(name: str, folders, tmp_path: Path, monkeypatch) -> N
 )
 def test_options_that_cannot_be_used(option: dict[str, str], match: str, folders) -> None:
     with pytest.raises(InputError, match=match) as error:
-        QwenPolicy(str(folders["qwen"]), **option)  # pyright: ignore[reportArgumentType]
+        HFPolicy(str(folders["qwen"]), **option)  # pyright: ignore[reportArgumentType]
     assert "\n" not in str(error.value)
 
 
@@ -318,7 +318,7 @@ def test_another_model_of_the_family_is_not_run_on_random_weights(kind: str, tmp
         )
     net.save_pretrained(tmp_path)
     with pytest.raises(InputError, match=f"expected model_type qwen2_5_vl .*, got '{kind}'.*the policy openai"):
-        QwenPolicy(str(tmp_path))
+        HFPolicy(str(tmp_path))
 
 
 def test_names_of_older_transformers_are_the_same_model(folders, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_names_of_older_transformers_are_the_same_model(folders, tmp_path: Path)
 
     old = damaged(folders, "qwen", tmp_path, tensors(rename))
     assert "visual.patch_embed.proj.weight" in load_file(Path(old, WEIGHTS))
-    want, got = (QwenPolicy(model).model.state_dict() for model in (str(folders["qwen"]), old))
+    want, got = (HFPolicy(model).model.state_dict() for model in (str(folders["qwen"]), old))
     assert all(torch.equal(want[name], got[name]) for name in want)
 
 
@@ -337,12 +337,12 @@ def test_tied_and_untied_heads(folders, tmp_path: Path) -> None:
     """A tied head has no tensor of its own; where the configuration does not tie it, it is missing."""
     folder = Path(damaged(folders, "qwen", tmp_path, lambda f: None))
     assert "lm_head.weight" not in load_file(folder / WEIGHTS)
-    head = QwenPolicy(str(folder)).model.state_dict()["lm_head.weight"]
+    head = HFPolicy(str(folder)).model.state_dict()["lm_head.weight"]
     tie(False)(folder)
     with pytest.raises(InputError, match=r"1 missing \(lm_head.weight\)"):
-        QwenPolicy(str(folder))
+        HFPolicy(str(folder))
     tensors(lambda s: s.update({"lm_head.weight": head + 1}))(folder)
-    assert torch.equal(QwenPolicy(str(folder)).model.state_dict()["lm_head.weight"], head + 1)
+    assert torch.equal(HFPolicy(str(folder)).model.state_dict()["lm_head.weight"], head + 1)
 
 
 def tie(tied: bool) -> Change:
@@ -367,7 +367,7 @@ def test_the_folders_code_is_not_run(folders, tmp_path: Path, monkeypatch) -> No
             config(lambda c: c.update(evil, tokenizer_class="Evil", processor_class="Evil"), name)(folder)
             config(lambda c: c.update(evil, processor_class="Evil"), name)(folder)
 
-    QwenPolicy(damaged(folders, "qwen", tmp_path, change))
+    HFPolicy(damaged(folders, "qwen", tmp_path, change))
     assert not Path("CANARY").exists()
 
 
@@ -388,7 +388,7 @@ def lora(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     def make(**options: Any) -> Path:
         folder = tmp_path_factory.mktemp("lora")
         options = {"r": 2, "target_modules": ["q_proj", "v_proj"], **options}
-        peft: Any = get_peft_model(QwenPolicy(str(folders["qwen"])).model, LoraConfig(**options))  # pyright: ignore
+        peft: Any = get_peft_model(HFPolicy(str(folders["qwen"])).model, LoraConfig(**options))  # pyright: ignore
         draw = torch.Generator().manual_seed(0)
         for parameter in peft.parameters():
             if parameter.requires_grad:
@@ -408,8 +408,8 @@ def logits(model: Any) -> torch.Tensor:
 def applied(folders: dict[str, Path], adapter: Path) -> float:
     """How far the adapter's effect is from what peft itself gave."""
     want = torch.load(adapter / "logits.pth", weights_only=True)
-    got = logits(QwenPolicy(str(folders["qwen"]), adapter=str(adapter)).model)
-    plain = logits(QwenPolicy(str(folders["qwen"])).model)
+    got = logits(HFPolicy(str(folders["qwen"]), adapter=str(adapter)).model)
+    plain = logits(HFPolicy(str(folders["qwen"])).model)
     assert (plain - want).abs().max() > 0.01, "the case wants an adapter that does something"
     return float((got - want).abs().max())
 
@@ -534,7 +534,7 @@ def test_a_damaged_adapter_is_one_sentence(case: str, lora, folders, tmp_path: P
     shutil.copytree(lora(), "adapter")
     change(Path("adapter"))
     with pytest.raises(InputError, match=match) as error:
-        QwenPolicy(str(folders["qwen"]), adapter="adapter")
+        HFPolicy(str(folders["qwen"]), adapter="adapter")
     assert "\n" not in str(error.value)
     assert not Path("CANARY").exists()
 
@@ -547,8 +547,8 @@ def test_an_adapter_of_a_base_elsewhere_is_put_on_the_model_that_was_named(lora,
 
 def test_folders_in_each_others_place(lora, folders) -> None:
     with pytest.raises(InputError, match="that is a whole model: write qwen:model="):
-        QwenPolicy(adapter=str(folders["qwen"]))
+        HFPolicy(adapter=str(folders["qwen"]))
     with pytest.raises(InputError, match=r"holds a LoRA adapter, not a model: write model=.*,adapter="):
-        QwenPolicy(str(lora()))
+        HFPolicy(str(lora()))
     with pytest.raises(InputError, match="no folder 'runs/nowhere'"):
-        QwenPolicy(adapter="runs/nowhere")
+        HFPolicy(adapter="runs/nowhere")

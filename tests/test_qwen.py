@@ -11,7 +11,7 @@ from revseg.errors import InputError
 from revseg.policies.hf.encoding import Encoder
 from revseg.policies.hf.generation import choose, token_logprobs
 from revseg.policies.hf.inputs import collate
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.testing import check_policy
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Target, Turn
 
@@ -25,8 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def policy(folder: str) -> QwenPolicy:
-    return QwenPolicy(folder)
+def policy(folder: str) -> HFPolicy:
+    return HFPolicy(folder)
 
 
 def picture(seed: int, frames: int = 1, side: int = 56) -> Clip:
@@ -56,14 +56,14 @@ def second_prompts(count: int) -> list[Message]:
     return [Message("user", (picture(100 + i, side=84), "find " + "it " * i)) for i in range(count)]
 
 
-def two_rounds(policy: QwenPolicy, sampling: Sampling = DRAW) -> list[Rollout]:
+def two_rounds(policy: HFPolicy, sampling: Sampling = DRAW) -> list[Rollout]:
     rollouts, prompts = groups()
     first = answered(rollouts, prompts, policy.reply(rollouts, prompts, sampling=sampling))
     asked = second_prompts(len(first))
     return answered(first, asked, policy.reply(first, asked, sampling=sampling))
 
 
-def test_rollout_logprobs_are_the_recomputed_ones(policy: QwenPolicy) -> None:
+def test_rollout_logprobs_are_the_recomputed_ones(policy: HFPolicy) -> None:
     """Left padding, uneven replies, a group's shared prefix and the cache between the rounds change nothing."""
     rollouts = two_rounds(policy)
     recorded = [np.concatenate([t.reply.logprobs for t in r.turns]) for r in rollouts]
@@ -74,16 +74,16 @@ def test_rollout_logprobs_are_the_recomputed_ones(policy: QwenPolicy) -> None:
             np.testing.assert_allclose(scores.detach().numpy(), expected, atol=1e-4)
 
 
-def test_logprobs_at_another_temperature(policy: QwenPolicy) -> None:
+def test_logprobs_at_another_temperature(policy: HFPolicy) -> None:
     rollouts = two_rounds(policy, Sampling(temperature=0.5, max_new_tokens=6, seed=1))
     for rollout, scores in zip(rollouts, policy.logprobs(rollouts, temperature=0.5), strict=True):
         expected = np.concatenate([t.reply.logprobs for t in rollout.turns])
         np.testing.assert_allclose(scores.detach().numpy(), expected, atol=1e-4)
 
 
-def test_cache_and_neighbours_change_no_token(policy: QwenPolicy, folder: str) -> None:
+def test_cache_and_neighbours_change_no_token(policy: HFPolicy, folder: str) -> None:
     together = two_rounds(policy)
-    alone = QwenPolicy(folder, reuse=False, batch_size=1)
+    alone = HFPolicy(folder, reuse=False, batch_size=1)
     for number, rollout in enumerate(together):
         for index, turn in enumerate(rollout.turns):
             before = Rollout(rollout.clip, rollout.query, rollout.turns[:index])
@@ -101,9 +101,9 @@ def same_start(a: Rollout, b: Rollout, index: int) -> bool:
     return all(x == y for x, y in earlier) and a.turns[index].prompt.text == b.turns[index].prompt.text
 
 
-def test_a_group_holds_its_prompt_once(policy: QwenPolicy, folder: str) -> None:
+def test_a_group_holds_its_prompt_once(policy: HFPolicy, folder: str) -> None:
     """Both rounds draw what a policy draws that copies the prompt for every row, and keep less for the next round."""
-    stock = QwenPolicy(folder, attention="eager")
+    stock = HFPolicy(folder, attention="eager")
     texts, kept = [], []
     for one in (policy, stock):
         one.forget()
@@ -120,7 +120,7 @@ def test_a_group_holds_its_prompt_once(policy: QwenPolicy, folder: str) -> None:
     assert kept[0] < 0.6 * kept[1]
 
 
-def test_a_group_draws_different_replies_and_a_seed_the_same(policy: QwenPolicy) -> None:
+def test_a_group_draws_different_replies_and_a_seed_the_same(policy: HFPolicy) -> None:
     first, again = two_rounds(policy), two_rounds(policy)
     texts = [[t.reply.text for t in r.turns] for r in first]
     assert texts == [[t.reply.text for t in r.turns] for r in again]
@@ -129,7 +129,7 @@ def test_a_group_draws_different_replies_and_a_seed_the_same(policy: QwenPolicy)
     assert texts != [[t.reply.text for t in r.turns] for r in other]
 
 
-def test_greedy_equals_transformers_generate(policy: QwenPolicy) -> None:
+def test_greedy_equals_transformers_generate(policy: HFPolicy) -> None:
     rollouts, prompts = groups((1, 1, 1))
     greedy = Sampling(max_new_tokens=8)
     for rollout, prompt in zip(rollouts, prompts, strict=True):
@@ -142,7 +142,7 @@ def test_greedy_equals_transformers_generate(policy: QwenPolicy) -> None:
         assert reply.token_ids.tolist() == expected
 
 
-def test_patches_are_those_of_the_official_processor(policy: QwenPolicy) -> None:
+def test_patches_are_those_of_the_official_processor(policy: HFPolicy) -> None:
     clip, still = picture(1, frames=7), picture(2, side=84)
     prompt = Message("user", (clip, "a", still, "b"))
     start = Rollout(clip, Query("q", "x"))
@@ -161,14 +161,14 @@ def test_patches_are_those_of_the_official_processor(policy: QwenPolicy) -> None
 
 def test_windows_batched_equal_windows_one_by_one(folder: str) -> None:
     rollouts, prompts = groups()
-    plain, batched = QwenPolicy(folder, attention="eager"), QwenPolicy(folder)
+    plain, batched = HFPolicy(folder, attention="eager"), HFPolicy(folder)
     greedy = Sampling(max_new_tokens=5)
     ours = batched.reply(rollouts, prompts, sampling=greedy)
     for a, b in zip(plain.reply(rollouts, prompts, sampling=greedy), ours, strict=True):
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
 
 
-def test_second_prompt_continues_the_sampled_tokens(policy: QwenPolicy) -> None:
+def test_second_prompt_continues_the_sampled_tokens(policy: HFPolicy) -> None:
     """The conversation is one sequence: prompt, the very tokens drawn, one end of message, next prompt."""
     rollouts, prompts = groups((1,))
     ended = np.array([5, 6, policy.encoder.end_id])
@@ -184,29 +184,29 @@ def test_second_prompt_continues_the_sampled_tokens(policy: QwenPolicy) -> None:
         assert rows.shape == (3, len(tokens))
 
 
-def test_pictures_must_fit_the_patches(policy: QwenPolicy) -> None:
+def test_pictures_must_fit_the_patches(policy: HFPolicy) -> None:
     clip = picture(0, side=60)
     with pytest.raises(InputError, match=r"multiples of 28.*60x60.*size=56"):
         policy.reply([Rollout(clip, Query("q", "x"))], [Message("user", (clip, "x"))], sampling=Sampling())
 
 
-def test_placeholder_in_the_query_is_refused(policy: QwenPolicy) -> None:
+def test_placeholder_in_the_query_is_refused(policy: HFPolicy) -> None:
     clip = picture(0)
     with pytest.raises(InputError, match="placeholder"):
         policy.reply([Rollout(clip, Query("q", "x"))], [Message("user", (clip, "<|image_pad|>"))], sampling=Sampling())
 
 
-def test_never_draws_a_picture_token(policy: QwenPolicy) -> None:
+def test_never_draws_a_picture_token(policy: HFPolicy) -> None:
     assert len(policy.suppressed) == 5
     rollouts = two_rounds(policy, Sampling(temperature=50.0, max_new_tokens=30, seed=0))
     drawn = {int(i) for r in rollouts for t in r.turns for i in t.reply.token_ids}
     assert not drawn & set(policy.suppressed)
 
 
-def test_defaults_and_save(policy: QwenPolicy, tmp_path: Path) -> None:
+def test_defaults_and_save(policy: HFPolicy, tmp_path: Path) -> None:
     assert policy.defaults["num_frames"] == 4
     policy.save(str(tmp_path))
-    again = QwenPolicy(str(tmp_path))
+    again = HFPolicy(str(tmp_path))
     assert again.defaults == policy.defaults
     rollouts, prompts = groups()
     for a, b in zip(*(p.reply(rollouts, prompts, sampling=DRAW) for p in (policy, again)), strict=True):
@@ -215,14 +215,14 @@ def test_defaults_and_save(policy: QwenPolicy, tmp_path: Path) -> None:
 
 def test_missing_model_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a hub name|Expected a hub name"):
-        QwenPolicy(str(tmp_path / "nowhere"))
+        HFPolicy(str(tmp_path / "nowhere"))
 
 
-def test_adapter_folder(policy: QwenPolicy, folder: str, tmp_path: Path) -> None:
+def test_adapter_folder(policy: HFPolicy, folder: str, tmp_path: Path) -> None:
     """A LoRA folder written by peft changes the log-probs; a fresh one (B = 0) does not."""
     from peft import LoraConfig, get_peft_model
 
-    base = QwenPolicy(folder)
+    base = HFPolicy(folder)
     peft = get_peft_model(base.model, LoraConfig(r=2, target_modules=["q_proj"]))  # pyright: ignore[reportArgumentType]
     peft.save_pretrained(str(tmp_path / "fresh"))
     for name, parameter in peft.named_parameters():
@@ -231,12 +231,12 @@ def test_adapter_folder(policy: QwenPolicy, folder: str, tmp_path: Path) -> None
     peft.save_pretrained(str(tmp_path / "moved"))
     rollouts = two_rounds(policy)
     expected = torch.cat(policy.logprobs(rollouts)).detach()
-    fresh, moved = (QwenPolicy(folder, adapter=str(tmp_path / name)) for name in ("fresh", "moved"))
+    fresh, moved = (HFPolicy(folder, adapter=str(tmp_path / name)) for name in ("fresh", "moved"))
     torch.testing.assert_close(torch.cat(fresh.logprobs(rollouts)).detach(), expected, atol=1e-5, rtol=0)
     assert (torch.cat(moved.logprobs(rollouts)).detach() - expected).abs().max() > 1e-3
 
 
-def test_conformance(policy: QwenPolicy) -> None:
+def test_conformance(policy: HFPolicy) -> None:
     check_policy(policy, plan=TERSE)
 
 
@@ -257,7 +257,7 @@ def test_token_logprobs_by_hand() -> None:
     torch.testing.assert_close(token_logprobs(logits, torch.tensor([1]), 0.5), torch.tensor([0.9]).log())
 
 
-def test_replies_say_why_they_ended(policy: QwenPolicy) -> None:
+def test_replies_say_why_they_ended(policy: HFPolicy) -> None:
     for limit in (1, 4, 10):
         replies = policy.reply(*groups(), sampling=Sampling(temperature=1.0, max_new_tokens=limit, seed=3))
         for reply in replies:
@@ -266,7 +266,7 @@ def test_replies_say_why_they_ended(policy: QwenPolicy) -> None:
     assert {reply.finish_reason for reply in two_rounds(policy)[0].turns[0].reply and replies} == {"stop", "length"}
 
 
-def test_a_template_that_opens_the_thinking_is_told(policy: QwenPolicy) -> None:
+def test_a_template_that_opens_the_thinking_is_told(policy: HFPolicy) -> None:
     assert policy.encoder.opened == ""
     template = policy.processor.chat_template
     processor, config = policy.processor, policy.model.config

@@ -13,19 +13,19 @@ from test_qwen import DRAW, answered, groups, picture, two_rounds
 from tiny_qwen import save_tiny_qwen
 
 from revseg.policies.hf.chunked_logprobs import vocabulary_logprobs
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.training.config import TrainConfig
 from revseg.training.prepare import prepare
 from revseg.types import Message, Rollout, Sampling
 
 
 @pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> QwenPolicy:
-    return QwenPolicy(save_tiny_qwen(tmp_path_factory.mktemp("tiny")))
+def policy(tmp_path_factory: pytest.TempPathFactory) -> HFPolicy:
+    return HFPolicy(save_tiny_qwen(tmp_path_factory.mktemp("tiny")))
 
 
 @pytest.fixture(scope="module")
-def rollouts(policy: QwenPolicy) -> list[Rollout]:
+def rollouts(policy: HFPolicy) -> list[Rollout]:
     """Groups of 3, 3 and 2, both rounds; of the last group's first row only one round."""
     held = two_rounds(policy, DRAW)
     held[6] = Rollout(held[6].clip, held[6].query, held[6].turns[:1])
@@ -33,7 +33,7 @@ def rollouts(policy: QwenPolicy) -> list[Rollout]:
 
 
 @contextmanager
-def patches_seen(policy: QwenPolicy) -> Iterator[list[int]]:
+def patches_seen(policy: HFPolicy) -> Iterator[list[int]]:
     """How many patches each run of the vision tower was given."""
     visual: Any = policy.model.model.visual  # pyright: ignore[reportAttributeAccessIssue]
     seen: list[int] = []
@@ -42,7 +42,7 @@ def patches_seen(policy: QwenPolicy) -> Iterator[list[int]]:
     hook.remove()
 
 
-def checkpointed(policy: QwenPolicy) -> QwenPolicy:
+def checkpointed(policy: HFPolicy) -> HFPolicy:
     """The same weights, in training with activations computed twice."""
     other = policy.with_model(copy.deepcopy(policy.model))
     prepare(other, TrainConfig(gradient_checkpointing=True))
@@ -50,7 +50,7 @@ def checkpointed(policy: QwenPolicy) -> QwenPolicy:
     return other
 
 
-def slopes(policy: QwenPolicy, rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def slopes(policy: HFPolicy, rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """The log-probs, and the gradient of a sum of them in which every token weighs differently."""
     scores = torch.cat(rows)
     parameters = list(policy.model.parameters())
@@ -60,7 +60,7 @@ def slopes(policy: QwenPolicy, rows: list[torch.Tensor]) -> tuple[torch.Tensor, 
     return scores.detach(), grads
 
 
-def test_a_group_together_equals_its_rows_alone(policy: QwenPolicy, rollouts: list[Rollout]) -> None:
+def test_a_group_together_equals_its_rows_alone(policy: HFPolicy, rollouts: list[Rollout]) -> None:
     """Prompts, replies and second prompts of uneven lengths; rows that stop after one round."""
     alone, one_by_one = slopes(policy, [policy.logprobs([r])[0] for r in rollouts])
     assert one_by_one.abs().max() > 1e-3
@@ -73,7 +73,7 @@ def test_a_group_together_equals_its_rows_alone(policy: QwenPolicy, rollouts: li
     torch.testing.assert_close(shared, one_by_one, atol=2e-5, rtol=1e-4)
 
 
-def test_questions_about_one_clip_share_it(policy: QwenPolicy, rollouts: list[Rollout]) -> None:
+def test_questions_about_one_clip_share_it(policy: HFPolicy, rollouts: list[Rollout]) -> None:
     """Prompts that differ after the clip: of uneven lengths, beside another clip, with a second round on one."""
 
     def ask(rollout: Rollout, words: str) -> Rollout:
@@ -97,7 +97,7 @@ def test_questions_about_one_clip_share_it(policy: QwenPolicy, rollouts: list[Ro
     assert sum(seen) == clips + pictures
 
 
-def test_order_and_mixture_change_nothing(policy: QwenPolicy, rollouts: list[Rollout]) -> None:
+def test_order_and_mixture_change_nothing(policy: HFPolicy, rollouts: list[Rollout]) -> None:
     """Rows of several groups in any order; a group's row among strangers."""
     expected = {id(r): row for r, row in zip(rollouts, policy.logprobs(rollouts), strict=True)}
     for some in (rollouts[::-1], [rollouts[i] for i in (6, 0, 3, 1, 7)], rollouts[2:4]):
@@ -105,7 +105,7 @@ def test_order_and_mixture_change_nothing(policy: QwenPolicy, rollouts: list[Rol
             torch.testing.assert_close(row, expected[id(rollout)], atol=2e-5, rtol=0)
 
 
-def test_the_vision_tower_meets_each_clip_once(policy: QwenPolicy, rollouts: list[Rollout]) -> None:
+def test_the_vision_tower_meets_each_clip_once(policy: HFPolicy, rollouts: list[Rollout]) -> None:
     clips = [16 * t for t in (3, 4, 6)]  # of 5, 8 and 11 frames: pairs of frames, 4 x 4 patches each
     pictures = 7 * 36
     with patches_seen(policy) as seen:
@@ -159,7 +159,7 @@ def test_a_frozen_head_and_half_precision() -> None:
     assert len(vocabulary_logprobs(head, states[:0], ids[:0])) == 0
 
 
-def test_equal_pictures_are_seen_once(policy: QwenPolicy) -> None:
+def test_equal_pictures_are_seen_once(policy: HFPolicy) -> None:
     """Eight second prompts that show three pictures between them: patches of three, tokens and log-probs of eight."""
     rollouts, prompts = groups((4, 4))
     drawn = Sampling(temperature=1.0, max_new_tokens=6, seed=1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_qwen import save_tiny_qwen
 
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.registry import build
 from revseg.rewards import score
 from revseg.shapes.dataset import Shapes
@@ -86,7 +86,7 @@ def test_low_quality_demonstrations_are_right_but_careless() -> None:
 
 
 def test_low_quality_demonstrations_have_their_share(tmp_path: Path) -> None:
-    policy = QwenPolicy(save_tiny_qwen(tmp_path))
+    policy = HFPolicy(save_tiny_qwen(tmp_path))
     data = Shapes(size=100, kinds=["motion"])
     careful, mixed, low = (
         [len(r.turns[0].reply.text) for r in batch(policy, data, replace(CONFIG, batch=24, low_quality_share=share), 0)]
@@ -110,8 +110,8 @@ CONFIG = SFTConfig(
 )
 
 
-def run(folder: Path, start: str, stop_after: int | None = None, workers: int = 0) -> QwenPolicy:
-    policy = QwenPolicy(start)
+def run(folder: Path, start: str, stop_after: int | None = None, workers: int = 0) -> HFPolicy:
+    policy = HFPolicy(start)
 
     def report(row: dict[str, float]) -> None:
         if row["step"] == stop_after:
@@ -135,7 +135,7 @@ def test_learns_and_a_stopped_run_ends_the_same(tmp_path: Path) -> None:
     assert [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]
     losses = [row["loss"] for row in logs[0]]
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
-    saved = QwenPolicy(str(tmp_path / "whole"))
+    saved = HFPolicy(str(tmp_path / "whole"))
     assert saved.defaults["num_frames"] == 4
     assert [list(pair) for pair in saved.defaults["plan"]] == [list(pair) for pair in TWO]
 
@@ -180,7 +180,7 @@ def test_box_rounds_ask_for_all_on_one_picture() -> None:
 
 @pytest.mark.parametrize(("rate", "moved"), [(0.0, False), (0.1, True)])
 def test_the_vision_tower_can_be_frozen(tmp_path: Path, rate: float, moved: bool) -> None:
-    policy = QwenPolicy(save_tiny_qwen(tmp_path / "start", stops=False))
+    policy = HFPolicy(save_tiny_qwen(tmp_path / "start", stops=False))
     names = {True: "visual.blocks.0.mlp.up_proj.weight", False: "language_model.layers.0.mlp.up_proj.weight"}
     model: Any = policy.model
     before = {seen: model.model.get_parameter(name).clone() for seen, name in names.items()}
@@ -192,7 +192,7 @@ def test_the_vision_tower_can_be_frozen(tmp_path: Path, rate: float, moved: bool
 
 def test_rows_of_a_batch_are_drawn_one_by_one(tmp_path: Path) -> None:
     """What a process under torchrun draws is what the whole batch holds there."""
-    policy, data = QwenPolicy(save_tiny_qwen(tmp_path, stops=False)), Shapes(size=64)
+    policy, data = HFPolicy(save_tiny_qwen(tmp_path, stops=False)), Shapes(size=64)
     whole = batch(policy, data, CONFIG, 3)
     odd = batch(policy, data, CONFIG, 3, None, slice(1, None, 2))
     assert [r.turns[0].reply.text for r in odd] == [r.turns[0].reply.text for r in whole[1::2]]
@@ -218,7 +218,7 @@ def test_extra_questions_are_about_the_same_clip() -> None:
 
 def test_parts_of_a_batch(tmp_path: Path) -> None:
     """Nothing is lost; questions about one clip stay together; the others lie with those of like length."""
-    policy, world = QwenPolicy(save_tiny_qwen(tmp_path, stops=False)), Shapes(size=64)
+    policy, world = HFPolicy(save_tiny_qwen(tmp_path, stops=False)), Shapes(size=64)
     config = replace(CONFIG, batch=6, one_round_share=0.3, extra_questions=3)
     rollouts = batch(policy, world, config, 0, None, extra_questions=world.extra_questions)
     cut = parts(rollouts, 2)

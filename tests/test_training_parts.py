@@ -19,7 +19,7 @@ from training_world import LIMIT, config, samples, tiny
 
 from revseg.errors import InputError, OutputError
 from revseg.pipeline import ReVSeg
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
 from revseg.training.folder import changed, keep, spec_after
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def start(folder: str) -> tuple[QwenPolicy, Judged]:
+def start(folder: str) -> tuple[HFPolicy, Judged]:
     """A policy that no test may change, and two groups of three conversations with it."""
     model = tiny(folder, sampling=Sampling(1.0, max_new_tokens=LIMIT))
     judged = judge(model, samples(), config(), 0, Accelerator())
@@ -54,7 +54,7 @@ def scored(judged: Judged, totals: list[float]) -> Judged:
 
 
 def gradient(
-    policy: QwenPolicy, judged: Judged, objective: str, *, reference: Any = None, **changes: Any
+    policy: HFPolicy, judged: Judged, objective: str, *, reference: Any = None, **changes: Any
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The gradient of one step as a vector, and its figures; the policy is left as it was."""
     logged = update(policy, built("objective", objective), reference, judged, config(**changes), Accelerator())
@@ -63,7 +63,7 @@ def gradient(
     return torch.cat([grad.reshape(-1) for grad in grads]), logged
 
 
-def moved(policy: QwenPolicy) -> QwenPolicy:
+def moved(policy: HFPolicy) -> HFPolicy:
     """The policy after its weights have changed a little."""
     other = policy.with_model(copy.deepcopy(policy.model))
     generator = torch.Generator().manual_seed(0)
@@ -77,7 +77,7 @@ SPREAD = [0.1, 0.5, 0.9, 1.0, 0.0, 0.3]
 
 
 @pytest.mark.parametrize("objective", ["grpo:beta=0.5", "dapo:beta=0.1", "dr_grpo:max_length=8", "gspo:beta=0.1"])
-def test_micro_batches_change_nothing(start: tuple[QwenPolicy, Judged], objective: str):
+def test_micro_batches_change_nothing(start: tuple[HFPolicy, Judged], objective: str):
     policy, judged = start[0], scored(start[1], SPREAD)
     reference = make_reference(moved(policy), "copy", 1.0)
     whole, one = gradient(policy, judged, objective, reference=reference, max_tokens_per_forward=100_000)
@@ -87,9 +87,9 @@ def test_micro_batches_change_nothing(start: tuple[QwenPolicy, Judged], objectiv
     assert several == pytest.approx(one, abs=1e-5)
 
 
-def test_gradient_checkpointing_changes_nothing(start: tuple[QwenPolicy, Judged], folder: str):
+def test_gradient_checkpointing_changes_nothing(start: tuple[HFPolicy, Judged], folder: str):
     policy, judged = start[0], scored(start[1], SPREAD)
-    saving = QwenPolicy(folder)
+    saving = HFPolicy(folder)
     prepare(saving, config(gradient_checkpointing=True))
     assert saving.model.is_gradient_checkpointing
     whole, _ = gradient(policy, judged, "grpo:beta=0")
@@ -97,7 +97,7 @@ def test_gradient_checkpointing_changes_nothing(start: tuple[QwenPolicy, Judged]
     torch.testing.assert_close(again, whole, atol=1e-5, rtol=1e-4)
 
 
-def test_the_step_is_reinforce_by_hand(start: tuple[QwenPolicy, Judged]):
+def test_the_step_is_reinforce_by_hand(start: tuple[HFPolicy, Judged]):
     """On-policy GRPO without KL: minus the mean over rollouts of A times the mean log-prob of their tokens."""
     policy, judged = start[0], scored(start[1], SPREAD)
     rewards = torch.tensor(SPREAD, dtype=torch.float64).reshape(2, 3)
@@ -111,11 +111,11 @@ def test_the_step_is_reinforce_by_hand(start: tuple[QwenPolicy, Judged]):
     assert logged["ratio"] == pytest.approx(1, abs=1e-4)
 
 
-def _pairs(policy: QwenPolicy, grads: Any) -> Any:
+def _pairs(policy: HFPolicy, grads: Any) -> Any:
     return zip(trained(policy), grads, strict=True)
 
 
-def test_a_rollout_that_a_reward_left_unjudged_counts_neither_way(start: tuple[QwenPolicy, Judged]):
+def test_a_rollout_that_a_reward_left_unjudged_counts_neither_way(start: tuple[HFPolicy, Judged]):
     """Of two rewards one judged some rollouts of the first group and none of the second."""
     rows = [{"b": 0.1}, {"a": 0.2, "b": 0.2}, {"a": 0.6, "b": 0.3}, {"b": 1.0}, {"b": 0.0}, {"b": 0.5}]
     weights = {"a": 2.0, "b": 1.0}
@@ -131,7 +131,7 @@ def test_a_rollout_that_a_reward_left_unjudged_counts_neither_way(start: tuple[Q
 
 def after(folder: str, judged: Judged, objective: str, updates: int) -> tuple[torch.Tensor, dict[str, float]]:
     """The weights after one step of `learn`, as a vector, and what it logs; plain SGD."""
-    policy = QwenPolicy(folder)
+    policy = HFPolicy(folder)
     optimizers = [torch.optim.SGD(policy.model.parameters(), lr=0.5)]
     settings = config(updates_per_batch=updates, grad_clip=1e9, lr=0.5)
     made = built("objective", objective)
@@ -139,9 +139,9 @@ def after(folder: str, judged: Judged, objective: str, updates: int) -> tuple[to
     return torch.cat([p.detach().reshape(-1) for p in policy.model.parameters()]), logged
 
 
-def test_two_updates_are_two_steps_on_the_same_rollouts(start: tuple[QwenPolicy, Judged], folder: str):
+def test_two_updates_are_two_steps_on_the_same_rollouts(start: tuple[HFPolicy, Judged], folder: str):
     """By hand: advantages once, then gradient and SGD step twice; the ratio that is logged is the first one."""
-    judged, policy, objective = scored(start[1], SPREAD), QwenPolicy(folder), built("objective", "grpo:beta=0")
+    judged, policy, objective = scored(start[1], SPREAD), HFPolicy(folder), built("objective", "grpo:beta=0")
     batch = batch_of(policy, objective, None, judged, config(), Accelerator())
     logged = []
     for _ in range(2):
@@ -159,7 +159,7 @@ def test_two_updates_are_two_steps_on_the_same_rollouts(start: tuple[QwenPolicy,
     assert row["clip_fraction"] > 0
 
 
-def test_objectives_that_are_one_with_one_update_differ_with_two(start: tuple[QwenPolicy, Judged], folder: str):
+def test_objectives_that_are_one_with_one_update_differ_with_two(start: tuple[HFPolicy, Judged], folder: str):
     judged = scored(start[1], SPREAD)
     torch.testing.assert_close(
         after(folder, judged, "grpo:beta=0", 1)[0], after(folder, judged, "gspo:beta=0", 1)[0], atol=1e-5, rtol=1e-4
@@ -168,7 +168,7 @@ def test_objectives_that_are_one_with_one_update_differ_with_two(start: tuple[Qw
     assert different.abs().max() > 1e-3
 
 
-def test_dynamic_sampling_leaves_flat_groups_out(start: tuple[QwenPolicy, Judged]):
+def test_dynamic_sampling_leaves_flat_groups_out(start: tuple[HFPolicy, Judged]):
     """Token means: without it the flat group's tokens count, with it the other group stands alone."""
     policy, judged = start[0], scored(start[1], [0.5, 0.5, 0.5, 1.0, 0.0, 0.3])
     alone = Judged(judged.rollouts[3:], judged.rewards[3:], 3)
@@ -179,7 +179,7 @@ def test_dynamic_sampling_leaves_flat_groups_out(start: tuple[QwenPolicy, Judged
     assert diluted.norm() < 0.9 * expected.norm()
 
 
-def test_overlong_replies_give_no_gradient(start: tuple[QwenPolicy, Judged]):
+def test_overlong_replies_give_no_gradient(start: tuple[HFPolicy, Judged]):
     policy, judged = start[0], scored(start[1], SPREAD)
     long = [cut_off(rollout, policy.stops) for rollout in judged.rollouts]
     assert 0 < sum(long) < 6, "the case wants both"
@@ -193,7 +193,7 @@ def test_overlong_replies_give_no_gradient(start: tuple[QwenPolicy, Judged]):
     torch.testing.assert_close(found, flat, atol=1e-5, rtol=1e-4)
 
 
-def test_advantages_of_components_and_of_totals(start: tuple[QwenPolicy, Judged]):
+def test_advantages_of_components_and_of_totals(start: tuple[HFPolicy, Judged]):
     judged = start[1]
     weights = torch.tensor([1.0, 0.5], dtype=torch.float64)
     parts = torch.tensor([[r.values[name] for name in r.values] for r in judged.rewards], dtype=torch.float64)
@@ -209,7 +209,7 @@ def test_advantages_of_components_and_of_totals(start: tuple[QwenPolicy, Judged]
         assert kept.tolist() == [True] * 6
 
 
-def test_a_kl_in_the_reward_is_taken_from_it(start: tuple[QwenPolicy, Judged]):
+def test_a_kl_in_the_reward_is_taken_from_it(start: tuple[HFPolicy, Judged]):
     """RLOO: every rollout's summed k1 lowers its reward; by hand from the two log-probs."""
     policy, judged = start[0], scored(start[1], SPREAD)
     other = moved(policy)
@@ -224,8 +224,8 @@ def test_a_kl_in_the_reward_is_taken_from_it(start: tuple[QwenPolicy, Judged]):
 
 
 @pytest.mark.parametrize("kind", ["copy", "cpu"])
-def test_a_copied_reference_stays_when_the_policy_moves(folder: str, start: tuple[QwenPolicy, Judged], kind: str):
-    policy, judged = QwenPolicy(folder), start[1]
+def test_a_copied_reference_stays_when_the_policy_moves(folder: str, start: tuple[HFPolicy, Judged], kind: str):
+    policy, judged = HFPolicy(folder), start[1]
     expected = [row.detach().clone() for row in policy.logprobs(judged.rollouts)]
     reference = make_reference(policy, kind, 1.0)
     before = reference(judged.rollouts)
@@ -239,9 +239,9 @@ def test_a_copied_reference_stays_when_the_policy_moves(folder: str, start: tupl
     assert not any(row.requires_grad for row in rows)
 
 
-def test_adapters_off_are_the_reference(folder: str, start: tuple[QwenPolicy, Judged]):
+def test_adapters_off_are_the_reference(folder: str, start: tuple[HFPolicy, Judged]):
     base, judged = start
-    policy = QwenPolicy(folder)
+    policy = HFPolicy(folder)
     prepare(policy, config(lora_rank=2))
     reference = reference_of(policy, config(lora_rank=2))
     with torch.no_grad():
@@ -253,7 +253,7 @@ def test_adapters_off_are_the_reference(folder: str, start: tuple[QwenPolicy, Ju
     assert (policy.logprobs(judged.rollouts)[0] - expected[0]).abs().max() > 1e-3
 
 
-def test_queries_in_small_batches_give_the_same_conversations(folder: str, start: tuple[QwenPolicy, Judged]):
+def test_queries_in_small_batches_give_the_same_conversations(folder: str, start: tuple[HFPolicy, Judged]):
     """The cache of one batch at a time: memory does not grow with the prompts of a step."""
     model = tiny(folder, sampling=Sampling(1.0, max_new_tokens=LIMIT))
     policy: Any = model.built_policy
@@ -268,7 +268,7 @@ def test_queries_in_small_batches_give_the_same_conversations(folder: str, start
     assert max(held) <= 3
 
 
-def test_what_a_log_row_says(start: tuple[QwenPolicy, Judged]):
+def test_what_a_log_row_says(start: tuple[HFPolicy, Judged]):
     policy, judged = start[0], scored(start[1], [0.5, 0.5, 0.5, 1.0, 0.0, 0.5])
     row = figures(judged, policy)
     assert row["reward"] == pytest.approx(0.5)
@@ -536,10 +536,10 @@ def test_the_trained_policys_spec_keeps_its_options(tmp_path: Path):
     assert spec_after("qwen", Path("runs/x")) == "qwen:model=runs/x"
     assert spec_after("qwen:model=a,fps=4.0,adapter=b", Path("x")) == "qwen:model=x,fps=4.0"
     assert spec_after({"name": "qwen", "device": "cpu"}, Path("x")) == "qwen:device=cpu,model=x"
-    assert spec_after(object.__new__(QwenPolicy), Path("a,b=c")) == 'qwen:model="a,b=c"'
+    assert spec_after(object.__new__(HFPolicy), Path("a,b=c")) == 'qwen:model="a,b=c"'
 
 
-def test_schedule_and_optimizers(start: tuple[QwenPolicy, Judged]):
+def test_schedule_and_optimizers(start: tuple[HFPolicy, Judged]):
     assert [warmup_then_decay(s, 10, 2, decay=False) for s in (0, 1, 2, 9)] == [0.5, 1, 1, 1]
     assert [round(warmup_then_decay(s, 10, 2), 3) for s in (2, 6, 10)] == [1, 0.5, 0.02]
     model = start[0].model
@@ -554,7 +554,7 @@ def test_schedule_and_optimizers(start: tuple[QwenPolicy, Judged]):
     assert adam.param_groups[0]["lr"] == pytest.approx(0.003)
 
 
-def test_the_qwen_policy_is_trainable(start: tuple[QwenPolicy, Judged]):
+def test_the_qwen_policy_is_trainable(start: tuple[HFPolicy, Judged]):
     assert isinstance(start[0], TrainablePolicy)
 
 

@@ -17,7 +17,7 @@ from revseg.ablation import ablate
 from revseg.errors import InputError, SpecError
 from revseg.evaluation import Results
 from revseg.pipeline import ReVSeg
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.registry import build
 from revseg.report.site import write_site
 from revseg.report.site_images import find_dataset
@@ -433,7 +433,7 @@ def test_a_config_that_names_a_kernel_of_the_hub_fetches_none(tiny: str, monkeyp
         place |= {"attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel"}
     path.write_text(json.dumps(config))
     try:
-        policy = QwenPolicy(tiny)
+        policy = HFPolicy(tiny)
     except InputError:
         pass
     else:

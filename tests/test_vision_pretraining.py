@@ -8,7 +8,7 @@ import pytest
 
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
-from revseg.policies.hf.policy import QwenPolicy
+from revseg.policies.hf.policy import HFPolicy
 from revseg.shapes.dataset import Shapes
 from revseg.shapes.render import FORMS
 from revseg.shapes.samples import all_objects
@@ -39,11 +39,11 @@ def test_labels_by_hand() -> None:
     assert still[1].tolist() == [1, 1, *box, *box, *middle, *middle, IGNORED, 0, 10]
 
 
-def tiny(folder: Path, text: str) -> QwenPolicy:
+def tiny(folder: Path, text: str) -> HFPolicy:
     processor = build_processor([text] * 50, vocabulary=600)
     build_model(processor, hidden=64, layers=1, heads=2, vision_hidden=64, vision_depth=2).save_pretrained(folder)
     processor.save_pretrained(folder)
-    return QwenPolicy(str(folder))
+    return HFPolicy(str(folder))
 
 
 def run(folder: Path, report: Callable[[dict[str, float]], None]) -> None:

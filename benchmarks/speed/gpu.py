@@ -51,13 +51,13 @@ def make_policy(given: Any, folder: str) -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     from revseg.policies.hf.attention import use_own_attention
-    from revseg.policies.hf.policy import QwenPolicy
+    from revseg.policies.hf.policy import HFPolicy
     from revseg.shapes.small_model import build_model, build_processor
 
     processor = build_processor(["where is the red square?"] * 9, size=given.keyframe)
     build_model(processor, hidden=64, layers=2, heads=2, vision_hidden=64, vision_depth=2).save_pretrained(folder)
     processor.save_pretrained(folder)
-    policy = QwenPolicy(folder, device=given.device, batch_size=given.prompts * N)
+    policy = HFPolicy(folder, device=given.device, batch_size=given.prompts * N)
     if given.device != "cpu":
         known = policy.model.config
         ids = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")

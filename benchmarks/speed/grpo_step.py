@@ -57,14 +57,14 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     import revseg
     from revseg.masks import MaskTrack
     from revseg.pipeline import ReVSeg
-    from revseg.policies.hf.policy import QwenPolicy
+    from revseg.policies.hf.policy import HFPolicy
     from revseg.training.config import TrainConfig
     from revseg.types import Query, Sample
     from revseg.video import Video
 
     torch.set_num_threads(1)
     folder, size, frames = Path(job["folder"]), job["size"], job["frames"]
-    policy = QwenPolicy(str(folder))
+    policy = HFPolicy(str(folder))
     policy.suppressed.append(policy.encoder.end_id)
     samples = []
     for i, clip in enumerate(np.load(folder / "clips.npy")):

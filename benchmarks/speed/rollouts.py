@@ -57,11 +57,11 @@ def hold(reply: Any, given: Any) -> list[Any]:
 
 class Ours:
     def __init__(self, folder: str, given: Any) -> None:
-        from revseg.policies.hf.policy import QwenPolicy
+        from revseg.policies.hf.policy import HFPolicy
         from revseg.types import Sampling
 
         self.given, self.sampling = given, Sampling(max_new_tokens=given.tokens)
-        self.policy = QwenPolicy(folder, device=given.device, dtype=given.dtype)
+        self.policy = HFPolicy(folder, device=given.device, dtype=given.dtype)
         self.policy.stops = []
         self.policy.suppressed.append(self.policy.encoder.end_id)
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import torch
 
 
+@register("policy", "hf")
 @register("policy", "qwen")
-class QwenPolicy:
+class HFPolicy:
     """Qwen2.5-VL through transformers; without `model`, the small checkpoint bundled with revseg.
 
     Options: `model` a hub name, a folder, or the name of a checkpoint that comes with revseg (`small_grpo`, which is
@@ -93,7 +94,7 @@ class QwenPolicy:
         layers = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
         self._model = get_peft_model(self._model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
 
-    def with_model(self, model: Any) -> "QwenPolicy":
+    def with_model(self, model: Any) -> "HFPolicy":
         """This policy with other weights, such as a frozen copy's; encoder and settings are shared."""
         from revseg.policies.hf.session import Sessions
 
