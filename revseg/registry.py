@@ -1,4 +1,4 @@
-"""Parts by name: ten kinds, one registry each, and the spec text that names a part with its options.
+"""Parts by name: eleven kinds, one registry each, and the spec text that names a part with its options.
 
 A *spec* is one of
 
@@ -180,6 +180,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     for kind, home in {
         "policy": "revseg.policies",
         "checkpoint": "revseg.policies",
+        "codec": "revseg.policies.hf.codecs",
         "plan": "revseg.rollout",
         "prompt": "revseg.rollout",
         "parser": "revseg.grounding",

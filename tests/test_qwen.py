@@ -8,7 +8,7 @@ import torch
 from tiny_qwen import save_tiny_qwen
 
 from revseg.errors import InputError
-from revseg.policies.hf.encoding import Encoder
+from revseg.policies.hf.codecs.qwen2_5_vl import Qwen25VL
 from revseg.policies.hf.generation import choose, token_logprobs
 from revseg.policies.hf.inputs import collate
 from revseg.policies.hf.policy import HFPolicy
@@ -134,7 +134,7 @@ def test_greedy_equals_transformers_generate(policy: HFPolicy) -> None:
     greedy = Sampling(max_new_tokens=8)
     for rollout, prompt in zip(rollouts, prompts, strict=True):
         (reply,) = policy.reply([rollout], [prompt], sampling=greedy)
-        inputs = collate(policy, [policy.encoder.conversation(rollout, prompt)], [0])
+        inputs = collate(policy, [policy.codec.encode(rollout, prompt)], [0])
         out = policy.model.generate(  # pyright: ignore[reportCallIssue]
             **inputs, max_new_tokens=8, do_sample=False, suppress_tokens=policy.suppressed
         )
@@ -146,7 +146,7 @@ def test_patches_are_those_of_the_official_processor(policy: HFPolicy) -> None:
     clip, still = picture(1, frames=7), picture(2, side=84)
     prompt = Message("user", (clip, "a", still, "b"))
     start = Rollout(clip, Query("q", "x"))
-    inputs = collate(policy, [policy.encoder.conversation(start, prompt)], [0])
+    inputs = collate(policy, [policy.codec.encode(start, prompt)], [0])
     frames = torch.as_tensor(clip.frames).permute(0, 3, 1, 2)
     processor = policy.processor
     # an option since transformers 5.16, which warns when it is not given
@@ -171,16 +171,16 @@ def test_windows_batched_equal_windows_one_by_one(folder: str) -> None:
 def test_second_prompt_continues_the_sampled_tokens(policy: HFPolicy) -> None:
     """The conversation is one sequence: prompt, the very tokens drawn, one end of message, next prompt."""
     rollouts, prompts = groups((1,))
-    ended = np.array([5, 6, policy.encoder.end_id])
+    ended = np.array([5, 6, policy.codec.end_id])
     for ids in (ended, ended[:2]):  # a reply that ended by itself, and one cut off at the limit
         (first,) = answered(rollouts, prompts, [Reply("x", ids, np.zeros(len(ids), np.float32))])
-        pieces = policy.encoder.conversation(first, second_prompts(1)[0])
+        pieces = policy.codec.encode(first, second_prompts(1)[0])
         tokens = np.concatenate([p.token_ids for p in pieces]).tolist()
         assert pieces[1].token_ids.tolist() == ids.tolist()
         start = len(pieces[0].token_ids)
-        assert tokens[start : start + 4] == [5, 6, policy.encoder.end_id, tokens[start + 3]]
-        assert tokens[start + 3] != policy.encoder.end_id
-        rows, _ = policy.encoder.positions(pieces)
+        assert tokens[start : start + 4] == [5, 6, policy.codec.end_id, tokens[start + 3]]
+        assert tokens[start + 3] != policy.codec.end_id
+        rows, _ = policy.codec.positions(pieces)
         assert rows.shape == (3, len(tokens))
 
 
@@ -267,13 +267,13 @@ def test_replies_say_why_they_ended(policy: HFPolicy) -> None:
 
 
 def test_a_template_that_opens_the_thinking_is_told(policy: HFPolicy) -> None:
-    assert policy.encoder.opened == ""
+    assert policy.codec.opened == ""
     template = policy.processor.chat_template
     processor, config = policy.processor, policy.model.config
     for end in ("<think>", "<think>\n"):
         processor.chat_template = template + "{% if add_generation_prompt %}" + end + "{% endif %}"
         try:
-            opened = Encoder(processor, config).opened
+            opened = Qwen25VL(processor, config).opened
         finally:
             processor.chat_template = template
         assert opened == "<think>"

@@ -17,7 +17,8 @@ from revseg.registry import REGISTRIES, Registry, options_of, registry, spec_of
 from revseg.spec import format_spec, parse_spec
 from revseg.testing import check_parser, check_reward, check_tracker, moving_squares
 
-KINDS = ("policy", "plan", "checkpoint", "prompt", "parser", "reward", "tracker", "objective", "sampler", "dataset")
+KINDS = ("policy", "plan", "prompt", "parser", "reward", "tracker", "objective", "sampler", "dataset")
+KINDS += ("checkpoint", "codec")
 PLUGIN = Path(__file__).parent / "plugin_package"
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)

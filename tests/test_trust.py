@@ -317,11 +317,11 @@ def test_options_that_make_no_sense_are_one_clear_error(prompt: Any):
     "text", ["[" * 100_000, "{", "[]", "1", "\ud800", '{"rounds": 5}', '{"rounds": [["box"]]}', ""]
 )
 def test_a_damaged_revseg_json_names_the_file_or_the_setting(tmp_path: Path, text: str):
-    from revseg.policies.hf.policy import _defaults
+    from revseg.policies.hf.taught import read_defaults
 
     (tmp_path / "revseg.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(InputError, match=r"revseg\.json|was taught"):
-        ReVSeg(policy=Oracle(_defaults(str(tmp_path)))).resolved()
+        ReVSeg(policy=Oracle(read_defaults(str(tmp_path)))).resolved()
 
 
 @pytest.mark.parametrize("value", ["[" * 100_000, "[" + "-" * 100_000 + "1]", "((" * 9_999, "{" * 100_000])

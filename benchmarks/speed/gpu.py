@@ -62,7 +62,7 @@ def make_policy(given: Any, folder: str) -> Any:
         known = policy.model.config
         ids = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
         config = Qwen2_5_VLConfig(
-            text_config={**TEXT_7B, "bos_token_id": None, "eos_token_id": policy.encoder.end_id},
+            text_config={**TEXT_7B, "bos_token_id": None, "eos_token_id": policy.codec.end_id},
             vision_config=VISION_7B,
             tie_word_embeddings=False,
             **{name: getattr(known, name) for name in ids},
@@ -138,7 +138,7 @@ def work(policy: Any, given: Any, rows: list[Any]) -> dict[str, float]:
     item = model.dtype.itemsize
     head_size = config.hidden_size // config.num_attention_heads
     cached = 2 * config.num_hidden_layers * config.num_key_value_heads * head_size * item
-    pieces = [policy.encoder.conversation(row, None) for row in rows]
+    pieces = [policy.codec.encode(row, None) for row in rows]
     patches = [sum(len(b.patches) for b in piece.blocks) for piece in pieces[0]]
     tokens = [len(piece.token_ids) for piece in pieces[0]]
     fresh = given.prompts * tokens[0] + len(rows) * tokens[2]  # a group's first prompt once

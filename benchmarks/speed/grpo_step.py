@@ -65,7 +65,7 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     folder, size, frames = Path(job["folder"]), job["size"], job["frames"]
     policy = HFPolicy(str(folder))
-    policy.suppressed.append(policy.encoder.end_id)
+    policy.suppressed.append(policy.codec.end_id)
     samples = []
     for i, clip in enumerate(np.load(folder / "clips.npy")):
         video = Video(f"v{i}", (size, size), 2.0, frames, clip.__getitem__)

@@ -63,7 +63,7 @@ class Ours:
         self.given, self.sampling = given, Sampling(max_new_tokens=given.tokens)
         self.policy = HFPolicy(folder, device=given.device, dtype=given.dtype)
         self.policy.stops = []
-        self.policy.suppressed.append(self.policy.encoder.end_id)
+        self.policy.suppressed.append(self.policy.codec.end_id)
 
     def __call__(self) -> list[Any]:
         rows = hold(lambda r, m: self.policy.reply(r, m, sampling=self.sampling), self.given)
@@ -85,13 +85,13 @@ class Baseline:
         return hold(lambda r, m: [self.reply(*row) for row in zip(r, m, strict=True)], self.ours.given)
 
     def reply(self, rollout: Any, message: Any) -> Any:
-        from revseg.policies.hf.encoding import Encoder
+        from revseg.policies.hf.codecs.qwen2_5_vl import Qwen25VL
         from revseg.policies.hf.inputs import collate
         from revseg.types import Reply
 
-        encoder = Encoder(self.processor, self.model.config)  # a new one: it would remember the group's prompt
-        policy = SimpleNamespace(encoder=encoder, model=self.model, processor=self.processor)
-        inputs = collate(policy, [encoder.conversation(rollout, message)], [0])
+        codec = Qwen25VL(self.processor, self.model.config)  # a new one: it would remember the group's prompt
+        policy = SimpleNamespace(codec=codec, model=self.model)
+        inputs = collate(policy, [codec.encode(rollout, message)], [0])
         tokens, suppressed = self.ours.given.tokens, self.ours.policy.suppressed
         out = self.model.generate(
             **inputs, max_new_tokens=tokens, do_sample=False, suppress_tokens=suppressed, eos_token_id=None

@@ -90,7 +90,7 @@ def sft(
     extra_questions: ExtraQuestions | None = None,
     report: Report = lambda row: None,
 ) -> None:
-    """Train `policy` (a TrainablePolicy with an encoder, such as `qwen`) in place; log and checkpoints in `folder`.
+    """Train `policy` (a TrainablePolicy with a codec, such as `qwen`) in place; log and checkpoints in `folder`.
 
     A run that was stopped continues from its checkpoint with the same result as an uninterrupted one. Under torchrun
     the processes share each batch. `all_objects` is needed for `extra_boxes` and `scene_steps`.
@@ -179,10 +179,8 @@ def batch(
 
 
 def _demonstrator(policy: Any, prompts: Sequence[str]) -> Demonstrator:
-    encoder = policy.encoder
-
     def encode(text: str) -> list[int]:
-        return [*encoder.tokenizer(text, add_special_tokens=False)["input_ids"], encoder.end_id]
+        return [*policy.codec.tokenize(text), policy.codec.end_id]
 
     return Demonstrator(tuple(build("prompt", prompt) for prompt in prompts), encode)
 

@@ -41,7 +41,7 @@ class VisionHeads:
         self.maps: Any = maps.to(policy.model.device)
         modules = {"visual": visual, "norm": text.norm, "words": model.get_output_embeddings(), "maps": self.maps}
         self.parts: Any = torch.nn.ModuleDict(modules)
-        encode = policy.encoder.tokenizer.convert_tokens_to_ids
+        encode = policy.processor.tokenizer.convert_tokens_to_ids
         numbers = range(max(longest + 1, 101, frames))
         plain, spaced = ([encode(space + str(n)) for n in numbers] for space in ("", SPACE))
         none = encode(SPACE + "none")

@@ -26,7 +26,7 @@ from revseg.training.optimizers import muon_and_adamw
 from revseg.types import Answer, Clip, Dataset, Message, Prompt, Reply, Rollout, Sample, Target, Turn
 
 if TYPE_CHECKING:
-    from revseg.policies.hf.encoding import Block
+    from revseg.policies.hf.codecs import Block
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _batch(
         in_clip = checked.message(clip_prompt, clip_prompt(Rollout(clip, sample.query)), sample.query)
         in_picture = _picture_message(picture_prompt, sample, clip, frame_id)
         for message, visible, still in ((in_clip, track, False), (in_picture, track.at([frame_id]), True)):
-            (block,) = policy.encoder.prompt(message, first=True).blocks
+            (block,) = policy.codec.prompt(message, first=True).blocks
             blocks.append(block)
             (shown,) = message.clips
             grid = (block.grid.t, block.grid.h, block.grid.w)

@@ -32,8 +32,6 @@ def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensor
 
     InputError for a file, and for a name that is neither a folder nor available from the hub.
     """
-    from huggingface_hub import snapshot_download
-
     path = Path(model).expanduser()
     if model and path.is_dir():
         return path
@@ -41,6 +39,8 @@ def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensor
         raise InputError(f"expected a folder or a hub name, got the file {model!r}; name the folder that contains it")
     if not re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", model):
         raise InputError(f"there is no folder {model!r}{_near(path)}; expected a hub name (OWNER/NAME) or a folder")
+    from huggingface_hub import snapshot_download
+
     try:
         # in one call: file by file, an unreachable hub would cost minutes
         return Path(snapshot_download(model, allow_patterns=list(patterns), ignore_patterns=["*/*"]))
@@ -51,10 +51,11 @@ def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensor
         ) from error
 
 
-def check_model_folder(folder: Path) -> dict[str, Any]:
+def check_model_folder(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     """The folder's config.json, after checking that all files of a transformers model in it can be read.
 
-    InputError for a file that is missing, truncated, a Git LFS pointer, a pickle, not JSON, or outside the folder.
+    Without `weights` none are needed. InputError for a file that is missing, truncated, a Git LFS pointer, a pickle,
+    not JSON, or outside the folder.
     """
     if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "BASE"
@@ -70,7 +71,7 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     for name in _CONFIGS:
         if (folder / name).exists():
             read_json(folder / name)
-    for path in weight_files(folder):
+    for path in weight_files(folder) if weights else ():
         check_whole(path)
     return read_json(folder / "config.json")
 

@@ -51,6 +51,15 @@ def load_checked(model_class: Any, config_class: Any, folder: Path, *, family: s
     return model
 
 
+def load_config(config_class: Any, folder: Path, *, family: str = "") -> Any:
+    """The configuration of `folder`, as `load_checked` reads it. InputError when it cannot be read."""
+    data = _plain(read_json(folder / "config.json"), folder, family)
+    try:
+        return config_class.from_dict(data)
+    except Exception as error:  # as above
+        raise InputError(f"cannot read {folder / 'config.json'}: {type(error).__name__} {short(error)}") from error
+
+
 def load_processor(processor_class: Any, folder: Path) -> Any:
     """The processor in `folder`; InputError if its files are missing or damaged."""
     settings = folder / "processor_config.json"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from revseg.policies.hf.inputs import base_model
 from revseg.policies.hf.shared_prefix_attention import grouped_attention
 from revseg.policies.hf.window_attention import window_attention
 
@@ -10,7 +11,7 @@ GROUPED = "revseg_grouped"
 
 
 def use_own_attention(model: Any) -> None:
-    """Let a Qwen2.5-VL model's tower use `window_attention` and its language model `grouped_attention`, in place."""
+    """Let a model's vision tower use `window_attention` and its language model `grouped_attention`, in place."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -21,6 +22,7 @@ def use_own_attention(model: Any) -> None:
     model.model.language_model.config._attn_implementation = GROUPED
 
 
-def shares_prompts(model: Any) -> bool:
-    """Whether the language model takes the prompts of a group apart from its rows (`Common`)."""
-    return model.model.language_model.config._attn_implementation == GROUPED
+def shares_prompts(policy: Any) -> bool:
+    """Whether the policy's language model takes the prompts of a group apart from its rows (`Common`)."""
+    config = base_model(policy.model).model.language_model.config
+    return policy.codec.cache == "full" and config._attn_implementation == GROUPED

@@ -8,6 +8,8 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from revseg.policies.hf.inputs import base_model
+
 if TYPE_CHECKING:
     import torch
 
@@ -19,6 +21,15 @@ def roomy_cache() -> Any:
     from transformers.cache_utils import Cache
 
     return Cache(layer_class_to_replicate=_layer())
+
+
+def new_cache(policy: Any) -> Any:
+    """An empty cache of the kind that the policy's model needs, for forwards without gradients."""
+    from transformers import DynamicCache
+
+    if policy.codec.cache == "full":
+        return roomy_cache()
+    return DynamicCache(config=base_model(policy.model).config.get_text_config())  # it knows which layers keep a state
 
 
 def cache_option(model: Any, cache: Any) -> dict[str, Any]:

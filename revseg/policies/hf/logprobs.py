@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revseg.policies.hf.chunked_logprobs import vocabulary_logprobs
-from revseg.policies.hf.encoding import Encoded
+from revseg.policies.hf.codecs import Encoded
 from revseg.policies.hf.inputs import base_model, collate, pictures_once
 from revseg.policies.hf.kv_cache import cache_option
 from revseg.types import Rollout
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 
 def logprobs(policy: Any, rollouts: Sequence[Rollout], *, temperature: float = 1.0) -> "list[torch.Tensor]":
     """Per rollout float32[n], its sampled tokens of every round in order: log-probs under the policy as it is now."""
-    pieces = [policy.encoder.conversation(rollout, None) for rollout in rollouts]
-    states, ids = sampled_states(policy, rollouts, pieces)
+    pieces = [policy.codec.encode(rollout, None) for rollout in rollouts]
+    states, ids = sampled_states(policy, pieces)
     head, suppressed = policy.model.get_output_embeddings(), policy.suppressed
     scores = vocabulary_logprobs(head, states, ids, suppressed=suppressed, temperature=temperature)
     return list(scores.split([sum(len(t.reply.token_ids) for t in r.turns) for r in rollouts]))
 
 
-def sampled_states(
-    policy: Any, rollouts: Sequence[Rollout], pieces: "Sequence[Sequence[Encoded]]"
-) -> "tuple[torch.Tensor, torch.Tensor]":
+def sampled_states(policy: Any, pieces: Sequence[Sequence[Encoded]]) -> "tuple[torch.Tensor, torch.Tensor]":
     """float[n h] hidden states from which the sampled tokens int64[n] were predicted, row after row.
 
     A first prompt that several rows have in common (a group's, with its clip) is read once, or what it begins with up
@@ -38,9 +36,9 @@ def sampled_states(
     said = any(len(piece.token_ids) for row in pieces for piece in row[1:])
     cut = shared_openings(pieces)
     prompts = list(dict.fromkeys(row[0] for row in cut))
-    # checkpointed layers are run again in the backward pass, and so take no cache
-    whole = len(prompts) == len(pieces) or not said or _checkpointed(policy.model)
-    marks = torch.as_tensor(sampled_positions(rollouts, pieces, left=not whole), device=policy.model.device)
+    # layers that keep a state share no prompts; checkpointed ones are run again in the backward pass and take no cache
+    whole = len(prompts) == len(pieces) or not said or policy.codec.cache != "full" or _checkpointed(policy.model)
+    marks = torch.as_tensor(sampled_positions(pieces, left=not whole), device=policy.model.device)
     if whole:
         inputs = collate(policy, pieces, [0] * len(pieces), distinct=True, causal=True)
         hidden = hidden_states(policy, pictures_once(policy, pieces, inputs))
@@ -50,7 +48,7 @@ def sampled_states(
     last = hidden_states(policy, opening, cache)[:, -1]
     rows = torch.tensor([prompts.index(row[0]) for row in cut])  # on the CPU: layers may lie on several devices
     cache.batch_select_indices(rows)
-    starts = [policy.encoder.positions(row[:1])[1] for row in cut]
+    starts = [policy.codec.positions(row[:1])[1] for row in cut]
     rest = [row[1:] for row in cut]
     inputs = collate(policy, rest, starts, distinct=True)
     ids, real = inputs["input_ids"], inputs["attention_mask"]
@@ -91,17 +89,14 @@ def _checkpointed(model: Any) -> bool:
     return model.training and any(getattr(layer, "gradient_checkpointing", False) for layer in layers)
 
 
-def sampled_positions(rollouts: Sequence[Rollout], pieces: Sequence[Sequence[Any]], *, left: bool) -> np.ndarray:
-    """bool[b s]: which tokens of the padded rows were sampled (each reply's own), and so count for a loss.
+def sampled_positions(pieces: Sequence[Sequence[Encoded]], *, left: bool) -> np.ndarray:
+    """bool[b s]: which tokens of the padded rows were sampled (those of a policy's replies), and so count for a loss.
 
     `left` says on which side the padding is.
     """
-    lengths = [sum(len(piece.token_ids) for piece in row) for row in pieces]
-    marks = np.zeros((len(pieces), max(lengths)), bool)
-    for mark, rollout, row, length in zip(marks, rollouts, pieces, lengths, strict=True):
-        at = len(mark) - length if left else 0
-        for index, piece in enumerate(row):
-            if index % 2 == 1 and len(rollout.turns[index // 2].reply.token_ids):
-                mark[at : at + len(piece.token_ids)] = True
-            at += len(piece.token_ids)
+    rows = [np.concatenate([np.full(len(piece.token_ids), piece.sampled) for piece in row]) for row in pieces]
+    marks = np.zeros((len(rows), max(map(len, rows))), bool)
+    for mark, row in zip(marks, rows, strict=True):
+        start = len(mark) - len(row) if left else 0
+        mark[start : start + len(row)] = row
     return marks

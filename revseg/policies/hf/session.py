@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revseg.policies.hf.attention import shares_prompts
-from revseg.policies.hf.encoding import Encoded
+from revseg.policies.hf.codecs import Encoded
 from revseg.policies.hf.generation import decode
-from revseg.policies.hf.inputs import base_model, collate, pictures_once
-from revseg.policies.hf.kv_cache import cache_option, roomy_cache
+from revseg.policies.hf.inputs import base_model, blocks_of, collate, pictures_once
+from revseg.policies.hf.kv_cache import cache_option, new_cache, roomy_cache
 from revseg.policies.hf.shared_prefix_attention import Common
 from revseg.types import Message, Reply, Rollout, Sampling
 
@@ -44,7 +44,7 @@ class Session:
         if list(index) == list(range(len(self.replies))):
             return self
         rows = torch.as_tensor(list(index))  # on the CPU: layers may lie on several devices
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)
         common = None if self.common is None else self.common.select(rows)
         return replace(self._of(index), cache=self.cache, mask=self.mask[rows], common=common)
 
@@ -69,7 +69,7 @@ class Sessions:
     def __init__(self, policy: Any, batch_size: int, reuse: bool) -> None:
         self.policy = policy
         self.batch_size = batch_size
-        self.reuse = reuse
+        self.reuse = reuse and policy.codec.cache == "full"
         self._kept: list[Session] = []
 
     def forget(self) -> None:
@@ -117,15 +117,15 @@ class Sessions:
         keys = [(id(p), *map(id, r.turns)) for r, p in zip(rollouts, prompts, strict=True)]
         distinct = list(dict.fromkeys(keys))
         firsts = [keys.index(key) for key in distinct]
-        pieces = [self.policy.encoder.conversation(rollouts[i], prompts[i]) for i in firsts]
+        pieces = [self.policy.codec.encode(rollouts[i], prompts[i]) for i in firsts]
         device = self.policy.model.device
         nothing = [Reply("")] * len(firsts)
         empty = torch.zeros((len(firsts), 0), dtype=torch.bool, device=device)
         starts = torch.zeros(len(firsts), dtype=torch.int64, device=device)
-        session = Session(roomy_cache(), empty, starts, nothing, [np.zeros(0, np.int64)] * len(firsts))
+        session = Session(new_cache(self.policy), empty, starts, nothing, [np.zeros(0, np.int64)] * len(firsts))
         session, logits = self._feed(session, pieces)
         rows = [distinct.index(key) for key in keys]
-        grouped = len(distinct) < len(rows) and shares_prompts(base_model(self.policy.model))
+        grouped = len(distinct) < len(rows) and shares_prompts(self.policy)
         session = session.shared(rows) if grouped else session.rows(rows)
         return session, logits[torch.as_tensor(rows, device=device)]
 
@@ -134,8 +134,8 @@ class Sessions:
     ) -> tuple[Session, "torch.Tensor"]:
         pieces = []
         for rollout, prompt, unfed in zip(rollouts, prompts, session.unfed, strict=True):
-            whole = self.policy.encoder.conversation(rollout, prompt)
-            pieces.append([Encoded(unfed, (len(unfed),), ()), whole[-1]])
+            whole = self.policy.codec.encode(rollout, prompt)
+            pieces.append([Encoded(unfed, (len(unfed),)), whole[-1]])
         return self._feed(session, pieces)
 
     def _feed(self, session: Session, pieces: list[list[Encoded]]) -> tuple[Session, "torch.Tensor"]:
@@ -143,12 +143,12 @@ class Sessions:
         import torch
 
         starts = session.starts.tolist()
-        blocks = [block for row in pieces for piece in row for block in piece.blocks]
+        blocks = blocks_of(pieces)
         shared = len(set(blocks)) < len(blocks)  # a group's answers often name the same keyframe
         inputs = collate(self.policy, pieces, starts, distinct=shared)
         if shared:
             inputs = pictures_once(self.policy, pieces, inputs)
-        ends = [self.policy.encoder.positions(row, start)[1] for row, start in zip(pieces, starts, strict=True)]
+        ends = [self.policy.codec.positions(row, start)[1] for row, start in zip(pieces, starts, strict=True)]
         mask = torch.cat([session.mask, inputs.pop("attention_mask")], 1)
         out = self.policy.model(
             **inputs,
@@ -182,9 +182,9 @@ class Sessions:
             return self._allowed(out.logits[:, -1])
 
         tokens, scores = decode(step, logits, uniforms, stop_ids=policy.stops, sampling=sampling)
-        texts = policy.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = policy.codec.texts(tokens)
         ended = ["stop" if len(t) and int(t[-1]) in policy.stops else "length" for t in tokens]
-        opened = policy.encoder.opened
+        opened = policy.codec.opened
         replies = [Reply(*row, opened) for row in zip(texts, tokens, scores, ended, strict=True)]
         if self.reuse:
             lengths = torch.as_tensor([len(t) for t in tokens], device=mask.device)
