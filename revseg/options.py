@@ -30,8 +30,8 @@ def options_of(part: Any) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in parameters.items() if p.kind in kinds}
 
 
-def construct(kind: str, name: str, part: Any, options: Mapping[str, Any]) -> Any:
-    """A class built with its options, a function with its options bound. SpecError for unknown ones or other types."""
+def check_options(kind: str, name: str, part: Any, options: Mapping[str, Any]) -> None:
+    """SpecError for an option that the part does not have, for a missing one, and for a value of another type."""
     known = options_of(part)
     for option in options:
         if option not in known:
@@ -43,6 +43,10 @@ def construct(kind: str, name: str, part: Any, options: Mapping[str, Any]) -> An
         if not _of_kind(value, known[option].annotation):
             wanted = getattr(known[option].annotation, "__name__", None) or str(known[option].annotation)
             raise SpecError(f"{kind} {name!r}: expected {option} of type {wanted}, got {value!r:.80}")
+
+
+def construct(part: Any, options: Mapping[str, Any]) -> Any:
+    """A class built with its options, a function with its options bound."""
     if inspect.isclass(part):
         return part(**options)
     return functools.partial(part, **options) if options else part

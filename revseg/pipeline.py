@@ -9,6 +9,7 @@ from revseg import checked
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.policies.checkpoints import warn_of_footage
+from revseg.policies.defaults import defaults_of
 from revseg.policies.names import DEFAULT, PAPER
 from revseg.progress import reading, waiting
 from revseg.registry import build, spec_of
@@ -116,13 +117,13 @@ class ReVSeg:
         return Rewards.build(self.rewards)
 
     def resolved(self) -> "ReVSeg":
-        """This model with every None replaced by what it means; what a record holds. Builds the policy."""
+        """This model with every None replaced by what it means; what a record holds. No weights are loaded for it."""
         missing = [name for name in PAPER_SETTINGS if getattr(self, name) is None]
         names = [*missing, *(["max_new_tokens"] if self.sampling.max_new_tokens is None else [])]
         pairs = left_to_taught(self.plan)
         if not names and not pairs:
             return self
-        taught = taught_settings(self.built_policy, [*names, *(["plan"] if pairs else [])], self.trust)
+        taught = taught_settings(self._taught(), [*names, *(["plan"] if pairs else [])], self.trust)
         try:
             _check(taught)
         except InputError as error:
@@ -135,6 +136,15 @@ class ReVSeg:
             changes["sampling"] = replace(self.sampling, max_new_tokens=limit)
         return self.replace(**changes)
 
+    def _taught(self) -> Mapping[str, Any]:
+        """The policy's `defaults`: those of the built one, which training may have changed, else as its spec says."""
+        built = vars(self).get("built_policy")
+        return self._taught_by_spec if built is None else defaults_of(built, lambda: built)
+
+    @functools.cached_property
+    def _taught_by_spec(self) -> Mapping[str, Any]:
+        return defaults_of(self.policy, lambda: self.built_policy)
+
     def replace(self, **changes: Any) -> "ReVSeg":
         """A copy with other specs. Parts that are not named here are shared, not built again."""
         if "rounds" in changes:
@@ -145,6 +155,8 @@ class ReVSeg:
             taught = name in ("plan", "sampler") and "policy" in changes  # what is left at None follows the policy
             if f"built_{name}" in vars(self) and name not in changes and not taught:
                 vars(changed)[f"built_{name}"] = vars(self)[f"built_{name}"]
+        if "_taught_by_spec" in vars(self) and "policy" not in changes:
+            vars(changed)["_taught_by_spec"] = self._taught_by_spec
         return changed
 
     def to_dict(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from revseg.errors import SpecError
 from revseg.importing import load, module_name, origin, same_source
-from revseg.options import construct, options_of
+from revseg.options import check_options, construct, options_of
 from revseg.redaction import public
 from revseg.spec import read_spec
 from revseg.suggest import is_address, suggestion, unknown
@@ -99,9 +99,15 @@ class Registry(Generic[T]):
         """
         if not isinstance(spec, (str, Mapping)):
             return _fitting(self.kind, spec, spec)
+        part, options = self.checked(spec)
+        return _fitting(self.kind, spec, construct(part, options))
+
+    def checked(self, spec: str | Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The class or function that a spec names, unbuilt, and its options. SpecError as `build`."""
         part = self.part(spec)
         name, options = read_spec(self.kind, spec)
-        return _fitting(self.kind, spec, construct(self.kind, name, part, options))
+        check_options(self.kind, name, part, options)
+        return part, options
 
     def part(self, spec: str | Mapping[str, Any]) -> Any:
         """The class or function that a spec names, unbuilt; its module is imported. SpecError as `build`."""

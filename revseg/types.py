@@ -573,6 +573,23 @@ class WeightCounts:
 
 
 @runtime_checkable
+class HasDefaults(Protocol):
+    """A policy that was taught settings of a conversation: plan, sampler, num_frames, max_new_tokens."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]: ...
+
+
+@runtime_checkable
+class ReadsDefaults(Protocol):
+    """A policy's class that reads the `defaults` of its objects without building one: no weights are loaded."""
+
+    def defaults_of(self, options: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Those of the policy with these options, as its constructor takes them."""
+        ...
+
+
+@runtime_checkable
 class CountsWeights(Protocol):
     """A policy's class that counts a model's weights without loading them; training asks whether they will fit."""
 

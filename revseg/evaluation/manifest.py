@@ -23,8 +23,8 @@ def make_header(model: ReVSeg, dataset: Any, data: Dataset, samples: int) -> dic
     """Plain JSON. Equal for two runs exactly when they are to give the same rows (for parts given as specs).
 
     "files" holds a digest of each file or folder that a spec names, so that weights trained again under the same name
-    are not taken for the old ones; the checkpoint that comes with revseg too, when it is the policy. Builds the policy
-    when the model leaves something for it to decide.
+    are not taken for the old ones; the checkpoint that comes with revseg too, when it is the policy. No weights are
+    loaded.
     """
     spec = model.resolved().to_dict()
     header = {

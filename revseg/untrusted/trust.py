@@ -9,7 +9,7 @@ this restriction: `trust=True` in Python, `--trust` on the command line.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from revseg.errors import InputError, SpecError
+from revseg.errors import SpecError
 from revseg.spec import is_import_path, parse_spec
 
 _LIGHT = ("plan", "prompt", "parser", "reward", "sampler", "objective")  # kinds without weights or data to load
@@ -51,11 +51,8 @@ def check_foreign_settings(settings: Mapping[str, Any], source: str, trust: str)
         check_foreign("reward", reward, source, trust)
 
 
-def taught_settings(policy: Any, names: Sequence[str], trust: bool) -> dict[str, Any]:
-    """Of these settings of a `ReVSeg` the ones that the policy has `defaults` for, checked unless there is `trust`."""
-    defaults = getattr(policy, "defaults", None) or {}
-    if not isinstance(defaults, Mapping):
-        raise InputError(f"expected what {policy!r} was taught as settings by name, got {defaults!r:.80}")
+def taught_settings(defaults: Mapping[str, Any], names: Sequence[str], trust: bool) -> dict[str, Any]:
+    """Of these settings of a `ReVSeg` the ones that a policy's `defaults` have, checked unless there is `trust`."""
     if "rounds" in defaults:  # what checkpoints of before the plans call a fixed one
         defaults = {"plan": defaults["rounds"], **defaults}
     taught = {name: defaults[name] for name in names if defaults.get(name) is not None}
