@@ -13,7 +13,7 @@ the source) know a size in pixels.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -558,8 +558,26 @@ class TrainedPolicy(TrainablePolicy, Protocol):
         """Put fresh adapters on; left out: an InputError when `lora_rank` is set."""
         ...
 
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters lie on its weights, which alone are trained then; left out: False."""
+        ...
+
+    def without_adapters(self) -> AbstractContextManager[Any]:
+        """Its adapters switched off meanwhile, for a KL to what it was; left out: an InputError for such a KL."""
+        ...
+
     def with_model(self, model: Any) -> Any:
         """Itself with other weights, for a KL to a copy; left out: an InputError when there is such a KL."""
+        ...
+
+    def freeze_vision(self) -> None:
+        """Exclude its vision tower from training; left out: an InputError when `freeze_vision` is asked for."""
+        ...
+
+    def recompute_activations(self) -> None:
+        """Compute activations again in backward passes instead of keeping them; left out: an InputError when
+        `gradient_checkpointing` is asked for."""
         ...
 
 

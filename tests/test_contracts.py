@@ -250,6 +250,12 @@ def test_micro_batches_of_a_loss_without_count_add_up(tokens: int, tmp_path: Pat
     assert chance(trained.built_policy) == pytest.approx(chance(whole.built_policy), abs=1e-4)
 
 
+class Adapted(Bandit):
+    """Can be given adapters, and could not switch them off."""
+
+    def add_lora(self, rank: int) -> None: ...
+
+
 class NoScores:
     """Lacks `logprobs` and `save`; would load large weights if it were built."""
 
@@ -287,8 +293,13 @@ class PenaltyUnknown(Reinforce):
         ({}, {"objective": "grpo"}, "Bandit has no with_model, .* beta=0.001"),
         ({"policy": Bandit()}, {"objective": "grpo"}, "Bandit has no with_model"),
         ({}, {"lora_rank": 4}, "Bandit has no add_lora, which lora_rank=4 needs"),
-        ({}, {"freeze_vision": True}, "no vision tower"),
-        ({}, {"gradient_checkpointing": True}, "has no gradient_checkpointing_enable"),
+        ({}, {"freeze_vision": True}, "Bandit has no freeze_vision"),
+        ({}, {"gradient_checkpointing": True}, "Bandit has no recompute_activations, .* leave gradient_checkpointing"),
+        (
+            {"policy": "test_contracts:Adapted"},
+            {"lora_rank": 4, "objective": "grpo"},
+            "Adapted has no without_adapters",
+        ),
         ({}, {"objective": "test_contracts:OnlyAdvantages"}, "OnlyAdvantages has no loss"),
         ({}, {"objective": "test_contracts:PenaltyUnknown"}, "PenaltyUnknown has no kl_penalty"),
         ({}, {"objective": Reinforce}, "the class test_contracts:Reinforce"),

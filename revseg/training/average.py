@@ -43,7 +43,7 @@ def average(policies: Mapping[str, float], out: str | Path) -> str:
 
 def _scaled(policy: Any, spec: str, share: float) -> dict[str, Any]:
     """The weights times the share, float64, so that equal policies have exactly their own mean."""
-    if not isinstance(policy, TrainablePolicy) or hasattr(policy.model, "merge_and_unload"):
+    if not isinstance(policy, TrainablePolicy) or trainable(policy).has_adapters:
         raise InputError(f"cannot average {spec}: expected a policy with weights of its own, adapters merged into them")
     return {name: value.double() * share for name, value in policy.model.state_dict().items()}
 

@@ -14,24 +14,14 @@ if TYPE_CHECKING:
 
 def prepare(policy: Any, config: TrainConfig) -> None:
     """Put adapters on, freeze what is to stay, as the settings say; in place. InputError if it cannot be trained."""
-    if config.lora_rank and hasattr(policy.model, "peft_config"):
+    if config.lora_rank and policy.has_adapters:
         raise InputError("the policy has LoRA adapters already, which will be trained: leave lora_rank at 0")
     if config.lora_rank:
         policy.add_lora(config.lora_rank)
-    model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
     if config.freeze_vision:
-        tower = getattr(getattr(model, "model", None), "visual", None)
-        if tower is None:
-            raise InputError(
-                f"{type(model).__name__} has no vision tower at model.visual: leave freeze_vision at false"
-            )
-        tower.requires_grad_(False)
+        policy.freeze_vision()
     if config.gradient_checkpointing:
-        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
-        enable = next((getattr(model, name) for name in names if hasattr(model, name)), None)
-        if enable is None:
-            raise InputError(f"{type(model).__name__} has no {names[1]}: leave gradient_checkpointing at false")
-        enable({"use_reentrant": False})  # the latter is its name in older transformers
+        policy.recompute_activations()
     half = [p for p in trained(policy) if p.dtype.itemsize < 4]
     if half:
         raise InputError(

@@ -23,7 +23,7 @@ def make_reference(policy: Any, kind: str, temperature: float) -> Reference:
     if kind == "adapter":
 
         def score(rollouts: Sequence[Rollout]) -> "list[torch.Tensor]":
-            with torch.no_grad(), policy.model.disable_adapter():
+            with torch.no_grad(), policy.without_adapters():
                 return policy.logprobs(rollouts, temperature=temperature)
 
         return score

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from revseg.errors import InputError
@@ -35,6 +36,18 @@ def check_trainable(policy: Any, config: TrainConfig, beta: float) -> None:
     if config.lora_rank and not hasattr(part, "add_lora"):
         raise InputError(
             f"{name} has no add_lora, which lora_rank={config.lora_rank} needs: add it, or leave lora_rank at 0"
+        )
+    if config.freeze_vision and not hasattr(part, "freeze_vision"):
+        raise InputError(f"{name} has no freeze_vision: add it, or leave freeze_vision at false")
+    if config.gradient_checkpointing and not hasattr(part, "recompute_activations"):
+        raise InputError(
+            f"{name} has no recompute_activations, which gradient_checkpointing needs: add it, or leave "
+            "gradient_checkpointing at false"
+        )
+    if beta > 0 and reference_kind(config) == "adapter" and not hasattr(part, "without_adapters"):
+        raise InputError(
+            f"{name} has no without_adapters, which the reference for a KL of beta={beta:g} needs: add it, or set the "
+            "objective's beta to 0"
         )
     if beta > 0 and reference_kind(config) != "adapter" and not hasattr(part, "with_model"):
         raise InputError(
@@ -119,5 +132,20 @@ class _Completed:
     def add_lora(self, rank: int) -> None:
         self.policy.add_lora(rank)  # `check_trainable` has seen to it that it is there
 
+    @property
+    def has_adapters(self) -> bool:
+        return getattr(self.policy, "has_adapters", False)
+
+    # `check_trainable` has seen to it that these are there when they are called
+
+    def without_adapters(self) -> AbstractContextManager[Any]:
+        return self.policy.without_adapters()
+
     def with_model(self, model: Any) -> Any:
         return self.policy.with_model(model)
+
+    def freeze_vision(self) -> None:
+        self.policy.freeze_vision()
+
+    def recompute_activations(self) -> None:
+        self.policy.recompute_activations()

@@ -3,12 +3,14 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from revseg.policies.checkpoints import folder_of
+from revseg.policies.hf.inputs import base_model
 from revseg.policies.hf.taught import read_defaults
 from revseg.policies.hf.weight_counts import count_weights
 from revseg.policies.row_seeds import row_seeds
@@ -103,6 +105,26 @@ class HFPolicy:
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=self.codec.lora_layers)
         self._model = get_peft_model(self._model, config)
 
+    @property
+    def has_adapters(self) -> bool:
+        """Whether LoRA adapters lie on the model."""
+        return hasattr(self._model, "peft_config")
+
+    def without_adapters(self) -> AbstractContextManager[Any]:
+        """The model as it is without its adapters, while the context lasts."""
+        return self._model.disable_adapter()
+
+    def freeze_vision(self) -> None:
+        """Exclude the vision tower from training."""
+        self.codec.vision_tower(base_model(self._model)).requires_grad_(False)
+
+    def recompute_activations(self) -> None:
+        """Compute activations again in backward passes instead of keeping them (gradient checkpointing)."""
+        model = base_model(self._model)
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the latter in older transformers
+        enable = next(getattr(model, name) for name in names if hasattr(model, name))
+        enable({"use_reentrant": False})
+
     def with_model(self, model: Any) -> "HFPolicy":
         """This policy with other weights, such as a frozen copy's; codec and settings are shared."""
         from revseg.policies.hf.session import Sessions
@@ -122,7 +144,7 @@ class HFPolicy:
         LoRA adapters are merged into these weights; alone they lie in `folder/adapter`, as `adapter=` reads them.
         """
         model: Any = self._model
-        if hasattr(model, "merge_and_unload"):
+        if self.has_adapters:
             model.save_pretrained(str(Path(folder, "adapter")))
             home = model.device
             merged = copy.deepcopy(model.to("cpu")).merge_and_unload()  # on the CPU: an accelerator may not hold two
