@@ -1,1 +1,1 @@
-"""Models of transformers as policies: encoding, key-value cache, attention, generation and log-probabilities."""
+"""Models of transformers as policies: codecs, key-value cache, attention, generation and log-probabilities."""

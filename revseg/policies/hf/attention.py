@@ -1,4 +1,4 @@
-"""The library's own attention, put in place of transformers' for a model's two parts."""
+"""Installs the library's own attention in a model: one for the vision tower, one for the language model."""
 
 from typing import Any
 
@@ -6,12 +6,13 @@ from revseg.policies.hf.inputs import base_model
 from revseg.policies.hf.shared_prefix_attention import grouped_attention
 from revseg.policies.hf.window_attention import window_attention
 
-WINDOWS = "revseg_flash_windows"  # "flash" makes transformers hand over the whole sequence with its window boundaries
+# with "flash" in the name, transformers passes the whole sequence and the boundaries of its windows
+WINDOWS = "revseg_flash_windows"
 GROUPED = "revseg_grouped"
 
 
 def use_own_attention(model: Any) -> None:
-    """Let a model's vision tower use `window_attention` and its language model `grouped_attention`, in place."""
+    """Make a model's vision tower use `window_attention` and its language model `grouped_attention`, in place."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -23,6 +24,6 @@ def use_own_attention(model: Any) -> None:
 
 
 def shares_prompts(policy: Any) -> bool:
-    """Whether the policy's language model takes the prompts of a group apart from its rows (`Common`)."""
+    """Whether the policy's language model can read a group's prompts once, apart from its rows (`Common`)."""
     config = base_model(policy.model).model.language_model.config
     return policy.codec.cache == "full" and config._attn_implementation == GROUPED

@@ -1,8 +1,8 @@
-"""Log-probs at a large vocabulary, forwards and backwards, with the logits of a few tokens in memory at a time.
+"""Log-probs for a large vocabulary, forward and backward, with the logits of only a few tokens in memory at a time.
 
-The gradient of a log-prob in its logits is known in closed form (one at the token, minus the softmax), so that autograd
-has nothing to keep but the hidden states and one number a token. The backward pass computes the logits again and turns
-them into their own gradient in place.
+The gradient of a log-prob with respect to the logits has a closed form (one at the token, minus the softmax), so that
+autograd has to keep only the hidden states and one number per token. The backward pass computes the logits again and
+turns them into their gradient in place.
 """
 
 import functools
@@ -27,7 +27,7 @@ def vocabulary_logprobs(
     """float32[n]: log-probs of tokens int64[n] from hidden states [n h] by `head`, a module that gives logits [n v].
 
     `suppressed` tokens have no probability; a temperature of 0 (greedy) counts as 1. Gradients reach the states and
-    the head's trained parameters; second ones are not offered.
+    the head's trained parameters. There are no second derivatives.
     """
     trained = [p for p in head.parameters() if p.requires_grad]
     settings = (head, list(suppressed), temperature if temperature > 0 else 1.0, chunk)
@@ -74,7 +74,7 @@ def _function(device: str) -> Any:
 
 
 def _scaled(settings: tuple[Any, ...], logits: "torch.Tensor") -> "torch.Tensor":
-    """As float32, over the temperature, without what is suppressed; in place where they are float32 already."""
+    """float32 logits divided by the temperature, suppressed tokens at -inf; in place if they are float32 already."""
     _, suppressed, temperature, _ = settings
     logits = logits.float()
     logits[:, suppressed] = float("-inf")

@@ -1,4 +1,4 @@
-"""Drawing tokens: a plain decoding loop over a key-value cache, with positions and randomness under our control."""
+"""Sampling: a plain decoding loop over a key-value cache, with positions and random numbers under our control."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def choose(logits: "torch.Tensor", uniform: "torch.Tensor", sampling: Sampling) -> "torch.Tensor":
-    """One token a row from float[b v] logits, by inverting the distribution at `uniform` [b] in [0, 1); int64[b].
+    """One token per row, int64[b], from float[b v] logits: the cumulative distribution is inverted at `uniform` [b].
 
-    One number a row decides, so that a row draws the same token whoever its neighbours are.
+    `uniform` has one number in [0, 1) per row, so that a row draws the same token whatever the other rows are.
     """
     import torch
 

@@ -1,7 +1,8 @@
-"""A key-value cache with room at its end.
+"""A key-value cache with spare room at its end.
 
-transformers' own makes a new tensor of all keys for every token drawn; beside a clip of thousands of tokens that copy
-is most of decoding. Here new keys are written behind the old ones, and moved once in `ROOM` tokens.
+transformers' own cache copies all keys into a new tensor for every token drawn. For a clip of thousands of tokens this
+copy takes most of the decoding time. Here new keys are written behind the old ones, and the tensor grows by `ROOM`
+tokens at a time.
 """
 
 import functools
@@ -17,7 +18,7 @@ ROOM = 128  # tokens
 
 
 def roomy_cache() -> Any:
-    """A cache for forwards without gradients (it writes in place), grown as `DynamicCache` is."""
+    """A cache used like `DynamicCache`, for forwards without gradients (it writes in place)."""
     from transformers.cache_utils import Cache
 
     return Cache(layer_class_to_replicate=_layer())
@@ -33,7 +34,7 @@ def new_cache(policy: Any) -> Any:
 
 
 def cache_option(model: Any, cache: Any) -> dict[str, Any]:
-    """The keyword argument under which this model's forward takes a cache: transformers 5.24 renamed it."""
+    """The cache as a keyword argument of this model's forward: transformers 5.24 renamed the argument."""
     return {_cache_name(type(model)): cache}
 
 
@@ -61,14 +62,15 @@ def _layer() -> Any:
 
 
 def append(held: Any, room: Any, new: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-    """[b heads s d] with `new` behind what is held, and the tensor [b heads >=s d] in whose beginning it lies.
+    """[b heads s d] with `new` behind `held`, and the larger tensor [b heads >=s d] of which it is the beginning.
 
-    What is held may have left its room (rows were selected): then, as when the room is full, it moves into a new one.
+    `room` is that larger tensor from the last call. When it is full, or when `held` no longer lies in it (rows were
+    selected), everything is copied into a new one.
     """
     before = held.shape[-2] if held.numel() else 0
     after = before + new.shape[-2]
-    at_home = before and room is not None and held.data_ptr() == room.data_ptr() and len(held) == len(room)
-    if room is None or not at_home or after > room.shape[-2]:
+    in_room = before and room is not None and held.data_ptr() == room.data_ptr() and len(held) == len(room)
+    if room is None or not in_room or after > room.shape[-2]:
         room = new.new_empty((*new.shape[:2], after + ROOM, new.shape[-1]))
         if before:
             room[:, :, :before] = held

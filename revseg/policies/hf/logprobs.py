@@ -1,4 +1,4 @@
-"""Log-probs of tokens already sampled, with gradients, without the logits of a whole batch in memory."""
+"""Log-probs of tokens that were sampled before, with gradients, without a whole batch of logits in memory."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def logprobs(policy: Any, rollouts: Sequence[Rollout], *, temperature: float = 1.0) -> "list[torch.Tensor]":
-    """Per rollout float32[n], its sampled tokens of every round in order: log-probs under the policy as it is now."""
+    """Per rollout float32[n]: log-probs of its sampled tokens, every round in order, under the weights as they are."""
     pieces = [policy.codec.encode(rollout, None) for rollout in rollouts]
     states, ids = sampled_states(policy, pieces)
     head, suppressed = policy.model.get_output_embeddings(), policy.suppressed
@@ -25,19 +25,19 @@ def logprobs(policy: Any, rollouts: Sequence[Rollout], *, temperature: float = 1
 
 
 def sampled_states(policy: Any, pieces: Sequence[Sequence[Encoded]]) -> "tuple[torch.Tensor, torch.Tensor]":
-    """float[n h] hidden states from which the sampled tokens int64[n] were predicted, row after row.
+    """The hidden states float[n h] that predict the sampled tokens, and these tokens int64[n], row after row.
 
-    A first prompt that several rows have in common (a group's, with its clip) is read once, or what it begins with up
-    to the end of its pictures; its keys and values are every row's, so gradients add up in it.
+    A first prompt that several rows share (a group's), or its beginning up to the last picture, is read once. All rows
+    use its keys and values, so that their gradients add up in it.
     """
     import torch
     from transformers import DynamicCache
 
-    said = any(len(piece.token_ids) for row in pieces for piece in row[1:])
+    later = any(len(piece.token_ids) for row in pieces for piece in row[1:])
     cut = shared_openings(pieces)
     prompts = list(dict.fromkeys(row[0] for row in cut))
     # layers that keep a state share no prompts; checkpointed ones are run again in the backward pass and take no cache
-    whole = len(prompts) == len(pieces) or not said or policy.codec.cache != "full" or _checkpointed(policy.model)
+    whole = len(prompts) == len(pieces) or not later or policy.codec.cache != "full" or _checkpointed(policy.model)
     marks = torch.as_tensor(sampled_positions(pieces, left=not whole), device=policy.model.device)
     if whole:
         inputs = collate(policy, pieces, [0] * len(pieces), distinct=True, causal=True)
@@ -62,13 +62,16 @@ def sampled_states(policy: Any, pieces: Sequence[Sequence[Encoded]]) -> "tuple[t
 
 
 def hidden_states(policy: Any, inputs: "dict[str, torch.Tensor]", cache: Any = None) -> "torch.Tensor":
-    """float[b s h]: the last hidden states, before the vocabulary; keys and values are added to `cache`."""
+    """float[b s h]: the hidden states that the output layer reads; keys and values are added to `cache`."""
     model = base_model(policy.model).model
     return model(**inputs, **cache_option(model, cache), use_cache=cache is not None).last_hidden_state
 
 
 def shared_openings(pieces: "Sequence[Sequence[Encoded]]") -> "list[list[Encoded]]":
-    """The rows, their first pieces cut after the last picture if so more rows begin alike; like ones are one object."""
+    """The rows. If no two share their first piece, these are split after the last picture where rows begin alike then.
+
+    Equal beginnings become one object.
+    """
     rows = [list(row) for row in pieces]
     if len({row[0] for row in rows}) < len(rows):
         return rows

@@ -1,7 +1,7 @@
-"""A LoRA folder written by peft, put on a model: every tensor finds its place, or none is loaded.
+"""Puts the LoRA adapter in a folder written by peft on a model: every tensor finds its place, or none is loaded.
 
-The tensors' own names say which layers are adapted. The configuration is data: what it may set is listed here, its
-patterns are only compared with names, under a time limit, and nothing that it names is imported.
+The names of the tensors say which layers are adapted. The configuration is untrusted data: what it may set is listed
+here, its patterns are only compared with names, under a time limit, and nothing that it names is imported.
 """
 
 import math
@@ -27,19 +27,19 @@ RENAMED = (  # by transformers 4.52
 )
 LORA = re.compile(r"(.+)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.weight)?")
 FOLLOWED = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "bias", "modules_to_save")
-TOLD = (  # where the adapter was put and how it began: the tensors tell
+FROM_TENSORS = (  # where the adapter lies and how it was initialised: known from the tensors
     *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern"),
     *("peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "inference_mode"),
     *("init_lora_weights", "auto_mapping", "ensure_weight_tying", "fan_in_fan_out"),
 )
-PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")  # others change the model's weights as well
+PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")  # others also change the model's own weights
 
 
 def load_adapter(model: Any, adapter: str) -> Any:
     """The peft model that applies and trains the adapter in the folder `adapter` (or of that name on the hub).
 
-    Names of transformers before 4.52 are made today's. InputError for another kind of adapter, settings that are not
-    followed, and tensors that are missing, of another shape, or without a place in the model.
+    Names of tensors from transformers before 4.52 are translated. InputError for another kind of adapter, settings that
+    are not supported, and tensors that are missing, of another shape, or without a place in the model.
     """
     folder = find_folder(adapter, ("adapter_config.json", WEIGHTS))
     config = _read_config(folder)
@@ -59,7 +59,7 @@ def load_adapter(model: Any, adapter: str) -> Any:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json, checked: LoRA, and no setting that would not be followed."""
+    """adapter_config.json; InputError unless it is LoRA with settings that are supported."""
     from peft import LoraConfig
 
     path = folder / "adapter_config.json"
@@ -72,7 +72,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"expected peft_type LORA in {path}, got {config.get('peft_type')!r}; merge it into the model")
     usual = LoraConfig().to_dict()
     for name, value in config.items():
-        if name not in (*FOLLOWED, *TOLD) and value not in (None, False, {}, [], usual.get(name)):
+        if name not in (*FOLLOWED, *FROM_TENSORS) and value not in (None, False, {}, [], usual.get(name)):
             raise InputError(f"{path} sets {name}, which is not followed here; merge the adapter into its model")
     if config.get("init_lora_weights", True) not in PLAIN_STARTS:
         raise InputError(
@@ -96,7 +96,7 @@ def _weights(folder: Path) -> Path:
 
 
 def _today(name: str, modules: Collection[str]) -> str:
-    """The name of a tensor in today's transformers: an old one is replaced where only the new one has a module."""
+    """The name of a tensor in today's transformers; an old name is replaced if the model has only the new module."""
     for old, new in RENAMED:
         if name.startswith(old) and old.rstrip(".") not in modules and new.rstrip(".") in modules:
             return new + name.removeprefix(old)
@@ -104,7 +104,7 @@ def _today(name: str, modules: Collection[str]) -> str:
 
 
 def _yesterday(name: str) -> str:
-    """The inverse: what the module was called before."""
+    """The inverse of `_today`: the module's name in older transformers."""
     for old, new in RENAMED:
         if name.startswith(new):
             return old + name.removeprefix(new)
@@ -143,7 +143,7 @@ def _check_tensors(
     wanted: "Mapping[str, torch.Tensor]",
     every: "Mapping[str, torch.Tensor]",
 ) -> None:
-    """What came is what the adapter has; peft also saves embeddings that were adapted, which the model has."""
+    """InputError unless the tensors are those of the adapter; peft also saves adapted embeddings, which are allowed."""
     shapes = {
         name: (tuple(state[name].shape), tuple(wanted[name].shape))
         for name in wanted.keys() & state.keys()
@@ -155,7 +155,7 @@ def _check_tensors(
 
 
 def _check_ranks(what: str, state: "Mapping[str, torch.Tensor]", ranks: Mapping[str, Any]) -> None:
-    """Before anything is made of the ranks that the configuration names, they are compared with the tensors."""
+    """InputError unless the ranks of the configuration are those of the tensors, before anything is allocated."""
     for layer, rank in ranks.items():
         for part in ("lora_A.weight", "lora_embedding_A"):
             came = state.get(f"{PREFIX}{layer}.{part}")

@@ -14,15 +14,15 @@ SECONDS = 3.0  # for all comparisons with the patterns of one adapter
 
 
 class Patterns:
-    """An adapter's patterns, compared with a model's names: a hostile one costs seconds at most."""
+    """An adapter's patterns, compared with the names of a model's modules; a hostile pattern costs seconds at most."""
 
     def __init__(self, path: Path, names: Mapping[str, str]) -> None:
         self.path = path
-        self.names = names  # today's name: the one that the adapter knew
+        self.names = names  # from a module's name today to its name when the adapter was saved
         self.end = time.monotonic() + SECONDS
 
     def aimed(self, config: Mapping[str, Any], model: Any) -> set[str] | None:
-        """The layers that target_modules and its companions name; None where they are not named one by one."""
+        """The layers that target_modules and related settings select; None where they name none, as with all-linear."""
         import torch
 
         kinds = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv3d)
@@ -34,7 +34,7 @@ class Patterns:
         if saved:
             found -= {n for n in found if any(f".{part}." in f".{self.names[n]}." for part in saved)}
         chosen = config.get("layers_to_transform")
-        if chosen is None or chosen == [] or isinstance(target, str):  # a pattern says it all
+        if chosen is None or chosen == [] or isinstance(target, str):  # a pattern is complete by itself
             return found
         chosen = [chosen] if isinstance(chosen, int) else list(chosen)
         parts = config.get("layers_pattern") or []
@@ -43,11 +43,11 @@ class Patterns:
         return {name for name, number in numbers.items() if number and int(number[1]) in chosen}
 
     def values(self, patterns: Any, layers: Collection[str], default: Any) -> dict[str, Any]:
-        """Per layer the value of the first pattern that its name ends with, as peft reads rank and alpha patterns."""
+        """Per layer the value of the first pattern that its name ends with: how peft reads rank and alpha patterns."""
         if not isinstance(patterns, dict):
             raise InputError(f"expected tables for rank_pattern and alpha_pattern in {self.path}, got {patterns!r:.80}")
         plain = {key: value for key, value in patterns.items() if re.fullmatch(r"[\w.]+", key)}
-        if len(plain) == len(patterns):  # quick: names and ends of names
+        if len(plain) == len(patterns):  # the quick way for plain names and ends of names
             ends = {name: self.names[name].split(".") for name in layers}
             keys = {name: {".".join(part[i:]) for i in range(len(part))} for name, part in ends.items()}
             return {name: next((v for k, v in plain.items() if k in keys[name]), default) for name in layers}

@@ -1,8 +1,8 @@
-"""Positions for Qwen2.5-VL's multimodal rotary embedding, computed here and passed explicitly.
+"""Positions for the multimodal rotary embedding of Qwen2.5-VL and its successors, computed here and passed explicitly.
 
-transformers 5.3 and later counts the text after a video from `start + max(h, w)`, where the released models were
-trained (and vLLM, SGLang and earlier transformers run) with `start + max(t, h, w)`. The two differ as soon as a clip
-lasts longer than its picture is wide, counted in tokens. We follow the rule of training, in every forward.
+transformers 5.3 and later starts the text after a video at `start + max(h, w)`. The released models were trained with
+`start + max(t, h, w)`, which vLLM, SGLang and earlier transformers use too. The two differ when a clip is longer in
+time than in width, counted in positions. We use the rule of training in every forward.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from jaxtyping import Int64
 
 @dataclass(frozen=True)
 class Grid:
-    """The tokens of one picture or clip: `t` temporal patches of `h` x `w` merged tokens, `seconds` a patch apart."""
+    """The tokens of one picture or clip: `t` temporal patches of `h` x `w` tokens; `seconds` from patch to patch."""
 
     t: int
     h: int
@@ -36,10 +36,10 @@ def grid_positions(grid: Grid, start: int, tokens_per_second: float) -> Int64[np
 def positions(
     parts: Sequence[int | Grid], *, start: int = 0, tokens_per_second: float = 2.0
 ) -> tuple[Int64[np.ndarray, "3 n"], int]:
-    """Positions of a sequence given as runs: an int is that many text tokens, a `Grid` a picture's or clip's tokens.
+    """Positions of a sequence of runs: an int is a number of text tokens, a `Grid` the tokens of a picture or clip.
 
-    Text counts up by one on all three rows; a block starts where the text stood, and the text after it continues one
-    past the block's largest position. Returns int64[3 n] and where the next run would start.
+    Text counts up by one on all three rows. A grid starts at the position where text would have gone on, and the text
+    after it starts one past the grid's largest position. Returns int64[3 n] and where the next run would start.
     """
     rows = []
     for part in parts:

@@ -1,8 +1,8 @@
 """A batch of conversations in the model's key-value cache, from one round to the next.
 
-Rows lie in the cache as `[left pad | prompt | reply | holes | next prompt | reply ...]`: rows end their replies at
-different lengths, the difference is masked, and every forward is given its positions explicitly. The first prompt of
-rows that share it lies apart from them, once.
+A row of the cache is `[left pad | prompt | reply | hole | next prompt | reply ...]`: replies end at different lengths,
+the difference is masked, and every forward gets its positions explicitly. A first prompt that several rows share is
+kept apart from them, once.
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """The cache of a batch: `mask` bool[b s] marks its real tokens, `starts` int64[b] the next rotary positions.
+    """The cache of a batch: `mask` bool[b s] marks its real tokens, `starts` int64[b] are the next positions.
 
-    With `common`, cache and mask hold what comes after the prompts in it.
+    With `common`, cache and mask cover only what comes after the prompts in it.
     """
 
     cache: Any
     mask: "torch.Tensor"
     starts: "torch.Tensor"
     replies: list[Reply]
-    unfed: list[np.ndarray]  # a row's last token may not have been through the model yet
+    unfed: list[np.ndarray]  # tokens at a row's end that the model has not read yet: none or one
     common: Common | None = None
 
     def rows(self, index: Sequence[int]) -> "Session":
@@ -49,7 +49,7 @@ class Session:
         return replace(self._of(index), cache=self.cache, mask=self.mask[rows], common=common)
 
     def shared(self, index: Sequence[int]) -> "Session":
-        """As `rows`, of a session that holds prompts alone: they stay where they are, for all rows that repeat them."""
+        """As `rows`, for a session that has only prompts: these are kept once, for all rows that repeat them."""
         import torch
 
         layers = [(layer.keys, layer.values) for layer in self.cache.layers]
@@ -57,14 +57,14 @@ class Session:
         return replace(self._of(index), cache=roomy_cache(), mask=self.mask[list(index), :0], common=common)
 
     def _of(self, index: Sequence[int]) -> "Session":
-        """What is known of each row, for these rows."""
+        """This session with the starts, replies and unread tokens of these rows."""
         starts = self.starts[list(index)]
         replies, unfed = [self.replies[i] for i in index], [self.unfed[i] for i in index]
         return replace(self, starts=starts, replies=replies, unfed=unfed)
 
 
 class Sessions:
-    """Answers batches for a policy and keeps the last round's caches for the next."""
+    """Answers batches for a policy and keeps the caches of the last round for the next."""
 
     def __init__(self, policy: Any, batch_size: int, reuse: bool) -> None:
         self.policy = policy
@@ -78,7 +78,7 @@ class Sessions:
     def reply(
         self, rollouts: Sequence[Rollout], prompts: Sequence[Message], uniforms: np.ndarray, sampling: Sampling
     ) -> list[Reply]:
-        """Rows whose last reply is in a kept cache continue from it; the others are read from their beginning."""
+        """Rows whose last reply is in a kept cache continue from it; the others are read from the beginning."""
         import torch
 
         kept, self._kept = self._kept, []
@@ -111,7 +111,7 @@ class Sessions:
         return batches + [(None, fresh[i : i + size]) for i in range(0, len(fresh), size)]
 
     def _open(self, rollouts: list[Rollout], prompts: list[Message]) -> tuple[Session, "torch.Tensor"]:
-        """Read each distinct conversation once, then give every row its copy."""
+        """Read each distinct conversation once, for all rows that repeat it."""
         import torch
 
         keys = [(id(p), *map(id, r.turns)) for r, p in zip(rollouts, prompts, strict=True)]
@@ -144,7 +144,7 @@ class Sessions:
 
         starts = session.starts.tolist()
         blocks = blocks_of(pieces)
-        shared = len(set(blocks)) < len(blocks)  # a group's answers often name the same keyframe
+        shared = len(set(blocks)) < len(blocks)  # the answers of a group often name the same keyframe
         inputs = collate(self.policy, pieces, starts, distinct=shared)
         if shared:
             inputs = pictures_once(self.policy, pieces, inputs)
@@ -196,7 +196,7 @@ class Sessions:
         return replies
 
     def _options(self, session: Session) -> dict[str, Any]:
-        """The cache, which a forward adds to in place, and the common prompts, if any."""
+        """Arguments of a forward: the cache, which it extends in place, and the common prompts, if any."""
         cache = cache_option(base_model(self.policy.model), session.cache)
         return cache if session.common is None else {**cache, "common": session.common}
 

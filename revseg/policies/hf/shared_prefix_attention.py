@@ -1,8 +1,8 @@
-"""Attention of a group's rows to the prompt that they share, which lies in memory once.
+"""Attention of a group's rows to the prompt that they share, which is in memory once.
 
-A decoding step is bound by reading keys and values. Rows of a group go on from one prompt: their queries are put side
-by side, so that its keys are read once a group, not once a row, and not copied for the rows either (the idea of
-Hydragen, arXiv 2402.05099). What rows said since lies in their own cache; one softmax goes over both.
+The time of a decoding step goes into reading keys and values. All rows of a group continue one prompt: their queries
+are put side by side, so that its keys are read once per group instead of once per row, and are not copied (the idea of
+Hydragen, arXiv 2402.05099). The tokens after the prompt are in each row's own cache; one softmax covers both.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Common:
-    """g prompts read once, and which of them each of the b rows goes on from.
+    """g prompts that were read once, and which of them each of the b rows continues.
 
     `layers` holds keys and values [g heads p d] of each layer; `mask` bool[g p] marks real tokens, `rows` int64[b].
     """
@@ -36,7 +36,7 @@ class Common:
 
     @cached_property
     def places(self) -> "torch.Tensor":
-        """int64[b]: each row's place among groups of `width`, one after the other."""
+        """int64[b]: each row's place when every group is padded to `width` rows."""
         import torch
 
         order = self.rows.argsort(stable=True)
@@ -70,7 +70,7 @@ def grouped_attention(
     if query.shape[2] == 1:
         own = None if attention_mask is None else attention_mask[:, :, 0]
         return _next_token(query, key, value, own, keys, values, common, options["scaling"]), None
-    # many tokens: computing outweighs reading, and the library's kernel does not keep all scores
+    # many tokens: arithmetic outweighs reading, and the library's kernel does not store all scores
     rows = common.rows.to(keys.device)
     if attention_mask is None:
         attention_mask = query.new_ones(query.shape[2], key.shape[2], dtype=torch.bool).tril(
@@ -92,7 +92,7 @@ def _next_token(
     common: Common,
     scaling: float,
 ) -> "torch.Tensor":
-    """[b 1 H d] for one query a row; `own` bool[b 1 s]."""
+    """[b 1 H d] for one query per row; `own` bool[b 1 s] masks the row's own tokens."""
     import torch
     from einops import rearrange
 

@@ -1,8 +1,8 @@
 """The vision tower's attention over all windows of one length at once.
 
-transformers runs a call for each window when no flash-attention kernel is installed: a batch of 16-frame clips makes
-hundreds of tiny calls a layer, and their backward passes are most of a training step on a CPU. Windows of equal length
-are a batch; the result is the same.
+Without a flash-attention kernel, transformers makes one call per window: hundreds of tiny calls per layer for a batch
+of 16-frame clips, whose backward passes take most of a training step on a CPU. Here windows of equal length form a
+batch. The result is the same.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ def window_attention(
     scaling: float,
     **unused: Any,
 ) -> "tuple[torch.Tensor, None]":
-    """query, key, value [1 heads s d], windows bounded by int[n + 1] `cu_seq_lens_q`; gives [1 s heads d]."""
+    """query, key, value [1 heads s d]; window i is `cu_seq_lens_q[i]:cu_seq_lens_q[i + 1]`; gives [1 s heads d]."""
     import torch
     from einops import rearrange
 
