@@ -496,13 +496,25 @@ class Policy(Protocol):
 class ServedPolicy(Policy, Protocol):
     """A policy that another process answers for, such as `openai`: it takes several conversations at a time.
 
-    `concurrency` is how many `evaluate` keeps in flight, unless it is told another number.
+    `concurrency` is how many requests `evaluate` keeps open at a time, unless it is given another number.
     """
 
     concurrency: int
 
     def connected(self, *, sampling: Sampling) -> AbstractAsyncContextManager[ReplyOne]:
         """One connection for many replies, within one event loop: `async with` it, and await what it gives."""
+        ...
+
+
+@runtime_checkable
+class PreparesRequests(Protocol):
+    """What `ServedPolicy.connected` gives when a part of its work needs no server, such as encoding pictures.
+
+    `evaluate` awaits `prepare` first and the reply itself only when fewer than `concurrency` requests are open.
+    """
+
+    async def prepare(self, rollout: Rollout, prompt: Message) -> None:
+        """Do that part of the reply to `prompt`, and keep it for the call that follows."""
         ...
 
 

@@ -17,6 +17,7 @@ SCRIPTS = {
     "parser": [],
     "parts": [],
     "sam2_predictor": [],
+    "served_evaluation": [],
     "tracking_memory": ["--trackers", "fill_box"],
 }
 

@@ -1,7 +1,11 @@
-"""Rows of a policy behind a server: several conversations in flight while those that are over are tracked and scored.
+"""Rows of a policy behind a server: several conversations in flight while finished ones are tracked and scored.
 
-Conversations are held by an event loop in a thread of its own, with everything that plans, prompts and parsers do.
-Samples are loaded, tracked and scored in the caller's thread.
+An event loop in a thread of its own waits for the server. A second thread runs plans, prompts and parsers, because
+resizing a clip takes long enough to hold up the replies of other conversations. Samples are loaded, tracked and scored
+in the caller's thread.
+
+`concurrency` bounds the requests at the server. Twice as many conversations are open, so that the next request is
+ready, with its pictures encoded, when the server has room for it.
 """
 
 import asyncio
@@ -9,7 +13,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -18,9 +22,19 @@ from revseg.errors import InputError, RunStopped
 from revseg.evaluation.rows import Timings, finish, load
 from revseg.pipeline import ReVSeg
 from revseg.rollout.converse import converse_async
-from revseg.types import Dataset, Message, NeedsTruth, Reply, ReplyOne, Rollout, Sample, ServedPolicy
+from revseg.types import (
+    Dataset,
+    Message,
+    NeedsTruth,
+    PreparesRequests,
+    Reply,
+    ReplyOne,
+    Rollout,
+    Sample,
+    ServedPolicy,
+)
 
-Held = tuple[Rollout | BaseException, float]  # a conversation or what broke it, and its seconds
+Outcome = tuple[Rollout | BaseException, float]  # a conversation or what broke it, and its seconds
 
 
 def served(policy: Any) -> ServedPolicy | None:
@@ -45,14 +59,16 @@ def conversations_at_a_time(policy: Any, asked: int | None, batch: int) -> int:
 
 
 class InFlight:
-    """Conversations with a served policy, at most `concurrency` at a time, in a thread that ends with the block."""
+    """Conversations with a served policy, at most `concurrency` requests at a time; its threads end with the block."""
 
     def __init__(self, model: ReVSeg, policy: ServedPolicy, concurrency: int) -> None:
         self._policy, self._plan, self._rounds = policy, model.built_plan, model.max_rounds
         self._sampling = model.resolved().sampling
-        self._room, self._over = asyncio.Semaphore(concurrency), asyncio.Event()
+        self._requests = asyncio.Semaphore(concurrency)
+        self._over = asyncio.Event()
+        self._parts = ThreadPoolExecutor(1, "plans and parsers")
         self._ready: Future[tuple[asyncio.AbstractEventLoop, ReplyOne]] = Future()
-        self.ended: Future[Any] = Future()  # that of the thread, done early when it failed
+        self.ended: Future[Any] = Future()  # of the event loop's thread; done early when it failed
         self._thread = threading.Thread(target=self._run, name="conversations", daemon=True)
 
     def __enter__(self) -> "InFlight":
@@ -70,9 +86,9 @@ class InFlight:
         if kind is None:
             self.ended.result()
 
-    def hold(self, start: Rollout) -> Future[Held]:
-        """The conversation from `start` on, begun when there is room; RunStopped is the only error of the future."""
-        conversation = self._hold(start)
+    def submit(self, start: Rollout) -> Future[Outcome]:
+        """Begin the conversation from `start` on; RunStopped is the only error of the future."""
+        conversation = self._converse(start)
         try:
             return asyncio.run_coroutine_threadsafe(conversation, self._loop)
         except RuntimeError:  # the loop has ended by an error of its own: that is the one to raise
@@ -80,26 +96,36 @@ class InFlight:
             self.ended.result()
             raise
 
-    async def _hold(self, start: Rollout) -> Held:
-        async with self._room:
-            began = time.perf_counter()
-            found: Rollout | BaseException
-            try:
-                found = await converse_async(
-                    start, self._reply, self._plan, max_rounds=self._rounds, limit=self._sampling.limit
-                )
-            except RunStopped:
-                raise
-            except (Exception, SystemExit) as error:  # an exit is raised again where it ends the run, not the loop
-                found = error
-            return found, time.perf_counter() - began
+    async def _converse(self, start: Rollout) -> Outcome:
+        waited = 0.0  # for room at the server
+        prepare = self._reply_one.prepare if isinstance(self._reply_one, PreparesRequests) else None
 
-    async def _reply(self, rollout: Rollout, message: Message) -> Reply:
-        return checked.replies(self._policy, [await self._reply_one(rollout, message)], 1)[0]
+        async def generate(rollout: Rollout, message: Message) -> Reply:
+            nonlocal waited
+            if prepare is not None:
+                await prepare(rollout, message)
+            ready = time.perf_counter()
+            async with self._requests:
+                waited += time.perf_counter() - ready
+                return checked.replies(self._policy, [await self._reply_one(rollout, message)], 1)[0]
+
+        began = time.perf_counter()
+        found: Rollout | BaseException
+        rounds, limit = self._rounds, self._sampling.limit
+        try:
+            found = await converse_async(
+                start, generate, self._plan, max_rounds=rounds, limit=limit, executor=self._parts
+            )
+        except RunStopped:
+            raise
+        except (Exception, SystemExit) as error:  # an exit is raised again where it ends the run, not the loop
+            found = error
+        return found, time.perf_counter() - began - waited
 
     def _run(self) -> None:
         try:
-            self.ended.set_result(asyncio.run(self._serve()))
+            with self._parts:
+                self.ended.set_result(asyncio.run(self._serve()))
         except BaseException as error:
             self.ended.set_exception(error)
 
@@ -116,10 +142,10 @@ class InFlight:
 def rows_in_flight(
     model: ReVSeg, policy: ServedPolicy, data: Dataset, indices: Sequence[int], concurrency: int
 ) -> Iterator[dict[str, Any]]:
-    """One row for each index, in order, with `concurrency` conversations in flight.
+    """One row for each index, in order, with `concurrency` requests open at a time.
 
-    At most twice as many samples are loaded at a time, and four times as many rows begun while an earlier one is
-    missing. RunStopped comes after the rows of all conversations that are over.
+    At most twice as many conversations are open, and four times as many rows begun while an earlier one is missing.
+    RunStopped comes after the rows of all conversations that are over.
     """
     with InFlight(model, policy, concurrency) as talk:
         work = _Work(model, data, indices, talk)
@@ -131,7 +157,7 @@ def rows_in_flight(
             if work.stopped is not None:
                 break
             yield work.rows.pop(place)
-        while work.held:
+        while work.open:
             work.finish_one()
     for place in sorted(work.rows):
         yield work.rows.pop(place)
@@ -144,14 +170,14 @@ class _Work:
 
     def __init__(self, model: ReVSeg, data: Dataset, indices: Sequence[int], talk: InFlight) -> None:
         self.model, self.data, self.indices, self.talk = model, data, indices, talk
-        self.held: dict[Future[Held], tuple[int, Sample, Timings]] = {}
+        self.open: dict[Future[Outcome], tuple[int, Sample, Timings]] = {}
         self.rows: dict[int, dict[str, Any]] = {}
         self.stopped: RunStopped | None = None
         self._begun = 0
 
     def begin(self, most: int, end: int) -> None:
         """Loads samples up to `end` and begins their conversations, until `most` are held."""
-        while len(self.held) < most and self._begun < min(end, len(self.indices)):
+        while len(self.open) < most and self._begun < min(end, len(self.indices)):
             place, index = self._begun, self.indices[self._begun]
             self._begun += 1
             found = load(self.data, index)
@@ -169,20 +195,20 @@ class _Work:
                 self.rows[place] = finish(self.model, index, sample, error, timings)
                 continue
             timings["rollout"] = time.perf_counter() - began
-            self.held[self.talk.hold(start)] = place, sample, timings
+            self.open[self.talk.submit(start)] = place, sample, timings
 
     def finish_one(self) -> None:
         """Waits for a conversation to be over and makes its row, of the earliest where several are."""
-        done = wait([*self.held, self.talk.ended], return_when=FIRST_COMPLETED).done & self.held.keys()
+        done = wait([*self.open, self.talk.ended], return_when=FIRST_COMPLETED).done & self.open.keys()
         if not done:
             self.talk.ended.result()  # raises what ended the thread
-        future = min(done, key=lambda one: self.held[one][0])
-        place, sample, timings = self.held.pop(future)
+        future = min(done, key=lambda one: self.open[one][0])
+        place, sample, timings = self.open.pop(future)
         try:
             rollout, seconds = future.result()
         except RunStopped as error:
             self.stopped = self.stopped or error
-            self.held = {one: what for one, what in self.held.items() if not one.cancel()}  # those over are kept
+            self.open = {one: what for one, what in self.open.items() if not one.cancel()}  # those over are kept
             return
         if isinstance(rollout, BaseException) and not isinstance(rollout, Exception):
             raise rollout

@@ -1,7 +1,10 @@
 """The conversation (Algorithm 1): two pure steps, `ask` and `hear`, and two drivers, batched and one at a time."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -22,6 +25,9 @@ from revseg.types import (
 )
 
 MAX_ROUNDS = 8
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def ask(plan: Plan, rollout: Rollout) -> tuple[Round, Message] | None:
@@ -76,20 +82,37 @@ async def converse_async(
     max_rounds: int = MAX_ROUNDS,
     first: tuple[Round, Message] | None = None,
     limit: int = MAX_NEW_TOKENS,
+    executor: Executor | None = None,
 ) -> Rollout:
     """Runs one conversation with anything that replies asynchronously: a server, an outer training engine.
 
     `first` is the first round with its message, when it has been built already: the rollouts of a group that get the
-    same Message object share its work. `limit` is as for `hear`.
+    same Message object share its work. `limit` is as for `hear`. `executor` runs plan, prompts and parsers; without
+    one they run in the event loop, and resizing a clip holds up all other conversations.
     """
     rollout, asked = start, first
-    while (asked := asked or ask(plan, rollout)) is not None:
+    while (asked := asked or await _run(executor, ask, plan, rollout)) is not None:
         if len(rollout.turns) >= max_rounds:
             return replace(rollout, failure="too_many_rounds")
         round_, message = asked
-        rollout = hear(rollout, round_, message, await generate(rollout, message), limit)
+        reply = await generate(rollout, message)
+        rollout = await _run(executor, hear, rollout, round_, message, reply, limit)
         asked = None
     return rollout
+
+
+async def _run(executor: Executor | None, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """The function's result, from the executor where there is one."""
+    if executor is None:
+        return function(*arguments, **options)
+
+    def call() -> T:
+        try:
+            return function(*arguments, **options)
+        except StopIteration as error:  # a future cannot hold it: whoever awaits it would wait for ever
+            raise RuntimeError("a plan, prompt or parser raised StopIteration") from error
+
+    return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
 def shown(message: Message, clip: Clip) -> Clip:

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from revseg.errors import InputError, PartError, RevsegError, RunStopped
@@ -33,7 +34,7 @@ class OpenAIPolicy:
         max_bytes: of one reply.
         retries: after a failed connection, a time-out, HTTP 429 or 5xx, with growing pauses.
         give_up: the run stops after so many failed replies in a row (0: never).
-        concurrency: requests at a time, and conversations that `evaluate` keeps in flight.
+        concurrency: requests at a time, in `evaluate` too.
         image_format: "jpeg", or "png" (lossless, larger).
         video: how a clip of several frames is sent. "frames", one picture per frame, works with every server, but
             costs twice the tokens of "video_url" with Qwen2.5-VL: one video of JPEG frames, as vLLM reads it.
@@ -99,7 +100,10 @@ class OpenAIPolicy:
                 with self._failures_counted():
                     return await self._ask(client, rollout, prompt, sampling, seed >> 32, encode)
 
-            yield reply_one
+            async def prepare(rollout: Rollout, prompt: Message) -> None:
+                await asyncio.to_thread(encode, rollout, prompt)
+
+            yield _Connection(reply_one, prepare)
 
     @contextlib.contextmanager
     def _failures_counted(self) -> Iterator[None]:
@@ -163,10 +167,11 @@ class OpenAIPolicy:
         if sampling.top_k:
             fields["top_k"] = sampling.top_k  # no field of OpenAI's; vLLM and SGLang read it
         fields = {key: value for key, value in {**fields, **self.extra}.items() if value is not None}
+        fields = {"messages": messages, **fields}  # not as messages=, all of which the client would walk through
         create = client.chat.completions.with_raw_response.create
         try:
             async with asyncio.timeout(self.deadline):
-                completion = await create(model=self.model, messages=messages, extra_body=fields)
+                completion = await create(model=self.model, messages=[], extra_body=fields)
             return self._access.without_key(read_reply(completion.http_response.content))
         except TimeoutError:
             hint = "Raise deadline=, or lower concurrency= or max_new_tokens"
@@ -195,6 +200,17 @@ class OpenAIPolicy:
         _least(1, {"concurrency": self.concurrency, "max_bytes": self.max_bytes})
         if not isinstance(self.extra, Mapping) or {"messages", "stream"} & set(self.extra):
             raise InputError("extra=: expected a dict of request fields, without messages and stream")
+
+
+@dataclass(frozen=True)
+class _Connection:
+    """A `ReplyOne` over an open client; `prepare` encodes the pictures of its request beforehand."""
+
+    reply_one: ReplyOne
+    prepare: Callable[[Rollout, Message], Awaitable[None]]
+
+    async def __call__(self, rollout: Rollout, prompt: Message) -> Reply:
+        return await self.reply_one(rollout, prompt)
 
 
 def _least(smallest: int | str, values: Mapping[str, Any]) -> None:
