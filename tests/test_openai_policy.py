@@ -49,6 +49,7 @@ class Listener(ThreadingHTTPServer):
     """A real server for the whole module; `talk` is the test at hand's."""
 
     talk: "Server"
+    request_queue_size = 128  # the default of 5 lets Linux reset connections when 16 come at once on a busy machine
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -802,6 +803,41 @@ def test_time_out(server: Server):
     with pytest.raises(PartError, match=r"no reply in 1 tries of 0\.1 s.*timeout="):
         one(server.policy(timeout=0.1, retries=0))
     done.set()
+
+
+def test_a_connection_is_closed_before_the_server_does(server: Server, monkeypatch: pytest.MonkeyPatch):
+    """A server drops connections idle for 0.2 s; a request on one of them would be lost, without any retry here."""
+    monkeypatch.setattr("revseg.policies.openai.http.IDLE", 0.05)
+
+    class Forgetful(Handler):
+        last: float | None = None
+
+        def do_POST(self) -> None:
+            if self.last is not None and time.monotonic() - self.last > 0.2:
+                self.close_connection = True
+                return
+            super().do_POST()
+            self.last = time.monotonic()
+
+    async def talk() -> list[str]:
+        async with policy.connected(sampling=Sampling()) as reply_one:
+            said = []
+            for pause in (0, 0.3, 0, 0.3):
+                await asyncio.sleep(pause)
+                said.append((await reply_one(start(), asking("hi"))).text)
+            return said
+
+    with Listener(("127.0.0.1", 0), Forgetful) as http:
+        http.talk = server
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{http.server_address[1]}/v1"
+        policy = build("policy", {"name": "openai", "model": "m", "base_url": url, "retries": 0})
+        try:
+            assert asyncio.run(talk()) == ["hello"] * 4
+        finally:
+            http.shutdown()
+            thread.join()
 
 
 def test_nobody_listens(server: Server):

@@ -7,6 +7,7 @@ from typing import Any
 
 from revseg.errors import PartError
 
+IDLE = 2.0  # seconds that a connection is kept for the next request: servers close theirs after 5 s or more
 INSIDE = "x-revseg-inside"  # our own header: the HTTP status in whose body the error came
 _NAMED = {"rate_limit_exceeded": 429, "rate_limit_error": 429, "overloaded_error": 529, "timeout": 504}
 _BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")  # true of the body as sent only
@@ -16,7 +17,8 @@ def bounded_client(most: int, timeout: float, login: tuple[str, str] | None) -> 
     """An httpx `AsyncClient` of the release that openai uses, for one event loop; the caller closes it.
 
     A reply of more than `most` bytes is a PartError, whatever its status. Redirects are not followed, because the key
-    and the pictures would be sent along. `login` is a user name and a password.
+    and the pictures would be sent along. `login` is a user name and a password. An idle connection is closed before the
+    server would close it: a request sent at that moment would be lost.
     """
     import openai
 
@@ -41,7 +43,13 @@ def bounded_client(most: int, timeout: float, login: tuple[str, str] | None) -> 
                 headers.append((INSIDE, str(response.status_code)))
             return type(response)(status, headers=headers, content=content, request=request)
 
-    return Bounded(timeout=timeout, follow_redirects=False, auth=login)
+    limits = openai.DEFAULT_CONNECTION_LIMITS
+    limits = type(limits)(
+        max_connections=limits.max_connections,
+        max_keepalive_connections=limits.max_keepalive_connections,
+        keepalive_expiry=IDLE,
+    )
+    return Bounded(timeout=timeout, limits=limits, follow_redirects=False, auth=login)
 
 
 def _without_body(record: logging.LogRecord) -> bool:
