@@ -266,7 +266,7 @@ class Forgets(RandomPolicy):
 
 @pytest.mark.parametrize(
     ("policy", "message"),
-    [(LooksAround(), "in a batch, .* alone"), (CountsWrong(), "log-prob a token"), (Forgets(), "in a batch")],
+    [(LooksAround(), "in a batch, .* alone"), (CountsWrong(), "log-prob per token"), (Forgets(), "in a batch")],
 )
 def test_wrong_policies_fail(policy, message):
     with pytest.raises(AssertionError, match=message):
