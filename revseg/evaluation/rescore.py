@@ -8,7 +8,8 @@ from typing import Any
 
 from revseg import output
 from revseg.errors import InputError
-from revseg.evaluation.results import Results, Row, to_line
+from revseg.evaluation.results import Results
+from revseg.evaluation.row import Row, to_line
 from revseg.evaluation.rows import judgeable
 from revseg.pipeline import EQ8
 from revseg.registry import build, spec_of

@@ -1,129 +1,34 @@
 """Results on disk: JSON lines, one row per (video, query), from which everything else is computed.
 
 The first line is the *header*: the model's full spec, the dataset's spec, the number of samples, the versions. Each
-other line is a row (see `Row`). While an evaluation runs, its rows lie in *shards* beside the file, one per worker,
-`FILE.shard-0000` and so on, each a file of the same format. Once every row is there they are merged into FILE, in the
-dataset's order whatever the number of workers, and the shards go.
+other line is a row (see `Row`). While an evaluation runs, its rows are in *shards* beside the file, one per worker:
+`FILE.shard-0000` and so on, in the same format. When all rows are there, they are merged into FILE in the dataset's
+order, and the shards are removed.
 """
 
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from revseg import output
 from revseg.errors import InputError
-from revseg.masks import MaskTrack
+from revseg.evaluation.row import Row as Row
+from revseg.evaluation.row import parse_line, row_from
+from revseg.evaluation.row import to_line as to_line
 from revseg.masks.rle import brief
-from revseg.serialise import rollout_from
-from revseg.types import Rollout
-from revseg.untrusted.reading import checked, parse_json
+from revseg.untrusted.reading import checked
 
 FORMAT, VERSION = "revseg-results", 2  # 2: frame numbers of the source alone
 _HEAD = re.compile(rb'\{"index": (\d{1,9}), "failure": (null|")(crash:)?')
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
-    """One (video, query), as its JSON object `data`.
-
-    Keys: "index" (in the dataset), "failure" (None, "round 1: no_json", or "crash:ValueError" when our code broke),
-    "detail" (of the failure), "video" (id, size, fps, frames), "query" (id, text), "status", "ended" (what ended the
-    conversation when it was no reply), "frame_ids" and "frame_size" (that the policy saw), "rounds" (prompt, what it
-    asks, reply, why it ended, answer with its error and form; how many rounds had to follow), "due_rounds", "form",
-    "groundings", "objects", "visible_frames", "rewards" (None unless every sampled frame has a truth), "masks" and
-    "truth" (`MaskTrack.to_dict`), "meta" (of the sample) and "timings" (in seconds; all that differs between two runs
-    of the same model). A crash leaves None for what it prevented. A sample that could not be read has no "video" and
-    "query", but "listed": the ids and the text that its dataset's files list, where it knows them without reading the
-    sample.
-    """
-
-    data: Mapping[str, Any]
-    where: str = ""  # the file and the row, for errors
-
-    def __repr__(self) -> str:
-        return f"Row({self.index}, {self.video!r}, {self.query!r}, {self.failure or self.data.get('status')})"
-
-    @property
-    def index(self) -> int:
-        return int(self.data["index"])
-
-    @property
-    def failure(self) -> str | None:
-        return self.data.get("failure")
-
-    @property
-    def crashed(self) -> bool:
-        """True when our code broke on this sample; a reply that did not parse is no crash."""
-        return (self.failure or "").startswith("crash:")
-
-    @property
-    def loaded(self) -> bool:
-        """False when the sample could not even be read."""
-        return bool(self.data.get("video"))
-
-    @property
-    def cut_off(self) -> bool:
-        """True when a reply ended at the token limit instead of by itself."""
-        return any(turn.get("finish_reason") == "length" for turn in self.data.get("rounds") or [])
-
-    @property
-    def video(self) -> str | None:
-        """The video's id; None when the sample could not be read and its dataset does not list it."""
-        return (self.data.get("video") or {}).get("id", self._listed.get("video"))
-
-    @property
-    def query(self) -> str | None:
-        """The query's id, or None, as for `video`."""
-        return self._query.get("id")
-
-    @property
-    def text(self) -> str:
-        return self._query.get("text", "")
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        return self.data.get("meta") or {}
-
-    @property
-    def _listed(self) -> Mapping[str, Any]:
-        listed = self.data.get("listed")
-        return listed if isinstance(listed, Mapping) else {}
-
-    @property
-    def _query(self) -> Mapping[str, Any]:
-        return self.data.get("query") or self._listed.get("query") or {}
-
-    @cached_property
-    def masks(self) -> MaskTrack | None:
-        """The prediction on every frame; None after a crash that prevented it. InputError when it is damaged."""
-        return self._track("masks")
-
-    @cached_property
-    def truth(self) -> MaskTrack | None:
-        return self._track("truth")
-
-    @cached_property
-    def rollout(self) -> Rollout | None:
-        """The conversation, but for its pixels (`serialise.rollout_from`); None when there was none, as in a crash.
-
-        InputError when it is damaged.
-        """
-        return None if self.data.get("rounds") is None else rollout_from(self.data, self.where or "the row")
-
-    def _track(self, key: str) -> MaskTrack | None:
-        data = self.data.get(key)
-        return None if data is None else MaskTrack.from_dict(data, f"{self.where}: {key}" if self.where else key)
-
-
-@dataclass(frozen=True, eq=False)
 class Results:
-    """A results file, finished or not. Iterating reads row by row, in the dataset's order, and holds one at a time."""
+    """A results file, finished or not. Iterating reads one row at a time, in the dataset's order."""
 
     path: Path
     header: Mapping[str, Any]
@@ -131,9 +36,9 @@ class Results:
 
     @staticmethod
     def open(path: str | Path) -> "Results":
-        """Reads where the rows are, not the rows. A torn last line (a killed process) does not count.
+        """Reads where the rows start, not the rows. A torn last line, left by a killed process, is ignored.
 
-        Raises InputError when there is neither the file nor a shard of it, or something that is not such a file.
+        Raises InputError when neither the file nor a shard exists, and for a file of another kind.
         """
         if Path(path).is_dir():
             raise InputError(f"{path} is a folder; expected a results file, which `revseg evaluate` writes")
@@ -144,8 +49,8 @@ class Results:
 
     @staticmethod
     def find(path: str | Path) -> "Results | None":
-        """As `open`, but None when nothing is there yet, not even a whole header."""
-        for _ in range(3):  # again when another process merged the shards meanwhile
+        """As `open`, but None when nothing has been written yet, not even a whole header."""
+        for _ in range(3):  # again if another process merged the shards meanwhile
             try:
                 return _open(Path(path))
             except FileNotFoundError:
@@ -160,14 +65,14 @@ class Results:
 
     def __iter__(self) -> Iterator[Row]:
         for (index, (file, _)), line in zip(self.places.items(), self.lines(), strict=True):
-            yield _row(line, file, index)
+            yield row_from(line, file, index)
 
     def row(self, index: int) -> Row:
-        """The row of one sample of the dataset, without reading the others. KeyError when it is not there yet."""
+        """The row of one sample, without reading the others. KeyError when it has not been written yet."""
         place, start = self.places[index]
         with place.open("rb") as file:
             file.seek(start)
-            return _row(file.readline(), place, index)
+            return row_from(file.readline(), place, index)
 
     def lines(self) -> Iterator[bytes]:
         """The rows as they are on disk, each with its newline."""
@@ -184,7 +89,7 @@ class Results:
 
     @property
     def samples(self) -> int:
-        """How many rows the evaluation is to have."""
+        """The number of rows of the finished file."""
         return int(self.header["samples"])
 
     @property
@@ -192,8 +97,10 @@ class Results:
         return len(self) == self.samples
 
     def summary(self) -> dict[str, Any]:
-        """Plain JSON: samples, rows, finished, how often each failure occurred, and how many rows hold a reply that was
-        cut off at the token limit; reads all rows."""
+        """Plain JSON: samples, rows, finished, the count of each failure, and the rows with a reply that was cut off.
+
+        Reads all rows.
+        """
         failures: Counter[str] = Counter()
         cut_off = 0
         for row in self:
@@ -212,9 +119,9 @@ def shards(path: Path) -> list[Path]:
 
 
 def merge(path: Path) -> Results:
-    """Shards that together hold every row become the file; fewer stay as they are.
+    """Merge the shards into the file if they have every row; otherwise leave them.
 
-    Any number of processes may call it at any time: the file is replaced in one step, and with the same content.
+    Any number of processes may call it at any time: the file is replaced in one step, with the same content.
     """
     results = Results.open(path)
     if not results.finished or not shards(path):
@@ -233,11 +140,6 @@ def merge(path: Path) -> Results:
     return Results.open(path)
 
 
-def to_line(data: Mapping[str, Any]) -> bytes:
-    """One line of a results file. ASCII, so that no reply of a model can break it."""
-    return json.dumps(data, ensure_ascii=True).encode("ascii") + b"\n"
-
-
 def _open(path: Path) -> Results:
     files = [*([path] if path.exists() else []), *shards(path)]
     if not files:
@@ -250,13 +152,13 @@ def _open(path: Path) -> Results:
             if head:
                 index, crashed = int(head[1]), head[3] is not None
             else:
-                data = _parsed(line, file)
+                data = parse_line(line, file)
                 if data.get("format") == FORMAT:
                     headers.append(_checked(data, file))
                     continue
                 if not headers or "index" not in data:
                     raise InputError(f"{file}: expected a results file of revseg: a header, then rows with an index")
-                row = _row(data, file, data["index"])
+                row = row_from(data, file, data["index"])
                 index, crashed = row.index, row.crashed
             if index not in found or (found[index][0] and not crashed):  # a sample that was tried again
                 found[index] = (crashed, file, start)
@@ -277,22 +179,6 @@ def _complete_lines(file: Path) -> Iterator[tuple[int, bytes]]:
             if line.endswith(b"\n"):
                 yield start, line
             start += len(line)
-
-
-def _row(line: bytes | Mapping[str, Any], file: Path, index: Any) -> Row:
-    """A line, or what was read of it, as a row all of whose fields are what they should be, but for the masks."""
-    from revseg.untrusted.record_types import RowFields
-
-    where = f"{file}: row {brief(index)}"
-    data = _parsed(line, file) if isinstance(line, bytes) else line
-    return Row(checked(data, RowFields, where), where)
-
-
-def _parsed(line: bytes, file: Path) -> dict[str, Any]:
-    data = parse_json(line, str(file), "one JSON object a line")
-    if not isinstance(data, dict):
-        raise InputError(f"{file}: expected one JSON object a line, got {brief(line)}")
-    return data
 
 
 def _checked(header: dict[str, Any], file: Path) -> dict[str, Any]:

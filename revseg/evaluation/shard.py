@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from revseg.errors import InputError, OutputError
-from revseg.evaluation.results import Results, to_line
+from revseg.evaluation.results import Results
+from revseg.evaluation.row import to_line
 from revseg.locks import give_back, hold
 from revseg.masks.rle import brief
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from revseg import output
 from revseg.errors import InputError, SpecError
-from revseg.evaluation.results import Results, Row
+from revseg.evaluation.results import Results
+from revseg.evaluation.row import Row
 from revseg.masks import MaskTrack
 from revseg.masks.rle import brief
 from revseg.untrusted.reading import well_formed
