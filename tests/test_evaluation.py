@@ -140,6 +140,23 @@ def test_a_killed_run_continues_from_any_byte(whole: Path, tmp_path: Path):
         assert content(out) == content(whole), cut
 
 
+def test_two_processes_that_merge_at_once(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The second one finds the shards gone after it has read where their rows are."""
+    out = tmp_path / "r.jsonl"
+    Path(f"{out}.shard-0000").write_bytes(whole.read_bytes())
+    lines = Results.lines
+
+    def lines_after_another_merge(self: Results) -> Iterator[bytes]:
+        monkeypatch.setattr(Results, "lines", lines)
+        assert merge(out).finished
+        return lines(self)
+
+    monkeypatch.setattr(Results, "lines", lines_after_another_merge)
+    assert merge(out).finished
+    assert content(out) == content(whole)
+    assert os.listdir(tmp_path) == ["r.jsonl"]
+
+
 def test_rows_done_are_not_done_again(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out = tmp_path / "r.jsonl"
     lines = whole.read_bytes().splitlines(keepends=True)

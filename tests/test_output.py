@@ -202,7 +202,7 @@ def test_an_old_result_that_a_killed_process_set_aside_is_back(tmp_path: Path) -
     make(place, "old.txt")
     process, part = started("folder", place)
     killed(process)
-    place.rename(part.with_name(part.name + ".old"))  # what `_move_folder` does before it moves the new one
+    place.rename(part.with_name(part.name + ".old"))  # what `move_folder` does before it moves the new one
     with pytest.raises(OutputError, match="exists"):
         make(place, "new.txt")
     assert names(place) == [MARK, "old.txt"]

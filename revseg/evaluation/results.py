@@ -6,7 +6,6 @@ other line is a row (see `Row`). While an evaluation runs, its rows are in *shar
 order, and the shards are removed.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from revseg import output
-from revseg.errors import InputError
+from revseg.errors import InputError, OutputError
 from revseg.evaluation.row import Row as Row
 from revseg.evaluation.row import parse_line, row_from
 from revseg.evaluation.row import to_line as to_line
@@ -131,10 +130,10 @@ def merge(path: Path) -> Results:
             file.write(to_line(results.header))
             for line in results.lines():
                 file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileNotFoundError:  # another process was first
-        return Results.open(path)
+    except OutputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        return Results.open(path)  # another process was first, and removed the shards
     for shard in shards(path):
         shard.unlink(missing_ok=True)
     return Results.open(path)

@@ -1,12 +1,12 @@
 """Checkpoints that are whole or absent: everything a run needs to go on as if it had not been stopped."""
 
 import operator
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError, OutputError
+from revseg.output import fresh_file
 from revseg.untrusted.model_folder import check_file, check_fit, short
 
 
@@ -23,16 +23,13 @@ def save_checkpoint(path: Path, model: Any, optimizers: Sequence[Any], step: int
         "rng": torch.get_rng_state(),
         "step": step,
     }
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        with fresh_file(path, overwrite=True) as part, part.open("xb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write the checkpoint {path}: {error}; the one before is still there") from error
+    except OutputError as error:
+        raise OutputError(f"{error}; the checkpoint before it is still there") from error
+    except (OSError, RuntimeError) as error:  # PyTorch's writer hides what the disk said
+        raise OutputError(f"cannot write {path}: {error}; the checkpoint before it is still there") from error
 
 
 def load_checkpoint(path: Path, model: Any, optimizers: Sequence[Any]) -> int:

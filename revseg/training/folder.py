@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from revseg.errors import InputError, OutputError
 from revseg.locks import give_back, hold
 from revseg.masks.rle import brief
+from revseg.output import write_text
 from revseg.pipeline import ReVSeg
 from revseg.registry import options_of, read_spec, registry, spec_of
 from revseg.spec import format_spec
@@ -54,13 +54,7 @@ def claim(out: Path, settings: Mapping[str, Any], accelerator: Any) -> None:
         check_no_model(out, "the run")
     accelerator.wait_for_everyone()  # nobody reads while it is written
     if accelerator.is_main_process:
-        partial = record.with_name("train.json.partial")
-        try:
-            partial.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-            os.replace(partial, record)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {record}: {error}; choose a folder that can be written") from error
+        write_text(record, json.dumps(settings, indent=2) + "\n", overwrite=True)
     accelerator.wait_for_everyone()
 
 

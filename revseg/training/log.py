@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from revseg.errors import InputError, MissingExtraError, OutputError
 from revseg.failures import Signature, finite
 from revseg.masks.rle import brief
+from revseg.output import write_text
 from revseg.training.rollouts import Judged
 from revseg.training.warnings import RULES, warnings_of
 from revseg.untrusted.reading import checked, parse_json
@@ -174,13 +175,10 @@ def cut_rows(path: Path, start: int) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     text = "".join(line for line, row in json_lines(path) if row["step"] < start)
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, "utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; make room and start again") from error
+        write_text(path, text, overwrite=True)
+    except OutputError as error:
+        raise OutputError(f"{error}; make room and start again") from error
     if path.name != "log.jsonl":
         return []
     return [{name: value for name, value in row.items() if name != "warnings"} for row in read_log(path)[-RECENT:]]
