@@ -1,4 +1,4 @@
-"""Processes beside each other: one at a time by a lock on a file, and no worker without the process it works for."""
+"""Several processes: locks on files, and workers that end with the process that started them."""
 
 import contextlib
 from pathlib import Path
@@ -8,10 +8,10 @@ from revseg.errors import OutputError
 
 
 def end_with_parent() -> None:
-    """Let this process, a worker of `multiprocessing`, end at once when the one that started it does, even if killed.
+    """End this process, a worker of `multiprocessing`, as soon as its parent ends, even if the parent is killed.
 
-    A worker that goes on holds its GPU, its locks and its files, and nobody is left to ask for what it makes. What
-    the operating system closes for a process that dies is watched, so this works wherever `multiprocessing` does.
+    A worker that outlived it would keep its GPU, locks and files. The parent's sentinel, which the operating system
+    closes, is watched, so this works wherever `multiprocessing` does.
     """
     import multiprocessing
     import multiprocessing.connection
@@ -31,10 +31,10 @@ def end_with_parent() -> None:
 
 
 def take(path: Path) -> Any:
-    """The lock on the file `path`, which is made; None when another process holds it.
+    """Lock the file `path`, which is created; None when another process has locked it.
 
-    The system lets it go when its holder ends, however it ends. OSError when the file cannot be made,
-    NotImplementedError on a disk that has no locks.
+    The operating system releases the lock when its process ends for any reason. OSError when the file cannot be
+    created, NotImplementedError on a disk without locks.
     """
     from filelock import FileLock, Timeout
 
@@ -44,30 +44,30 @@ def take(path: Path) -> Any:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        if path.exists():  # else its last holder has just removed it: others would lock a new one
+        if path.exists():  # else another process has just removed it, and others would lock a new file
             return lock
         lock.release()
     return None
 
 
 def give_back(lock: Any) -> None:
-    """Remove the lock's file and release it; None is no lock."""
+    """Release a lock and remove its file; nothing for None."""
     if lock is None:
         return
-    with contextlib.suppress(OSError):  # Windows removes no open file: there it stays
+    with contextlib.suppress(OSError):  # Windows cannot remove an open file, which then stays
         Path(lock.lock_file).unlink()
     lock.release()
 
 
 def hold(path: Path, what: str) -> Any:
-    """The lock on `path`, for as long as this process lives or until `give_back`.
+    """Lock `path` until `give_back` or the end of this process.
 
-    OutputError, saying `what` is in use, when another process holds it, or when it cannot be made.
+    OutputError when another process has locked it, saying that `what` is in use, or when it cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = take(path)
-    except NotImplementedError:  # a disk without locks: two runs at once are then the user's to avoid
+    except NotImplementedError:  # a disk without locks: the user has to avoid two runs at once
         return None
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

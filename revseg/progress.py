@@ -1,4 +1,4 @@
-"""A progress bar that counts the frames read from a video, so that no part has to report."""
+"""Progress bars. The one of a video counts the frames read, so that trackers need not report anything."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @contextmanager
 def reading(video: Video, label: str, *, show: bool = True) -> Iterator[Video]:
-    """The same video, with a bar on stderr that moves as its frames are read; gone when the work is done."""
+    """The same video, with a bar on stderr that counts its frames as they are read, until the block ends."""
     if not show:
         yield video
         return

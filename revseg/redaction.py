@@ -1,8 +1,8 @@
-"""What a record leaves out: keys and passwords among the options of a spec.
+"""Keys and passwords are left out of recorded specs.
 
-A part says which of its options are secret: `secrets = ("api_key", "base_url")` on its class or function. Of a secret
-address the scheme, host and path stay; any other secret option is left out as if it had not been given, so that a
-part built from the record looks for it where it always does, such as in an environment variable.
+A part names its secret options: `secrets = ("api_key", "base_url")` on its class or function. A secret address keeps
+its scheme, host and path. Any other secret option is left out, so that a part built from the record takes it from its
+usual place, such as an environment variable.
 """
 
 import re
@@ -20,7 +20,7 @@ SecretsOf = Callable[[str], Collection[str]]
 def public(value: Any, secrets_of: SecretsOf) -> Any:
     """A spec, or a value of one, without its secrets; the same object when it holds none.
 
-    `secrets_of` gives the secret options of the part of a name. Logins leave the addresses in every option.
+    `secrets_of` returns the secret options of a part by its name. Logins are removed from addresses in every option.
     """
     if isinstance(value, str):
         return _text(value, secrets_of)
@@ -36,7 +36,7 @@ def public(value: Any, secrets_of: SecretsOf) -> Any:
 
 
 def without_secrets(address: str) -> str:
-    """An address without what stands before "@" and after "?" or "#"."""
+    """An address without its login, query and fragment (before "@", after "?" or "#")."""
     scheme, mark, rest = address.partition("://")
     if not mark:
         scheme, rest = "", address
@@ -65,7 +65,7 @@ def _options(options: Mapping[str, Any], secrets: Collection[str], secrets_of: S
         if key in secrets and value not in (None, ""):
             if isinstance(value, str) and "://" in value:
                 kept[key] = without_secrets(value)
-        elif isinstance(value, Mapping):  # what is secret is so within its options too
+        elif isinstance(value, Mapping):  # nested: its secret options are those of the outer part too
             kept[key] = public(_options(value, secrets, secrets_of), secrets_of)
         else:
             kept[key] = public(value, secrets_of)

@@ -1,4 +1,4 @@
-"""Evaluation: `evaluate` writes results, everything else (scores, comparisons, submissions) is computed from them."""
+"""Evaluation: `evaluate` writes a results file; scores, comparisons and submissions are computed from it."""
 
 from revseg.evaluation.rescore import Rescored as Rescored
 from revseg.evaluation.rescore import rescore as rescore

@@ -38,12 +38,12 @@ Outcome = tuple[Rollout | BaseException, float]  # a conversation or what broke 
 
 
 def served(policy: Any) -> ServedPolicy | None:
-    """The policy, if it takes conversations one by one from an event loop."""
+    """The policy, if it can be asked from an event loop; None otherwise."""
     return policy if isinstance(policy, ServedPolicy) and not isinstance(policy, NeedsTruth) else None
 
 
 def conversations_at_a_time(policy: Any, asked: int | None, batch: int) -> int:
-    """What `concurrency` means for a policy; 1: in batches. InputError where it cannot have what was asked for."""
+    """The number of requests at a time; 1 means batches. InputError for a number that the policy cannot have."""
     server = served(policy)
     if server is None:
         if asked not in (None, 1):
@@ -166,7 +166,7 @@ def rows_in_flight(
 
 
 class _Work:
-    """What is under way: conversations by their futures, and finished rows by their place in `indices`."""
+    """Open conversations by their futures, and finished rows by their position in `indices`."""
 
     def __init__(self, model: ReVSeg, data: Dataset, indices: Sequence[int], talk: InFlight) -> None:
         self.model, self.data, self.indices, self.talk = model, data, indices, talk
@@ -176,7 +176,7 @@ class _Work:
         self._begun = 0
 
     def begin(self, most: int, end: int) -> None:
-        """Loads samples up to `end` and begins their conversations, until `most` are held."""
+        """Load samples up to position `end` and begin their conversations, until `most` are open."""
         while len(self.open) < most and self._begun < min(end, len(self.indices)):
             place, index = self._begun, self.indices[self._begun]
             self._begun += 1
@@ -198,7 +198,7 @@ class _Work:
             self.open[self.talk.submit(start)] = place, sample, timings
 
     def finish_one(self) -> None:
-        """Waits for a conversation to be over and makes its row, of the earliest where several are."""
+        """Wait for a conversation to end and make its row; the earliest one if several have ended."""
         done = wait([*self.open, self.talk.ended], return_when=FIRST_COMPLETED).done & self.open.keys()
         if not done:
             self.talk.ended.result()  # raises what ended the thread
@@ -208,7 +208,7 @@ class _Work:
             rollout, seconds = future.result()
         except RunStopped as error:
             self.stopped = self.stopped or error
-            self.open = {one: what for one, what in self.open.items() if not one.cancel()}  # those over are kept
+            self.open = {one: what for one, what in self.open.items() if not one.cancel()}  # keeps those that ended
             return
         if isinstance(rollout, BaseException) and not isinstance(rollout, Exception):
             raise rollout

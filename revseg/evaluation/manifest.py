@@ -1,4 +1,4 @@
-"""The first line of a results file: all that it takes to make the rows again, and to tell that it would be the same."""
+"""The header of a results file: what is needed to make the rows again, and to recognise the same run."""
 
 import hashlib
 import json
@@ -20,11 +20,10 @@ SLICE = 1 << 20  # bytes read at either end of a large file
 
 
 def make_header(model: ReVSeg, dataset: Any, data: Dataset, samples: int) -> dict[str, Any]:
-    """Plain JSON. Equal for two runs exactly when they are to give the same rows (for parts given as specs).
+    """Plain JSON, equal for two runs exactly when they have to give the same rows (for parts given as specs).
 
-    "files" holds a digest of each file or folder that a spec names, so that weights trained again under the same name
-    are not taken for the old ones; the checkpoint that comes with revseg too, when it is the policy. No weights are
-    loaded.
+    "files" has a digest of each file or folder that a spec names, and of the bundled checkpoint when it is the policy,
+    so that weights trained again under the same name are recognised as new. No weights are loaded.
     """
     spec = model.resolved().to_dict()
     header = {
@@ -37,12 +36,12 @@ def make_header(model: ReVSeg, dataset: Any, data: Dataset, samples: int) -> dic
         "files": files_of(spec),
         "versions": versions(),
     }
-    # The address of an object says nothing, and differs in every process.
+    # The address of an object differs in every process.
     return json.loads(re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(header, default=str)))
 
 
 def files_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """A digest of each file or folder that a model's spec names, and of the bundled weights where they are meant."""
+    """A digest of each file or folder that a model's spec names, and of a bundled checkpoint."""
     found = {path: digest(Path(path)) for path in sorted(set(_paths(dict(spec))))}
     policy = spec.get("policy")
     if isinstance(policy, Mapping) and "policy" in policy:  # one that wraps another
@@ -53,7 +52,7 @@ def files_of(spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """Of a file's or folder's content, files above 2 MiB by their size and both ends."""
+    """Digest of the content of a file or folder; of files above 2 MiB only the size and both ends are read."""
     found = hashlib.blake2b(digest_size=16)
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         size = file.stat().st_size
@@ -66,11 +65,11 @@ def digest(path: Path) -> str:
 
 
 def _paths(spec: Any) -> Iterator[str]:
-    """The texts in a spec, options included, that name something on this disk."""
+    """The strings in a spec and its options that are paths on this disk."""
     if isinstance(spec, dict):
         for key, value in spec.items():
             yield from _paths(value)
-            if isinstance(value, (int, float)):  # rewards: the spec is the key
+            if isinstance(value, (int, float)):  # rewards: the key is a spec
                 yield from _paths(key)
     elif isinstance(spec, (list, tuple)):
         for value in spec:

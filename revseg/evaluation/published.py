@@ -1,4 +1,4 @@
-"""Published figures (`published.toml`, beside this file), and which of them a run may be put beside."""
+"""Published figures (`published.toml`, beside this file), and which of them a run can be compared with."""
 
 import tomllib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class SetFields(TypedDict):
-    """A set: what a figure of it may leave unsaid, since there is one only; `never`, why none can be compared."""
+    """A benchmark's set; its only split and protocol, which figures may omit; `never`: why no run is comparable."""
 
     name: str
     title: str
@@ -34,7 +34,7 @@ class SetFields(TypedDict):
 
 
 class FigureFields(TypedDict):
-    """One published figure. `scores` in percent; `group` is a type of expression, or "overall"."""
+    """One published figure. `scores` are in percent; `group` is a type of expression or "overall"."""
 
     set: str
     group: str
@@ -57,7 +57,7 @@ class _File(TypedDict):
 
 @dataclass(frozen=True)
 class Published:
-    """The sets by name, and the figures in the file's order."""
+    """The sets by name, and the figures in the order of the file."""
 
     sets: Mapping[str, SetFields]
     figures: tuple[FigureFields, ...]
@@ -65,7 +65,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Beside:
-    """A run and the published figures of its set: those comparable, and why each of the others is not."""
+    """A run and the published figures of its set: comparable ones, and the others with the reason."""
 
     scores: Scores
     dataset: str
@@ -76,7 +76,7 @@ class Beside:
     elsewhere: int  # figures of other sets
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON. The run's scores are in [0, 1], the published ones in percent."""
+        """Plain JSON. Scores of the run are in [0, 1], published ones in percent."""
         return {
             "run": {"dataset": self.dataset, "split": self.split, "frames": self.frames, **self.scores.to_dict()},
             "comparable": list(self.comparable),
@@ -89,14 +89,12 @@ class Beside:
         frames = NOT_STATED if self.frames is None else self.frames
         of = f"{self.dataset or 'no known set'}, split {self.split or NOT_STATED}, protocol {self.scores.protocol}"
         lines = [f"this run: {of}, frames {frames}"]
-        lines += [f"  {group}: {_told(values)}" for group, values in _run_scores(self.scores).items()]
+        lines += [f"  {group}: {_in_percent(values)}" for group, values in _run_scores(self.scores).items()]
         lines.append("comparable:" if self.comparable else "comparable: none")
-        lines += [
-            f"  {_head(figure)}, frames {figure['frames']}: {_told(figure['scores'])}" for figure in self.comparable
-        ]
+        lines += [f"  {_head(f)}, frames {f['frames']}: {_in_percent(f['scores'])}" for f in self.comparable]
         if self.others:
             lines.append("not comparable:")
-            lines += [f"  {_head(figure)}: {_told(figure['scores'])}: {why}" for figure, why in self.others]
+            lines += [f"  {_head(figure)}: {_in_percent(figure['scores'])}: {why}" for figure, why in self.others]
         return "\n".join([*lines, f"{self.elsewhere} published figures are of other sets"])
 
 
@@ -121,10 +119,10 @@ def beside_published(
     missing: Missing = "zero",
     published: Published | None = None,
 ) -> Beside:
-    """A run's scores beside the published figures of its set that were made the same way.
+    """A run's scores beside the published figures of its set that were computed in the same way.
 
-    Same set, protocol, split and, where the figure states them, frames; a run of a part of the set is beside none.
-    Raises what `score` raises.
+    That is the same set, protocol, split and, if the figure states it, number of frames. A run on a part of the set is
+    comparable with none. Raises what `score` raises.
     """
     published = published or read_published()
     scores = score(run, protocol, missing=missing, draws=0)
@@ -145,7 +143,7 @@ def beside_published(
 
 
 def published_page(published: Published | None = None) -> str:
-    """docs/published.md: a table a set."""
+    """The text of docs/published.md: one table per set."""
     published = published or read_published()
     lines = [
         "# Published figures",
@@ -159,7 +157,7 @@ def published_page(published: Published | None = None) -> str:
         mine = [figure for figure in published.figures if figure["set"] == name]
         names = list(dict.fromkeys(score for figure in mine for score in figure["scores"]))
         columns = ["model", "size", "paper", "type", *names, "split", "protocol", "frames", "kind", "source", "note"]
-        lines += ["", f"## {entry['title']}", "", *_said(entry)]
+        lines += ["", f"## {entry['title']}", "", *_limits(entry)]
         lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
         for figure in mine:
             cells = [figure["model"], figure["size"], figure["paper"], figure["group"]]
@@ -169,16 +167,16 @@ def published_page(published: Published | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _said(entry: SetFields) -> list[str]:
-    told = [f"the only split to score on is `{entry['split']}`"] if "split" in entry else []
-    told += [f"the only protocol here is `{entry['protocol']}`"] if "protocol" in entry else []
-    told += [f"not comparable with a run: {entry['never']}"] if "never" in entry else []
-    text = "; ".join(told)
+def _limits(entry: SetFields) -> list[str]:
+    stated = [f"the only split to score on is `{entry['split']}`"] if "split" in entry else []
+    stated += [f"the only protocol here is `{entry['protocol']}`"] if "protocol" in entry else []
+    stated += [f"not comparable with a run: {entry['never']}"] if "never" in entry else []
+    text = "; ".join(stated)
     return [f"{text[:1].upper()}{text[1:]}.", ""] if text else []
 
 
 def _why_not(figure: FigureFields, entry: SetFields, scores: Scores, split: str, frames: int | None) -> str:
-    """A clause; "" when nothing speaks against it."""
+    """Why a figure is not comparable, as a clause; "" when it is."""
     if "never" in entry:
         return entry["never"]
     for what, run, only in (
@@ -199,7 +197,7 @@ def _why_not(figure: FigureFields, entry: SetFields, scores: Scores, split: str,
 
 
 def _partly(run: Results, scores: Scores) -> str:
-    """Why a run is not of the whole set, or not scored on all of it; "" when it is."""
+    """Why a run is not on the whole set, or not scored on all of it; "" when it is."""
     length = run.header.get("dataset_length", run.samples)
     if len(run) < length:
         return f"the run is of {len(run)} of {length} queries"
@@ -209,7 +207,7 @@ def _partly(run: Results, scores: Scores) -> str:
 
 
 def _origin(run: Results) -> tuple[str, str, str]:
-    """(dataset, split, why it is only a part of it) by the header; "" for what it does not say."""
+    """(dataset, split, why it is only a part of it) from the header; "" for what is not stated."""
     spec = run.header.get("dataset")
     if isinstance(spec, str) and spec:
         name, options = parse_spec(spec)
@@ -229,7 +227,7 @@ def _frames(run: Results) -> int | None:
 
 
 def _run_scores(scores: Scores) -> dict[str, Mapping[str, float]]:
-    """By group, in percent."""
+    """The run's scores by group, in percent."""
     groups = {"overall": scores.overall, **scores.groups}
     return {group: {name: 100 * value for name, value in values.items()} for group, values in groups.items()}
 
@@ -238,5 +236,5 @@ def _head(figure: FigureFields) -> str:
     return f"{figure['model']} ({figure['size']}, {figure['kind']}), {figure['group']}"
 
 
-def _told(values: Mapping[str, float]) -> str:
+def _in_percent(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in values.items())

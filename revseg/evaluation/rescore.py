@@ -1,4 +1,4 @@
-"""Saved conversations judged again, without a model: other rewards, and other parsers of the same replies."""
+"""Judge saved conversations again without a model: with other rewards, or other parsers of the same replies."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,12 +25,12 @@ BATCH = 64  # rows judged at a time: rewards that are marked `batched` see them 
 
 @dataclass(frozen=True)
 class Rescored:
-    """What `rescore` found. `now` and `before` hold each reward's mean, and over how many rows, "total" among them."""
+    """The result of `rescore`. `now` and `before` map each reward and "total" to its mean and number of rows."""
 
     rows: int
-    crashed: int  # rows left as they were: there is no conversation to judge
+    crashed: int  # rows without a conversation to judge, which are unchanged
     unjudged: int  # conversations without a truth on each frame shown
-    changed: int  # rows whose groundings are others now, so that their masks are left out
+    changed: int  # rows with new groundings, whose masks are left out
     now: Mapping[str, tuple[float, int]]
     before: Mapping[str, tuple[float, int]]
 
@@ -67,15 +67,15 @@ def rescore(
 ) -> Rescored:
     """Judge the conversations of a results file again; with `out`, write them there as a results file.
 
-    `rewards` are specs to weights or a preset's name; by default those that the file names, which may name code only
-    with `trust`. `parsers` read the replies again: by a round's name ("keyframe") or its number ("1", the first), a
-    spec or a parser. A conversation goes on where it went on, and ends where it ended, whatever is read now: one that
-    failed and now parses is "open" when rounds still had to follow. Where groundings change, the masks of before are
-    another answer's: the row in `out` has none. Crashed rows stay as they are. Parsers and rewards see pictures of the
-    right size whose pixels are all 0 (`Row.rollout`).
+    `rewards` maps specs to weights, or is a preset's name; by default it is that of the file, which may name code only
+    with `trust`. `parsers` maps a round's name ("keyframe") or number ("1" is the first) to the spec or parser that
+    reads its replies again. The rounds stay the same: a conversation that failed and now parses is "open" if more
+    rounds had to follow. A row whose groundings change has no masks in `out`, because they belong to the old answer.
+    Crashed rows are unchanged. Parsers and rewards see pictures of the right size whose pixels are all 0
+    (`Row.rollout`).
 
-    Raises InputError for a damaged file and for a round that none of its conversations has, OutputError when `out`
-    exists, unless `overwrite`, PartError for a part that breaks its contract.
+    InputError for a damaged file and for a round that none of its conversations has, OutputError when `out` exists
+    (unless `overwrite`), PartError for a part that breaks its contract.
     """
     found = results if isinstance(results, Results) else Results.open(results)
     judge = _Judge.build(found, rewards, parsers or {}, trust)
@@ -84,7 +84,7 @@ def rescore(
             pass
         return judge.rescored()
     if Path(out).resolve() == found.path.resolve():
-        raise InputError(f"{out} is the file that is judged again: choose another one to write")
+        raise InputError(f"{out} is the input file: choose another one to write")
     output.check_file(out, overwrite=overwrite)
     with output.fresh_file(out, overwrite=overwrite) as part, part.open("xb") as file:
         file.write(to_line(judge.header(found.header)))
@@ -95,13 +95,13 @@ def rescore(
 
 @dataclass(eq=False)
 class _Judge:
-    """The parts, and the sums so far."""
+    """The new rewards and parsers, and the sums so far."""
 
     rewards: Rewards
     parsers: Mapping[str, Parser]
     specs: Mapping[str, Any]  # of the parsers
     limit: int  # the most tokens of a reply
-    met: set[str] = field(default_factory=set)  # names and numbers of the rounds
+    met: set[str] = field(default_factory=set)  # names and numbers of rounds that occurred
     sums: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {"now": {}, "before": {}})
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("rows", "crashed", "unjudged", "changed"), 0))
 
@@ -120,14 +120,14 @@ class _Judge:
         return _Judge(Rewards.build(rewards), built, specs, limit if type(limit) is int else MAX_NEW_TOKENS)
 
     def header(self, header: Mapping[str, Any]) -> dict[str, Any]:
-        """The file's header, which says that the rows were judged again, and how."""
+        """The file's header, with the rewards and parsers that the rows were judged with."""
         weights = dict(self.rewards.weights)
         spec = header.get("spec")
         changed = {"spec": {**spec, "rewards": weights}} if isinstance(spec, Mapping) else {}
         return {**header, **changed, "rescored": {"rewards": weights, "parsers": dict(self.specs)}}
 
     def rows(self, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-        """Each row as it is now, in order."""
+        """The new rows, in order."""
         left = iter(rows)
         while batch := list(islice(left, BATCH)):
             rollouts = [self._read(row) for row in batch]
@@ -145,7 +145,7 @@ class _Judge:
         return Rescored(**self.counts, now=now, before=before)
 
     def _read(self, row: Row) -> Rollout | None:
-        """The row's conversation with its replies read again; None when there is none to judge."""
+        """The row's conversation with its replies parsed again; None when there is none."""
         self.counts["rows"] += 1
         rollout = None if row.crashed else row.rollout
         if rollout is None:
@@ -161,7 +161,7 @@ class _Judge:
         return turn if parser is None else replace(turn, answer=read(parser, turn.reply, turn.shown, self.limit))
 
     def _judged(self, rows: list[Row], rollouts: list[Rollout | None]) -> dict[int, RewardBreakdown]:
-        """Rewards by place in the batch, of those that have a truth on each frame shown."""
+        """Rewards by position in the batch, of those with a truth on each frame shown."""
         pairs = {i: (r, rows[i].truth) for i, r in enumerate(rollouts) if r is not None}
         cases = {i: (r, truth) for i, (r, truth) in pairs.items() if judgeable(truth, r)}
         self.counts["unjudged"] += len(pairs) - len(cases)

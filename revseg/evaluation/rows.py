@@ -1,4 +1,4 @@
-"""From samples to rows. A crash in one sample is a row that holds its error, never a lost run."""
+"""From samples to rows. A sample that crashes becomes a row with its error; the run goes on."""
 
 import time
 import traceback
@@ -28,7 +28,7 @@ Timings = dict[str, float]
 
 
 def build_parts(model: ReVSeg) -> None:
-    """Builds every part, so that a wrong spec is an error at once and not a crash in each row."""
+    """Build every part, so that a wrong spec is an error before the first row instead of a crash in each."""
     assert model.built_policy is not None
     assert model.built_tracker is not None
     assert model.built_plan is not None
@@ -37,7 +37,7 @@ def build_parts(model: ReVSeg) -> None:
 
 
 def make_rows(model: ReVSeg, data: Dataset, indices: Sequence[int], batch: int = 1) -> Iterator[dict[str, Any]]:
-    """One row for each index, in order; `batch` samples are asked about at a time."""
+    """One row per index, in order; the policy is asked about `batch` samples at a time."""
     for start in range(0, len(indices), batch):
         yield from _batch(model, data, indices[start : start + batch])
 
@@ -59,7 +59,7 @@ def _batch(model: ReVSeg, data: Dataset, indices: Sequence[int]) -> list[dict[st
 
 
 def load(data: Dataset, index: int) -> tuple[Sample, Timings] | dict[str, Any]:
-    """A sample with what scoring needs of it, or the row of one that cannot be read."""
+    """A sample with what scoring needs, or the row of a sample that cannot be read."""
     began = time.perf_counter()
     try:
         sample = checked.sample(data, data[index], index)
@@ -71,11 +71,11 @@ def load(data: Dataset, index: int) -> tuple[Sample, Timings] | dict[str, Any]:
 
 
 def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
-    """What some protocols need of the whole video, from datasets that have these functions of a video's id.
+    """What some protocols need to know about the whole video, from optional methods of the dataset.
 
-    `void`: "void", the pixels to ignore, a `MaskTrack` (Ref-DAVIS17, protocol A). `objects` beside it: "counted", the
-    masks of all objects that count, described or not. `foreground`: "foreground_areas", pixels of all annotated
-    objects on each frame of the truth (ReVOS, the official R).
+    `void(video id)` gives "void", the pixels to ignore, a `MaskTrack` (Ref-DAVIS17, protocol A); `objects` gives
+    "counted", the masks of all objects that count, described or not; `foreground` gives "foreground_areas", the pixels
+    of all annotated objects on each frame of the truth (ReVOS, the official R).
     """
     video, truth = sample.meta.get("video", sample.video.id), sample.truth
     found: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
     if truth is not None and isinstance(data, HasForeground):
         try:
             foreground = data.foreground(video)
-        except InputError:  # not annotated: only the official R needs it, and says so
+        except InputError:  # not annotated: only the official R needs it, and reports it
             foreground = None
         if foreground is not None and np.isin(truth.frame_ids, foreground.frame_ids).all():
             found["foreground_areas"] = foreground.at(truth.frame_ids).areas.astype(int).tolist()
@@ -94,18 +94,18 @@ def _for_scoring(data: Any, sample: Sample) -> dict[str, Any]:
 
 
 def _listed(data: Any, index: int) -> dict[str, Any]:
-    """What the dataset says of a sample that it could not read, so that it counts as what it is; see `Row`."""
+    """What the dataset lists about a sample that cannot be read, so that it counts for its type; see `Row`."""
     if not isinstance(data, ListsSamples):
         return {}
     try:
         video, query, meta = data.listed(index)
-    except Exception:  # the row holds the sample's own error, which says more
+    except Exception:  # the row has the sample's own error, which is more useful
         return {}
     return {"listed": {"video": video, "query": {"id": query.id, "text": query.text}}, "meta": _plain(meta)}
 
 
 def _rollouts(model: ReVSeg, samples: Mapping[int, Sample]) -> dict[int, tuple[Rollout | Exception, float]]:
-    """Per index the conversation, or what broke it; after a failure of the batch each is asked alone."""
+    """The conversation or its error by index; when a batch fails, its samples are asked one by one."""
     if not samples:
         return {}
     began = time.perf_counter()
@@ -122,7 +122,7 @@ def _rollouts(model: ReVSeg, samples: Mapping[int, Sample]) -> dict[int, tuple[R
 
 
 def finish(model: ReVSeg, index: int, sample: Sample, rollout: Rollout | Exception, timings: Timings) -> dict[str, Any]:
-    """The row of a conversation, tracked and scored, or of what broke it."""
+    """The row of a conversation, tracked and scored, or of its error."""
     if isinstance(rollout, Exception):
         return _row(index, sample, timings=timings, error=rollout)
     masks = rewards = None
@@ -145,7 +145,7 @@ def _rewards(model: ReVSeg, sample: Sample, rollout: Rollout) -> RewardBreakdown
 
 
 def judgeable(truth: MaskTrack | None, rollout: Rollout) -> TypeGuard[MaskTrack]:
-    """False where a sampled frame has no truth, as in sets with sparse masks: rewards need one for each."""
+    """True when each frame shown has a truth, which rewards need; datasets with sparse masks have some without."""
     return truth is not None and bool(np.isin(rollout.frame_ids, truth.frame_ids).all())
 
 
@@ -161,7 +161,8 @@ def _row(
     timings: Timings | None = None,
     error: Exception | None = None,
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"index": index, "failure": None, "detail": ""}  # "index", "failure" first: see `results`
+    # "index" and "failure" stay first: `results` finds them by a regular expression, without reading the whole row.
+    row: dict[str, Any] = {"index": index, "failure": None, "detail": ""}
     if sample is not None:
         video = sample.video
         row["video"] = {"id": video.id, "size": list(video.size), "fps": video.fps, "frames": len(video)}
@@ -182,7 +183,7 @@ def _row(
 
 
 def _plain(value: Any) -> Any:
-    """As JSON: mask tracks by `to_dict`, arrays as lists, what JSON does not know as text."""
+    """As JSON: mask tracks by `to_dict`, arrays as lists, other objects as text."""
     if isinstance(value, MaskTrack):
         return value.to_dict()
     if isinstance(value, (np.ndarray, np.generic)):

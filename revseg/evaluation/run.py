@@ -1,4 +1,4 @@
-"""`evaluate`: a model on a dataset, into a results file. Parallel, and resumable after any interruption."""
+"""`evaluate` runs a model on a dataset and writes a results file, in parallel and resumable."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ from revseg.types import Dataset
 
 @dataclass(frozen=True)
 class _Job:
-    """What every worker is told."""
+    """The arguments of every worker."""
 
     model: ReVSeg
     dataset: Any
@@ -52,24 +52,24 @@ def evaluate(
     retry: bool = False,
     progress: bool = True,
 ) -> Results:
-    """Runs the model on every sample and writes one row each; see `Results` for the format.
+    """Run the model on every sample and write one row each; see `Results` for the format.
 
-    `dataset` is a spec or a `Dataset`. Killed at any moment and called again, it continues and ends with the same
-    file (but for the timings); `resume=False` starts over. Rows of crashed samples stay, unless `retry`. A `limit`
+    `dataset` is a spec or a `Dataset`. A run that was killed continues when it is called again and ends with the same
+    file, except for the timings; `resume=False` starts over. Crashed samples are run again only with `retry`. `limit`
     can be raised later. The model has to be the same: InputError says what differs.
 
-    `workers` processes share the samples, each with its own copy of the model (torch's threads are split among them,
-    GPUs dealt round); under torchrun, or in any job that sets RANK and WORLD_SIZE, each process takes its part, and
-    the last one to finish merges them. Worker i always takes the samples i, i + workers, ..., so no row is written
-    twice. With several workers the model and the dataset have to be picklable, which specs always are, and a script
-    needs `if __name__ == "__main__":`.
+    `workers` processes share the samples, each with its own copy of the model (torch's threads and the GPUs are divided
+    among them). Under torchrun, or in any job that sets RANK and WORLD_SIZE, each process takes its part, and the last
+    one to finish merges them. Worker i takes the samples i, i + workers, ..., so no row is written twice. With several
+    workers the model and the dataset have to be picklable, which specs always are, and a script needs
+    `if __name__ == "__main__":`.
 
-    A served policy (`openai`) holds `concurrency` conversations at a time, by default as many as it says, while those
-    that are over are tracked; each worker has so many. Plans, prompts and parsers then run in a thread of their own.
-    Other policies are asked about `batch` samples at a time; one above 1 is heeded by a served policy too.
+    A served policy (`openai`) gets `concurrency` requests at a time per worker, by default its own `concurrency`, while
+    finished conversations are tracked. Plans, prompts and parsers then run in a thread of their own. Other policies,
+    and a served one with `batch` above 1, are asked about `batch` samples at a time.
 
-    A sample that crashes is a row with its error; `results.summary()` counts them. Raises SpecError for a part that
-    does not exist, OutputError when `out` cannot be written or another process is writing it.
+    A sample that crashes becomes a row with its error; `results.summary()` counts them. SpecError for a part that does
+    not exist, OutputError when `out` cannot be written or another process is writing it.
     """
     if workers < 1 or batch < 1 or (limit is not None and limit < 0):
         raise InputError(
@@ -92,7 +92,7 @@ def evaluate(
 
 
 def _work(job: _Job, rank: int, world: int) -> None:
-    """All rows of one worker that are not there yet."""
+    """Make the missing rows of one worker."""
     data: Dataset = build("dataset", job.dataset)
     samples = len(data) if job.limit is None else min(job.limit, len(data))
     header = make_header(job.model, job.dataset, data, samples)
@@ -108,15 +108,15 @@ def _work(job: _Job, rank: int, world: int) -> None:
     if todo:
         build_parts(job.model)
         many = conversations_at_a_time(job.model.built_policy, job.concurrency, job.batch)
-    if todo or results is None:  # a worker without samples leaves a header all the same, so that there is a file
+    if todo or results is None:  # a worker without samples writes a header too, so that there is a file
         rows = _rows(job, data, todo, many)
-        with shard(job.out, rank, header) as file, contextlib.closing(rows):  # an error ends what is in flight
+        with shard(job.out, rank, header) as file, contextlib.closing(rows):  # an error ends the open conversations
             for row in tracked(rows, "evaluating", len(todo), show=job.progress and world == 1):
                 append(file, row)
 
 
 def _rows(job: _Job, data: Dataset, todo: list[int], many: int) -> Generator[dict[str, Any], None, None]:
-    """The rows of these samples, in order; with a served policy `many` conversations are in flight."""
+    """The rows of these samples, in order; `many` is the number of requests at a time of a served policy."""
     if many > 1 and (policy := served(job.model.built_policy)) is not None:
         yield from rows_in_flight(job.model, policy, data, todo, many)
     else:
@@ -136,7 +136,7 @@ def _start_over(path: Path, world: int) -> None:
 
 
 def _place_in_job() -> tuple[int, int]:
-    """(rank, world) as torchrun and SLURM scripts give them."""
+    """(rank, world) as torchrun and SLURM scripts set them."""
     try:
         rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     except ValueError as error:
@@ -149,7 +149,7 @@ def _place_in_job() -> tuple[int, int]:
 
 
 def _spawn(job: _Job, workers: int) -> None:
-    """One process a worker, each in a pool of its own, so that one that is killed takes no other with it."""
+    """One process per worker, each in its own pool, so that a killed worker does not end the others."""
     specs = {field.name: getattr(job.model, field.name) for field in fields(ReVSeg)}
     plain = replace(job, model=ReVSeg(**specs), progress=False)  # without built parts
     context = get_context("spawn")
@@ -193,7 +193,7 @@ def _child(job: _Job, rank: int, world: int) -> None:
 
 
 def _own_gpu(local_rank: int) -> None:
-    """Makes "cuda" mean this worker's GPU. Loads torch only where there is one."""
+    """Make "cuda" mean this worker's GPU. torch is loaded only on machines with a GPU."""
     if not Path("/proc/driver/nvidia").exists():
         return
     import torch

@@ -1,4 +1,4 @@
-"""Where one worker writes: append-only, so that a process killed at any moment loses at most the row it was writing."""
+"""The file of one worker: append-only, so that a killed process loses at most the row it was writing."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -16,14 +16,14 @@ from revseg.masks.rle import brief
 def shard(path: Path, rank: int, header: Mapping[str, Any]) -> Iterator[BinaryIO]:
     """The shard of worker `rank`, open for `append`; a torn last line of an earlier run is cut off.
 
-    Raises OutputError when another process is writing it, or when the place cannot be written.
+    OutputError when another process is writing it, or when it cannot be written.
     """
     place = path.with_name(f"{path.name}.shard-{rank:04d}")
     lock = hold(place.with_name(f"{place.name}.lock"), str(path))
     try:
         with _opened(place) as file:
             first = file.readline()
-            if first != to_line(header):  # new, or a larger limit than before: the header of more samples counts
+            if first != to_line(header):  # a new file, or a larger limit: the header with more samples counts
                 append(file, header)
             yield file
     finally:
@@ -31,9 +31,9 @@ def shard(path: Path, rank: int, header: Mapping[str, Any]) -> Iterator[BinaryIO
 
 
 def _opened(place: Path) -> BinaryIO:
-    """Open at its start for reading and at its end for writing, without a torn last line.
+    """Open for reading at the start and writing at the end, without a torn last line.
 
-    Unbuffered, so that what could not be written is not tried again when the file is closed.
+    Unbuffered: a buffer that could not be written would be written again when the file is closed.
     """
     try:
         file: Any = place.open("a+b", buffering=0)
@@ -45,7 +45,7 @@ def _opened(place: Path) -> BinaryIO:
 
 
 def append(file: BinaryIO, data: Mapping[str, Any]) -> None:
-    """One line, handed to the operating system at once."""
+    """Write one line, passed to the operating system at once."""
     left = memoryview(to_line(data))
     try:
         while left:
@@ -55,10 +55,10 @@ def append(file: BinaryIO, data: Mapping[str, Any]) -> None:
 
 
 def check_same_run(results: Results, header: Mapping[str, Any]) -> None:
-    """Raises InputError when the rows held are of another model, dataset or version: they must not mix."""
-    for key in {**header, **results.header}:  # what was judged again has a key of its own
+    """InputError when the file has rows of another model, dataset or version, which must not be mixed."""
+    for key in {**header, **results.header}:  # rescored results have an extra key
         if key != "samples" and results.header.get(key) != header.get(key):
-            differs = _brief(results.header.get(key), header.get(key))
+            differs = _difference(results.header.get(key), header.get(key))
             raise InputError(
                 f"{results.path} holds rows of another run: its {key} is {differs}; "
                 "choose another file, or start over (resume=False, --no-resume)"
@@ -70,7 +70,7 @@ def check_same_run(results: Results, header: Mapping[str, Any]) -> None:
         )
 
 
-def _brief(held: Any, asked: Any) -> str:
+def _difference(held: Any, asked: Any) -> str:
     if isinstance(held, Mapping) and isinstance(asked, Mapping):
         keys = [k for k in {**held, **asked} if held.get(k) != asked.get(k)][:8]
         held, asked = ({k: side.get(k) for k in keys} for side in (held, asked))

@@ -3,11 +3,11 @@
 - "ref_youtube_vos": `Annotations/<video>/<expression>/<frame>.png`;
 - "mevis": `<video>/<expression>/<frame>.png`, videos at the root.
 
-Every picture is one channel of 0 and 255, and every frame has one, also where nothing was found.
+Every picture has one channel of 0 and 255, and every frame has a picture, also where nothing was found.
 
 Names come from the sample: `meta["video"]`, `meta["exp_id"]` and `meta["frames"]` (the frames' names without
 suffix), or else the video's id, the query's id (without a leading "<video>/") and five digits. They are data from
-outside, so each is checked: no member leaves the folder that the archive is unpacked into.
+outside and therefore checked: no member may leave the folder that the archive is unpacked into.
 """
 
 import io
@@ -28,18 +28,17 @@ from revseg.masks.rle import brief
 from revseg.untrusted.reading import well_formed
 
 ROOTS = {"ref_youtube_vos": "Annotations", "mevis": ""}
-_BAD = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # separators of other systems, drives, what some cannot store
+_BAD = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # separators of other systems, drives, characters that some cannot store
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(10))}
-LONGEST, LONGEST_PATH = 255, 1000  # bytes in a file's name, and characters of its path, on the systems of today
-_STAMP = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal results give equal archives
+LONGEST, LONGEST_PATH = 255, 1000  # bytes of a file name and characters of a path that today's systems allow
+_STAMP = (1980, 1, 1, 0, 0, 0)  # of all members, so that equal results give equal archives
 
 
 def write_submission(results: Results, out: str | Path, format: str, *, overwrite: bool = False) -> Path:
-    """Writes the archive and returns its path; it appears whole or not at all, and only once the validator is content.
+    """Write the archive and return its path. It appears only when it is complete and has passed the validator.
 
-    Raises InputError for an unfinished file, a name that is no safe file name, two queries of one name, or a sample of
-    which not even the size is known; OutputError when `out` exists (unless `overwrite`) or cannot be written;
-    SpecError for another format.
+    InputError for an unfinished file, an unsafe file name, two queries with one name, or a sample whose size is
+    unknown; OutputError when `out` exists (unless `overwrite`) or cannot be written; SpecError for an unknown format.
     """
     root = _root(format)
     if not results.finished:
@@ -63,10 +62,10 @@ def write_submission(results: Results, out: str | Path, format: str, *, overwrit
 
 
 def check_submission(path: str | Path, format: str, results: Results | None = None) -> list[str]:
-    """What is wrong with an archive, one line each; empty when nothing is. Unpacks nothing.
+    """The problems of an archive, one line each; empty when there are none. Nothing is unpacked.
 
-    Checks names, layout, pictures (one channel of 0 and 255), one size and one set of frames for all expressions of a
-    video; with `results`, that exactly their frames are there.
+    Checks names, layout, pictures (one channel of 0 and 255), and that all expressions of a video have one size and one
+    set of frames; with `results`, that the archive has exactly their frames.
     """
     root = _root(format)
     try:
@@ -83,10 +82,10 @@ def check_submission(path: str | Path, format: str, results: Results | None = No
 
 
 def safe_member(*parts: str) -> str:
-    """The parts as the name of an archive member, "/" between them; a part may hold folders of its own.
+    """The parts joined by "/" as the name of an archive member; a part may contain "/" itself.
 
-    Raises InputError for anything that could land elsewhere or on another name: "..", ".", an absolute path, a drive,
-    a backslash, control characters, an empty part, a trailing dot or space, the device names of Windows.
+    InputError for anything that could be unpacked elsewhere or under another name: "..", ".", an absolute path, a
+    drive, a backslash, control characters, an empty part, a trailing dot or space, the device names of Windows.
     """
     if sum(len(part) + 1 for part in parts) > LONGEST_PATH:
         raise InputError(f"{brief(parts[0])} and what follows cannot be the name of a file: it is too long")
@@ -130,7 +129,7 @@ def _names(row: Row, root: str) -> list[str]:
 
 def _pictures(row: Row, root: str) -> Iterator[tuple[str, np.ndarray]]:
     names, masks = _names(row, root), row.masks
-    if masks is None:  # a crash: black, as for "not in the video"
+    if masks is None:  # a crash: all black, as for "not in the video"
         masks = MaskTrack.empty(tuple(row.data["video"]["size"]), range(len(names)))
     one = masks.union()
     for frame, name in enumerate(names):

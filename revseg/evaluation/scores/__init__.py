@@ -1,4 +1,4 @@
-"""Scores computed from a results file: one module a benchmark, each with the averaging of its own official code."""
+"""Scores computed from a results file: one module per benchmark, with the averaging of its official code."""
 
 from revseg.evaluation.scores.compare import Comparison as Comparison
 from revseg.evaluation.scores.compare import compare as compare

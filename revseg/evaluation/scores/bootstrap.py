@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals with whole videos drawn, since queries of one video are not independent."""
+"""Bootstrap intervals. Whole videos are drawn, because the queries of one video are not independent."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ from jaxtyping import Float64
 
 from revseg.evaluation.scores.table import QueryScore
 
-# With five, the range from the least value to the largest holds a median with 1 - 2 / 2^5 = 93.75 %, and all signs of
-# five differences agree by chance with p = 0.0625: neither an interval of 95 % nor p < 0.05 can be had.
+# With five, the range from the least to the largest value covers a median with 1 - 2 / 2^5 = 93.75 %, and the signs of
+# five differences agree by chance with p = 0.0625: neither a 95 % interval nor p < 0.05 is possible.
 LEAST_VIDEOS = 6
 
 
@@ -29,7 +29,7 @@ def intervals(
 
 
 def too_few(queries: Sequence[QueryScore]) -> str:
-    """Which figures have no interval since there are too few videos, and why; "" when all have one."""
+    """Which figures have no interval because there are too few videos; "" when all have one."""
     videos = {name: len({q.video for q in kept}) for name, kept in _by_figure(queries).items()}
     names = [name for name, count in videos.items() if count < LEAST_VIDEOS]
     if not names:
@@ -39,7 +39,7 @@ def too_few(queries: Sequence[QueryScore]) -> str:
 
 
 def why_none(videos: int) -> str:
-    """Why so many videos give no interval and no p; "" when there are enough."""
+    """Why this number of videos gives no interval and no p; "" when it is enough."""
     if videos >= LEAST_VIDEOS:
         return ""
     count = "1 video" if videos == 1 else f"{videos} videos"
@@ -62,7 +62,7 @@ def resampled(queries: Sequence[QueryScore], values: Mapping[int, float], draws:
 def by_video(
     queries: Sequence[QueryScore], values: Mapping[int, float]
 ) -> tuple[Float64[np.ndarray, "v s"], Float64[np.ndarray, "v s"]]:
-    """Per video and stratum the sum of `values` (by a query's index), and how many there are."""
+    """For each video and stratum the sum of `values` (by a query's index) and their number."""
     videos = {video: i for i, video in enumerate(dict.fromkeys(query.video for query in queries))}
     strata = {stratum: i for i, stratum in enumerate(sorted({str(query.stratum) for query in queries}))}
     sums, counts = np.zeros((len(videos), len(strata))), np.zeros((len(videos), len(strata)))
@@ -74,12 +74,12 @@ def by_video(
 
 
 def mean_of_strata(sums: Float64[np.ndarray, "n s"], counts: Float64[np.ndarray, "n s"]) -> Float64[np.ndarray, " n"]:
-    """The overall figure of each line: the mean over strata of the means within each, strata without queries aside."""
+    """The overall figure of each line: the mean of the strata's means, without strata that have no queries."""
     means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     return np.nanmean(means, axis=1)
 
 
 def _by_figure(queries: Sequence[QueryScore]) -> dict[str, list[QueryScore]]:
-    """The queries that each figure's overall mean is of."""
+    """The queries that each figure's overall mean is taken over."""
     names = dict.fromkeys(name for query in queries for name in query.values if "area" not in name)
     return {name: [q for q in queries if q.stratum is not None and name in q.values] for name in names}

@@ -1,4 +1,4 @@
-"""Two runs compared query by query: differences with intervals and p-values."""
+"""Two runs compared query by query: paired differences, intervals and p-values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,13 +47,13 @@ class Difference:
         return f"{numbers[0]} [{', '.join(numbers[1:])}]" if there else numbers[0]
 
     def p_text(self) -> str:
-        """Three digits, "<0.001" below that, "" for none."""
+        """The p-value: "<0.001" instead of "0.000", and "" for None."""
         return "" if self.p is None else "<0.001" if self.p < 0.001 else f"{self.p:.3f}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `compare`. `changes` are differences in J&F (or the first figure) per query, largest loss first."""
+    """The result of `compare`. `changes` has the change of each query in J&F (or the first figure), worst first."""
 
     protocol: str
     a: Scores
@@ -84,7 +84,7 @@ class Comparison:
 
 
 def no_interval(differences: Mapping[str, Difference]) -> list[str]:
-    """A line for each reason why figures have neither interval nor p."""
+    """One line for each reason why figures have neither interval nor p."""
     reasons = dict.fromkeys(d.why for d in differences.values() if d.why)
     names = {why: [name for name, d in differences.items() if d.why == why] for why in reasons}
     return [f"no interval and no p for {', '.join(names[why])}: {why}" for why in reasons]
@@ -93,7 +93,7 @@ def no_interval(differences: Mapping[str, Difference]) -> list[str]:
 def compare(
     a: Results, b: Results, protocol: str | None = None, *, missing: Missing = "zero", draws: int = 2000, **options: Any
 ) -> Comparison:
-    """Two runs on the same queries. InputError when they are of other queries, or of other protocols by their names."""
+    """Compare two runs on the same queries. InputError when their queries or the protocols of their datasets differ."""
     if protocol is None and protocol_of(a) != protocol_of(b):
         raise InputError(
             f"the runs are of {protocol_of(a)} and {protocol_of(b)}: name the protocol, or compare like runs"

@@ -1,4 +1,4 @@
-"""Benchmarks that average over expressions: each expression's J and F over its frames, then the plain mean."""
+"""Benchmarks that average over expressions: J and F of each expression over its frames, then the plain mean."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from revseg.masks.rle import brief
 
 
 def expressions(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
-    """J, F, J&F per expression, and whether the target's absence was judged right.
+    """J, F and J&F per expression, and whether the answer was right about the target's absence.
 
     An expression without target (empty truth on every frame) has "N-acc": 1 when every predicted mask is empty; one
     with a target has "T-acc": 1 when some predicted mask is not (gRefCOCO's N-acc. and T-acc., per video).
@@ -33,9 +33,9 @@ def long_rvos(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
 
 
 def groundmore(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
-    """J, F, and J&F of an answer that is empty on every frame: what a question is worth to a run that says nothing.
+    """J, F, J&F, and the J&F of an answer that is empty on every frame, as a baseline.
 
-    The truth is empty outside the action, where an empty answer is right, so that this baseline is far from 0.
+    Outside the action the truth is empty and an empty answer is right, so this baseline is far from 0.
     """
     queries = []
     for row, pair in pairs(rows, missing):
@@ -47,7 +47,7 @@ def groundmore(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
 def ref_sav(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
     """J, F, J&F of each expression; the overall figure is the mean of long and short ones (`meta["type"]`).
 
-    A sample that could not be read, and that its dataset did not list, has no type, and is in no figure.
+    A sample that could not be read and is not listed by its dataset has no type and counts in no figure.
     """
     queries = []
     for row, pair in pairs(rows, missing):
@@ -60,7 +60,7 @@ def ref_sav(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
 
 
 def all_empty(row: Row, pair: Pair | None, missing: Missing) -> dict[str, float]:
-    """{"J&F (all empty)": ...} of the empty answer on the same frames; nothing where the truth is unknown."""
+    """{"J&F (all empty)": ...} of the empty answer on the same frames; empty when the truth is unknown."""
     truth = pair.truth if pair is not None else row.truth if missing != "skip" else None
     if truth is None:
         return {}
@@ -68,7 +68,7 @@ def all_empty(row: Row, pair: Pair | None, missing: Missing) -> dict[str, float]
 
 
 def j_f(pair: Pair | None, missing: Missing) -> dict[str, float]:
-    """J, F and J&F, means over frames; zeros, or nothing with "skip", without a prediction."""
+    """J, F and J&F, means over frames. Without a prediction they are zero, or left out with "skip"."""
     if pair is None:
         return {} if missing == "skip" else {"J": 0.0, "F": 0.0, "J&F": 0.0}
     found = pair.agreement()
@@ -76,9 +76,9 @@ def j_f(pair: Pair | None, missing: Missing) -> dict[str, float]:
 
 
 def temporal(pair: Pair | None, missing: Missing) -> dict[str, float]:
-    """tIoU: frames with both masks over frames with either. vIoU: sum of J over the former, by the latter's number.
+    """tIoU: frames with both masks / frames with either. vIoU: sum of J on the former / number of the latter.
 
-    Both are 1 when no frame has either. A frame without a prediction counts as one where only the truth is.
+    Both are 1 when no frame has a mask. A frame without a prediction counts as a frame with the truth alone.
     """
     if pair is None:
         return {} if missing == "skip" else {"tIoU": 0.0, "vIoU": 0.0}
@@ -91,9 +91,9 @@ def temporal(pair: Pair | None, missing: Missing) -> dict[str, float]:
 
 
 def absence(pair: Pair | None, row: Row, missing: Missing) -> dict[str, float]:
-    """{"N-acc": ...} without a target, {"T-acc": ...} with one; nothing when not even that is known.
+    """{"N-acc": ...} without a target, {"T-acc": ...} with one; empty when that is unknown.
 
-    Of a sample that could not be read its `meta["no_target"]` says so.
+    For a sample that could not be read, `meta["no_target"]` says which.
     """
     truth = row.truth
     if pair is None and missing == "skip":
@@ -113,7 +113,7 @@ def group_of(meta: Mapping[str, Any]) -> str:
 
 
 def image_iou(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
-    """Per picture its IoU (1 when both masks are empty), and intersection and union in pixels for cIoU."""
+    """The IoU of each picture (1 when both masks are empty), and intersection and union in pixels for cIoU."""
     queries = []
     for row, pair in pairs(rows, missing):
         values = _areas(pair) if pair is not None else _areas_missing(row, missing)

@@ -1,4 +1,4 @@
-"""A row's prediction beside its truth, frame by frame, and what to do where a prediction is missing."""
+"""A row's prediction and truth on the same frames, and what a missing prediction counts."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Missing = Literal["zero", "skip", "error"]
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Prediction (one union) and truth (an object a row) on the same frames: those that have a truth.
+    """Prediction (the union of its objects) and truth (one row per object) on the frames that have a truth.
 
     `missing[t]` marks frames without a prediction; the prediction is empty there.
     """
@@ -29,7 +29,7 @@ class Pair:
 
     @property
     def one_truth(self) -> MaskTrack:
-        """The truth's objects as one."""
+        """The union of the truth's objects."""
         return self.truth.union()
 
     @property
@@ -44,19 +44,20 @@ class Pair:
 
 
 def pairs(rows: Iterable[Row], missing: Missing) -> Iterator[tuple[Row, Pair | None]]:
-    """Each row with its pair; None for a row without any prediction (a crash, or a sample that could not be read),
-    which then counts as `missing` says.
+    """Each row with its pair; None for a row without any prediction (a crash, or a sample that could not be read).
 
-    - "zero": what is missing scores 0, a row and a single frame alike, even where the truth is empty;
-    - "skip": rows without a prediction are left out of the averages, and single frames out of theirs;
+    `missing` says what those rows, and single frames without a prediction, count:
+
+    - "zero": 0, even where the truth is empty;
+    - "skip": rows are left out of the averages, and frames out of their row's average;
     - "error": InputError at the first one.
 
-    Queries without a truth are passed over. Raises InputError for a prediction of another size than its truth.
+    Queries without a truth are left out. InputError for a prediction of another size than its truth.
     """
     for row in rows:
         truth, pred = row.truth, row.masks
         if truth is None and row.loaded:
-            continue  # a query that the dataset gives no truth for
+            continue  # a query without a truth in the dataset
         if truth is None or pred is None:
             if missing == "error":
                 raise InputError(f"query {row.query!r} (row {row.index}) has no prediction: {row.failure}")

@@ -1,8 +1,9 @@
-"""p-values that hold for few videos: what the difference would be, were it chance which run a video's gain falls to.
+"""Permutation tests, whose p-values are valid for few videos too.
 
-Whole videos change sides, as whole videos are drawn for the intervals: queries of one video are not independent. All
-arrangements are tried where they are few, and the p is exact; else `DRAWS` random ones, the one at hand counted among
-them, (k + 1) / (n + 1), so that no p is ever 0 (Phipson and Smyth, 2010).
+The null hypothesis is that chance decides which run has the gain on a video. Whole videos are exchanged, because the
+queries of one video are not independent. If there are few arrangements, all are tried and the p-value is exact.
+Otherwise `DRAWS` random ones are tried and the observed one is counted too, (k + 1) / (n + 1), so that p is never 0
+(Phipson and Smyth, 2010).
 """
 
 import itertools
@@ -17,21 +18,21 @@ from revseg.evaluation.scores.table import QueryScore
 
 DRAWS = 9999
 EXACT = 8192  # arrangements that are all tried
-NOISE = 1e-9  # of the largest possible difference: what rounding makes of equal ones
+NOISE = 1e-9  # times the largest possible difference: differences below it are rounding errors
 
 
 def sign_flips(queries: Sequence[QueryScore], changes: Mapping[int, float], seed: int = 0) -> float | None:
-    """Two-sided p of paired differences (by a query's index): the signs of each video's are flipped together.
+    """Two-sided p of paired differences (by a query's index): the differences of a video change sign together.
 
     The figure is the overall mean, over strata. None with fewer than `LEAST_VIDEOS` videos, which cannot reach 0.05.
     """
     sums, counts = by_video(queries, changes)
     if len(sums) < LEAST_VIDEOS:
         return None
-    share = (sums / counts.sum(0)).mean(1)  # what each video adds to the overall difference
-    share = share[np.abs(share) > NOISE * np.abs(share).max()]  # the others' signs change nothing
+    share = (sums / counts.sum(0)).mean(1)  # the part of the overall difference from each video
+    share = share[np.abs(share) > NOISE * np.abs(share).max()]  # the signs of the others do not matter
     few = 2 ** max(len(share) - 1, 0) <= EXACT
-    if few:  # the first sign stays: flipping all gives the same size
+    if few:  # the first sign stays: flipping all signs gives the same size
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=max(len(share) - 1, 0))))
         signs = np.hstack([np.ones((len(signs), min(len(share), 1))), signs])
     else:
@@ -40,7 +41,7 @@ def sign_flips(queries: Sequence[QueryScore], changes: Mapping[int, float], seed
 
 
 def dealt_anew(left: Sequence[QueryScore], right: Sequence[QueryScore], name: str, seed: int = 0) -> float | None:
-    """Two-sided p of one figure's difference between runs on other videos: all videos are dealt to the sides anew.
+    """Two-sided p of a figure's difference between runs on different videos: the videos are divided anew.
 
     None with fewer than `LEAST_VIDEOS` on a side.
     """
@@ -68,6 +69,6 @@ def dealt_anew(left: Sequence[QueryScore], right: Sequence[QueryScore], name: st
 
 
 def _share(found: Float64[np.ndarray, " n"], here: float, largest: float, exact: bool) -> float:
-    """How many are as far from 0 as the one at hand, which is among them when they are all; else it is added."""
+    """The share of arrangements as far from 0 as the observed one, which is added unless all were tried."""
     far = int((np.abs(found) >= abs(here) - NOISE * largest).sum())
     return far / len(found) if exact else (far + 1) / (len(found) + 1)

@@ -18,7 +18,7 @@ from revseg.spec import parse_spec
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a benchmark scores: `measure(rows, missing, **options)` gives the queries, `about` says what is averaged."""
+    """How a benchmark scores: `measure(rows, missing, **options)` scores the queries, `about` says what is averaged."""
 
     about: str
     measure: Callable[..., list[QueryScore]]
@@ -73,14 +73,14 @@ PROTOCOLS: Mapping[str, Protocol] = {
 def score(
     results: Results | str, protocol: str | None = None, *, missing: Missing = "zero", draws: int = 1000, **options: Any
 ) -> Scores:
-    """The figures of a results file under a protocol of `PROTOCOLS`; by default that of its dataset, else "generic".
+    """Score a results file by a protocol of `PROTOCOLS`: by default the one of its dataset, else "generic".
 
-    `missing` says what a query or frame without a prediction is worth: "zero", "skip" (leave out) or "error"; see
-    `pairs`. `draws` bootstrap draws make the intervals, 0 none. Further options: for "revos" `robustness`,
-    `accuracy` and `rounding`, see `scores.revos`.
+    `missing` is what a query or frame without a prediction counts: "zero", "skip" (left out) or "error"; see `pairs`.
+    `draws` is the number of bootstrap draws for the intervals; 0 computes none. Further options, for "revos":
+    `robustness`, `accuracy` and `rounding`, see `scores.revos`.
 
-    Raises InputError for an unfinished file (unless "skip"), and for rows that lack what the protocol needs;
-    SpecError for a protocol or an option that does not exist.
+    InputError for an unfinished file (unless "skip") and for rows that lack what the protocol needs, SpecError for an
+    unknown protocol or option.
     """
     results = Results.open(results) if isinstance(results, str) or not isinstance(results, Results) else results
     name = protocol or protocol_of(results)
@@ -100,7 +100,7 @@ def score(
 
 
 def protocol_of(results: Results) -> str:
-    """The protocol named like the dataset that the results are of; "generic" when there is none."""
+    """The protocol with the name of the results' dataset; "generic" when there is none."""
     dataset = results.header.get("dataset")
     name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
     known = parse_spec(name)[0] if isinstance(name, str) and name else ""
@@ -146,10 +146,10 @@ def _scores(
 
 
 def _final(queries: Sequence[QueryScore], overall: Mapping[str, float]) -> dict[str, float]:
-    """MeViS 2's Final, where there are expressions with and without a target.
+    """Final of MeViS 2, if there are expressions with and without a target.
 
-    Whether its J&F is of all expressions is not stated (an empty answer to an empty truth has J = F = 1): both are
-    given where they differ.
+    Whether its J&F is over all expressions is not stated (an empty answer to an empty truth has J = F = 1): where the
+    two differ, both are given.
     """
     if not {"J&F", "N-acc", "T-acc"} <= set(overall):
         return {}

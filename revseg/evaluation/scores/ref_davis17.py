@@ -1,13 +1,13 @@
-"""Ref-DAVIS17, protocol A: the four annotators apart, objects that compete for pixels, DAVIS's unsupervised scoring.
+"""Ref-DAVIS17, protocol A: each annotator separately, objects compete for pixels, DAVIS's unsupervised scoring.
 
-It follows davis2017-evaluation (task "unsupervised") and the post-processing that ReferFormer and VideoLISA put first.
-What the reader has to give with each expression: the truth is the mask of its one object, and
+It follows davis2017-evaluation (task "unsupervised") after the post-processing of ReferFormer and VideoLISA. The
+dataset's reader gives each expression the mask of its one object as the truth, and in `meta`:
 
 - `meta["obj_id"]`: the object's id in the palette annotation, from 1, as a number or text;
 - `meta["annotator"]`: 0 to 3 (first annotator first frame, first annotator full video, second annotator likewise);
-- `meta["objects"]`, optional: how many objects count, the highest id on the first frame (else found from the truths);
-- `meta["counted"]`: the masks of all objects that count, a `MaskTrack` with object k in row k - 1. Without it objects
-  that nobody describes are unknown, and left out;
+- `meta["objects"]`, optional: how many objects count, the highest id on the first frame (default: from the truths);
+- `meta["counted"]`: the masks of all objects that count, a `MaskTrack` with object k in row k - 1. Without it, objects
+  without an expression are unknown and left out;
 - `meta["void"]`: the pixels annotated as void (255) as a `MaskTrack` on the same frames, or None without any.
 
 `evaluate` asks the dataset's `objects(video)` and `void(video)` for the last two.
@@ -27,7 +27,7 @@ from revseg.masks import MaskTrack
 from revseg.masks.metrics import j_and_f
 from revseg.masks.rle import brief
 
-MOST_PROPOSALS = 20  # with more the official scorer stops
+MOST_PROPOSALS = 20  # the official scorer stops with more
 NOTHING = {"J": 0.0, "F": 0.0, "J&F": 0.0}
 
 
@@ -42,17 +42,17 @@ class _Asked:
 
 @dataclass(eq=False)
 class _Video:
-    """What every annotator's scores of a video share: `truths` of the objects that count, void taken out."""
+    """What is shared by all annotators of a video: `truths` of the objects that count, without void."""
 
     truths: dict[int, MaskTrack] = field(default_factory=dict)
     void: MaskTrack | None = None
-    objects: int | None = None  # how many count; None while no row of the video has said so
-    whole: bool = False  # `truths` holds all of them
+    objects: int | None = None  # how many count; None until a row of the video says it
+    whole: bool = False  # `truths` is complete
 
 
 @dataclass(frozen=True, eq=False)
 class _Proposal:
-    """A predicted object: its mask where no other was before it, void taken out, and the frames without prediction."""
+    """A predicted object: its mask without void and earlier objects, and the frames without prediction."""
 
     mask: MaskTrack
     missing: np.ndarray
@@ -62,15 +62,15 @@ class _Proposal:
 def ref_davis17(rows: Iterable[Row], missing: Missing, *, identity: bool = False) -> list[QueryScore]:
     """J and F of each object of each annotator; the overall figure is the mean of the annotators' means over objects.
 
-    What counts, as officially, are the objects 1 to the highest id on the first frame, described or not (one without a
-    row has a negative index). Overlapping predictions go to the expression that the file lists first, as the argmax
-    over binary masks does; the official lists are sorted by the object's id as text, so that 10 is before 2. Void
-    pixels count neither way. Predictions, of objects that do not count too, are matched with objects by the best total
-    of J&F (Hungarian), so that two expressions answered with each other's object score in full; `identity=True` keeps
-    each with its own, which is what *referring* asks for, and leaves out objects that nobody describes.
+    As in the official scorer, the objects that count are 1 to the highest id on the first frame, with or without an
+    expression (those without have a negative index). Overlapping pixels go to the expression that comes first in the
+    file, as by argmax over binary masks; the official lists are sorted by the object's id as text, so 10 comes before
+    2. Void pixels are ignored. All predictions are matched with objects by the best total J&F (Hungarian), so two
+    swapped answers score in full. `identity=True` scores each expression on its own object, which is what *referring*
+    means, and leaves out objects without an expression.
 
-    A missing prediction scores 0 under "zero", whatever it is matched with; the official scorer stops there, as it does
-    at more than 20 proposals: InputError.
+    With "zero" a missing prediction scores 0, whatever it is matched with; the official scorer stops there. More than
+    20 predictions, at which it stops too, are an InputError.
     """
     judge = _own if identity else _matched
     queries = [
@@ -113,7 +113,7 @@ def _matched(video: str, group: str, shared: _Video, asked: Sequence[_Asked], mi
 
 
 def _own(video: str, group: str, shared: _Video, asked: Sequence[_Asked], missing: Missing) -> Iterator[QueryScore]:
-    """Each expression with its own object."""
+    """Each expression is scored on its own object."""
     for one, proposal in zip(asked, _compete(asked, shared.void), strict=True):
         truth = shared.truths.get(one.number)
         if truth is None and shared.objects is not None:
@@ -124,7 +124,7 @@ def _own(video: str, group: str, shared: _Video, asked: Sequence[_Asked], missin
 
 
 def _compete(asked: Sequence[_Asked], void: MaskTrack | None) -> list[_Proposal | None]:
-    """Per expression its prediction without pixels of one before it, and without void; None without a prediction."""
+    """For each expression its prediction without void and pixels of earlier ones; None without a prediction."""
     hole = None if void is None else void.dense()[0]
     taken, found = None, []
     for one in asked:
@@ -140,7 +140,7 @@ def _compete(asked: Sequence[_Asked], void: MaskTrack | None) -> list[_Proposal 
 
 
 def _agreement(proposal: _Proposal | None, truth: MaskTrack, missing: Missing) -> Mapping[str, float]:
-    """Means over frames; one without a prediction counts 0, or is left out with "skip"."""
+    """Means over frames; a frame without a prediction counts 0, or is left out with "skip"."""
     if proposal is None:
         return NOTHING
     found, lost = j_and_f(proposal.mask, truth), proposal.missing
@@ -150,7 +150,7 @@ def _agreement(proposal: _Proposal | None, truth: MaskTrack, missing: Missing) -
 
 
 def _videos(rows: Iterable[Row], missing: Missing) -> dict[str, tuple[_Video, dict[int, list[_Asked]]]]:
-    """By video and annotator, expressions in the order of the file; their rows may lie anywhere in it."""
+    """Expressions by video and annotator, in the order of the file; the rows may be anywhere in it."""
     found: dict[str, tuple[_Video, dict[int, list[_Asked]]]] = {}
     for row, pair in pairs(rows, "zero" if missing == "skip" else missing):
         if row.video is None:
@@ -173,7 +173,7 @@ def _videos(rows: Iterable[Row], missing: Missing) -> dict[str, tuple[_Video, di
 
 
 def _learn(shared: _Video, row: Row, number: int) -> None:
-    """What a row tells of its video's truth."""
+    """Add what a row says about its video's truth."""
     truth, meta = row.truth, row.meta
     if truth is None:
         return
@@ -194,7 +194,7 @@ def _learn(shared: _Video, row: Row, number: int) -> None:
 
 
 def _of_video(row: Row, name: str, truth: MaskTrack) -> MaskTrack | None:
-    """Masks that a row's `meta` holds of the whole video, on the truth's frames."""
+    """Masks of the whole video from a row's `meta`, on the truth's frames."""
     if row.meta.get(name) is None:
         return None
     track = MaskTrack.from_dict(row.meta[name])

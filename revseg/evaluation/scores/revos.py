@@ -1,4 +1,4 @@
-"""ReVOS: referring, reasoning, and the mean of the two; pixel accuracy A and the three things called robustness R."""
+"""ReVOS: referring, reasoning, and their mean; pixel accuracy A, and the three definitions of robustness R."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from revseg.masks.rle import MAX_PIXELS, brief
 Robustness = Literal["paper", "legacy_01", "legacy_255"]
 TYPES = ("referring", "reasoning", "no target")
 MODES = ("paper", "legacy_01", "legacy_255")
-STRATA = ("referring", "reasoning")  # expressions without target are scored, and then in no overall figure
+STRATA = ("referring", "reasoning")  # expressions without target are scored, but not part of the overall figures
 
 
 def revos(
@@ -26,9 +26,9 @@ def revos(
     accuracy: Robustness | None = None,
     rounding: bool = True,
 ) -> list[QueryScore]:
-    """J, F, A (and R) per expression, as percent rounded to two decimals before averaging, as officially.
+    """J, F, A (and R) per expression, in percent rounded to two decimals before averaging, like the official script.
 
-    `rounding=False` leaves them as they are. `robustness`:
+    `rounding=False` does not round. `robustness`:
 
     - "paper": R of R2-VOS (arXiv 2207.01203), one figure for the run; see `robustness_of_run`. Queries carry
       "false_area" and "true_area";
@@ -37,11 +37,11 @@ def revos(
     - "legacy_255": what it computes when it reads predictions from PNG files of 0/255, as published figures do: there
       A compares 255 with 1, and R mostly collapses to 0.
 
-    `accuracy` says the same of A, the share of pixels that are right; None, the default, follows `robustness`, since
-    the script reads its masks once. With "paper" overlapping objects are one.
+    `accuracy` is the same choice for A, the share of correct pixels; by default it follows `robustness`, since the
+    script reads its masks once. With "paper", A uses the union of overlapping objects.
 
-    The legacy modes add up 8-bit masks as that script does, overflow where annotated objects overlap included. Those
-    of R need `meta["foreground_areas"]`.
+    The legacy modes add up 8-bit masks as that script does, which overflow where annotated objects overlap. For R they
+    need `meta["foreground_areas"]`.
     """
     check_modes(robustness, accuracy)
     queries = []
@@ -58,7 +58,7 @@ def revos(
 
 
 def check_modes(robustness: str, accuracy: str | None) -> None:
-    """InputError for a mode that there is not."""
+    """InputError for an unknown mode."""
     for option, value in (("robustness", robustness), ("accuracy", accuracy or robustness)):
         if value not in MODES:
             raise InputError(f'expected {option} "paper", "legacy_01" or "legacy_255", got {value!r}')
@@ -67,8 +67,8 @@ def check_modes(robustness: str, accuracy: str | None) -> None:
 def robustness_of_run(queries: Sequence[QueryScore]) -> float | None:
     """R = 1 - (area predicted where there is no target) / (true area of all other expressions), at least 0.
 
-    None without expressions of both kinds. One without target and without prediction counts as answered with whole
-    frames.
+    None without expressions of both kinds. A missing prediction for an expression without target counts as a mask of
+    the whole frame.
     """
     false = sum(query.values.get("false_area", 0.0) for query in queries)
     true = sum(query.values.get("true_area", 0.0) for query in queries)
@@ -95,7 +95,7 @@ def _accuracy(pair: Pair | None, missing: Missing, robustness: Robustness, accur
 
 
 def _scale(mode: Robustness) -> np.uint8:
-    """What a predicted pixel holds."""
+    """The value of a predicted pixel."""
     return np.uint8(255 if mode == "legacy_255" else 1)
 
 
@@ -130,7 +130,7 @@ def _is_area(value: Any) -> bool:
 
 def _type(row: Row) -> str:
     if row.query is None:
-        return ""  # it could not be read, and its dataset did not list it
+        return ""  # not readable, and not listed by its dataset
     kind = row.meta.get("type_id", row.meta.get("type"))
     if isinstance(kind, int) and 0 <= kind < len(TYPES):
         return TYPES[kind]
