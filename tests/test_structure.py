@@ -24,7 +24,8 @@ ALLOWED_LAZY = {  # may only shrink: imports inside functions that close a circl
 WORLD = ("shapes", "cli")  # the synthetic world, and what may know of it
 ORDER = (  # every room imports only those of the lines above it, and of its own line
     "errors version",
-    "spec suggest redaction locks registry masks untrusted video colours output drawing progress",
+    "spec suggest redaction locks importing options registry settings failures text_table masks untrusted devices",
+    "video colours output drawing progress",
     "types checked",
     "samplers grounding rollout policies rewards trackers objectives datasets serialise testing",
     "pipeline",
@@ -150,7 +151,8 @@ def room(module: str) -> str:
 
 def test_imports_point_one_way() -> None:
     place = {name: number for number, line in enumerate(ORDER) for name in line.split()}
-    assert set(place) == {room(name) for name in graph()} - {""}, "every room has its place in the order"
+    missing = {room(name) for name in graph()} - {"", *place}
+    assert not missing, f"say in ORDER where {', '.join(sorted(missing))} belong"
     wrong = [
         f"{name} imports {target}"
         for name, targets in graph().items()
