@@ -20,9 +20,9 @@ from revseg.errors import InputError, VideoError
 class DecordReader:
     """Random access to a file's frames; the file is opened again in every process, forked or spawned.
 
-    InputError when decord was imported before torch. decord loads NVBLAS with its symbols global, and a torch that is
-    loaded later takes its BLAS from there and crashes in its first matrix product. Nothing can be done about it in a
-    process where it has happened; here torch is imported first.
+    InputError when decord was imported before torch. decord preloads NVIDIA's libraries with global symbols, NVBLAS
+    among them, so that a torch loaded later takes its BLAS functions from NVBLAS and crashes in its first matrix
+    product. In such a process it is too late for a remedy; otherwise torch is imported first here.
     """
 
     path: str

@@ -50,14 +50,14 @@ def read_index(path: str) -> Index:
         if not listing.packets:
             raise VideoError(f"{path}: expected a video, found one without frames")
         cut = listing.cut or ends_early(container, stream, listing)
-        how_sure = _how_sure(container, stream, listing.packets)
+        reliable = _reliability(container, stream, listing.packets)
         declared, time_base = float(stream.average_rate or stream.guessed_rate or 0), float(stream.time_base or 1)
-    if how_sure == "none":
+    if reliable == "none":
         return _count(path, _rate(rising(p.dts for p in listing.packets), time_base, declared), cut)
     pts, keys = _listed(listing)
-    if how_sure == "all but the order":
+    if reliable == "all but the order":
         pts = _in_order_of_display(path, listing.packets)
-    elif how_sure == "all but the start" and len(pts):
+    elif reliable == "all but the start" and len(pts):
         pts = _checked_start(path, pts)
     if pts is None:
         return _count(path, declared, cut)
@@ -72,11 +72,11 @@ def checked_start(path: str, index: Index) -> Index:
     return _count(path, index.fps, index.cut) if pts is None else replace(index, pts=pts)
 
 
-def _how_sure(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
+def _reliability(container: Any, stream: Any, packets: Sequence[Packet]) -> str:
     """How much of the packets' timestamps is reliable: "all", "all but the start", "all but the order" or "none"."""
     context, form = stream.codec_context, container.format.name.split(",")[0]
-    alone = context.codec.intra_only and all(p.key for p in packets) and form != "gif"
-    if (form not in _STORED and not alone) or context.pix_fmt == "pal8":
+    all_keys = context.codec.intra_only and all(p.key for p in packets) and form != "gif"
+    if (form not in _STORED and not all_keys) or context.pix_fmt == "pal8":
         return "none"  # the palette is in the first packet only, so seeking would lose it
     if any(p.pts is None for p in packets):
         return "none"
@@ -125,16 +125,16 @@ def _checked_start(path: str, pts: np.ndarray) -> np.ndarray | None:
             break
     if not first or None in first:
         return None
-    came = np.array(first, np.int64)
-    came = came[came <= pts[-1]]
-    at = np.searchsorted(pts, came)
-    if not len(came) or not (np.diff(came) > 0).all() or not (pts[at] == came).all():
+    decoded = np.array(first, np.int64)
+    decoded = decoded[decoded <= pts[-1]]
+    at = np.searchsorted(pts, decoded)
+    if not len(decoded) or not (np.diff(decoded) > 0).all() or not (pts[at] == decoded).all():
         return None
-    steps = np.diff(at)
-    settled = len(at) - 1 - (int(np.flatnonzero(steps != 1)[-1]) + 1 if (steps != 1).any() else 0)
-    if (steps != 1).any() and settled < _HEAD // 2:
+    gaps = np.flatnonzero(np.diff(at) != 1)  # where listed timestamps were not decoded
+    without_gap = len(at) - 1 - (int(gaps[-1]) + 1 if len(gaps) else 0)
+    if len(gaps) and without_gap < _HEAD // 2:
         return None if decoder.progress.failures == 0 else pts[at[0] :]
-    return np.concatenate([came, pts[at[-1] + 1 :]])
+    return np.concatenate([decoded, pts[at[-1] + 1 :]])
 
 
 def _count(path: str, fps: float, cut: bool) -> Index:
@@ -147,8 +147,8 @@ def _count(path: str, fps: float, cut: bool) -> Index:
             break
     if not decoder.shown:
         raise VideoError(f"{path}: expected a video, found one of which no frame can be decoded; it may be protected")
-    nothing = np.zeros(0, np.int64)
-    return Index(nothing, nothing, fps or 25.0, cut, decoder.shown, threads)
+    empty = np.zeros(0, np.int64)
+    return Index(empty, empty, fps or 25.0, cut, decoder.shown, threads)
 
 
 def _rate(pts: np.ndarray, time_base: float, declared: float) -> float:
