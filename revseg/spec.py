@@ -1,4 +1,4 @@
-"""The text of a spec: a name and its options, "box:size=840,label='a b'"."""
+"""Specs as text: a name with options, such as "box:size=840,label='a b'"."""
 
 import ast
 import contextlib
@@ -15,7 +15,7 @@ _LITERALS = {"True": True, "False": False, "None": None, "true": True, "false": 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """`"box:size=840,label='a b'"` -> `("box", {"size": 840, "label": "a b"})`.
 
-    Raises SpecError when the text is not of that form.
+    SpecError if the text is not of that form.
     """
     name, colon, rest = text.partition(":")
     if colon and (name.endswith(".py") or not _is_option(rest)):
@@ -24,9 +24,9 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     options: dict[str, Any] = {}
     for number, item in enumerate(_split(rest) if colon else [], 1):
         key, equals, value = item.partition("=")
-        if not equals or not key.strip().isidentifier():  # a value may be a password: none is shown
+        if not equals or not key.strip().isidentifier():  # no value is shown: it may be a password
             raise SpecError(
-                f"cannot read the spec {_shown(text)!r}: expected name:option=value,...; option {number} is not so"
+                f"cannot read the spec {_shown(text)!r}: expected name:option=value,...; see option {number}"
             )
         if key.strip() in options:
             raise SpecError(f"cannot read the spec {_shown(text)!r}: {key.strip()} is given twice")
@@ -44,7 +44,7 @@ def format_spec(name: str, options: Mapping[str, Any]) -> str:
 
 
 def _shown(text: str) -> str:
-    """A spec as an error shows it: with its names, without its values."""
+    """A spec for an error message: with the names of its options, without their values."""
     name, colon, rest = text.partition(":")
     items = [key + "=..." if equals else "..." for key, equals, _ in (item.partition("=") for item in rest.split(","))]
     return f"{name}:{','.join(items)}" if colon else text
@@ -62,7 +62,7 @@ def read_spec(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, 
 
 
 def is_import_path(name: str) -> bool:
-    """True for what the registry imports: "file.py:name" and "package.module:name"."""
+    """Whether a name has a form that the registry imports: "file.py:name" or "package.module:name"."""
     source, _, attribute = name.partition(":")
     parts = source.split(".")
     return attribute.isidentifier() and (source.endswith(".py") or all(part.isidentifier() for part in parts))
@@ -73,7 +73,7 @@ def _is_option(text: str) -> bool:
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside quotes and brackets. A backslash escapes in double quotes (JSON), not in single ones."""
+    """Splits at commas outside quotes and brackets. A backslash escapes in double quotes, as in JSON, only."""
     items, depth, quote, start, escaped = [], 0, "", 0, False
     for i, char in enumerate(text):
         if escaped:

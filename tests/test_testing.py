@@ -173,7 +173,7 @@ def wrong_order(answer, text, shown):
         (one_more, "out of range"),
         (raises, "raised ValueError"),
         (both, "an error or targets, not both"),
-        (long_error, "an error of one plain word"),
+        (long_error, "an error of one lower-case word"),
         (form_in_percent, r"form in \[0, 1\]"),
         (reads_thoughts, "changed the answer"),
         (wrong_order, "out of range"),

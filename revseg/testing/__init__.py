@@ -1,7 +1,7 @@
-"""For tests: Hypothesis strategies for revseg's types, and one check for each kind of part.
+"""For tests: Hypothesis strategies for revseg's types, and one check per kind of part.
 
-A check takes a part or its spec, tries it on many small inputs (the same ones each time) and raises AssertionError with
-the input at hand when the part breaks the contract of its kind. Needs Hypothesis: `pip install hypothesis`.
+A check takes a part or its spec and tries it on many small inputs, the same ones each time. If the part breaks the
+contract of its kind, it raises an AssertionError that shows the input. Needs Hypothesis: `pip install hypothesis`.
 """
 
 try:

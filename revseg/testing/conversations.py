@@ -1,4 +1,4 @@
-"""Rollouts as strategies: unfinished, failed, absent and complete ones, with a truth to judge them by."""
+"""Strategies for rollouts (unfinished, failed, absent, complete) and the truth to judge them by."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,12 +14,12 @@ from revseg.types import Answer, Clip, Message, Reply, Rollout, Round, Target
 
 _PLANS = {1: [("keyframe_and_box_json", keyframe_and_box_json)]}
 _PLANS[2] = [("keyframe_json", keyframe_json), ("box_json", box_json)]
-_SHOWN = 84  # pixels a side of the pictures of round 2: another size than the clip's
+_SHOWN = 84  # side in pixels of the pictures in round 2, which differs from the clip's
 
 
 @st.composite
 def rollouts(draw: Draw, clip: Clip | None = None) -> Rollout:
-    """Rollouts of one or two planned rounds, at any stage, with good replies, near misses and noise."""
+    """Rollouts of a plan of one or two rounds, after any of them, with good replies, near misses and noise."""
     seen = draw(clips()) if clip is None else clip
     planned = draw(st.sampled_from([2, 2, 1]))
     rollout = Rollout(seen, draw(queries()))
@@ -33,14 +33,14 @@ def rollouts(draw: Draw, clip: Clip | None = None) -> Rollout:
 
 @st.composite
 def judged(draw: Draw) -> tuple[Rollout, MaskTrack]:
-    """A rollout and a truth of the frames shown in it, in order, as a reward gets it."""
+    """A rollout, and the truth of the frames shown in it, in order: the arguments of a reward."""
     rollout = draw(rollouts())
     return rollout, draw(tracks(rollout.frame_ids, rollout.clip.size))
 
 
 @st.composite
 def perfect(draw: Draw) -> tuple[Rollout, MaskTrack]:
-    """A truth of one object and the rollout that names the frame where its box is largest, and that box."""
+    """A truth with one object, and the rollout whose keyframe has its largest box, with that box as the answer."""
     clip = draw(clips())
     truth = draw(tracks(clip.frame_ids, clip.size, objects=1).filter(lambda t: bool(t.visible.any())))
     boxes = truth.boxes
@@ -55,7 +55,7 @@ def perfect(draw: Draw) -> tuple[Rollout, MaskTrack]:
 
 
 def extend(rollout: Rollout, text: str, planned: int = 2) -> Rollout:
-    """The rollout with its next round of `planned` held: `text` replied and parsed as in the paper's plan."""
+    """The rollout after its next round of `planned`: with the reply `text`, parsed as in the paper's plan."""
     kind, parser = _PLANS[planned][len(rollout.turns)]
     pictures = _shown(rollout.clip, kind)
     tokens = np.arange(min(len(text), 5))

@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 def check_objective(objective: Any) -> None:
-    """Equal rewards give no advantage; masked tokens change nothing; loss and gradient are finite.
+    """Checks that equal rewards give zero advantages, masked tokens have no effect, and loss and gradient are finite.
 
-    Tried on groups of four with rewards in [0, 1], on and off policy, with a reference model and without one; an
-    objective that needs one may say so with an InputError.
+    Tried on groups of four with rewards in [0, 1], on-policy and off-policy, with and without a reference model. An
+    objective that needs a reference may raise an InputError without one.
     """
     import torch
 
     built: Objective = build("objective", objective)
     draw = torch.Generator().manual_seed(0)
-    _prove_advantages(objective, built, torch.rand(3, 4, generator=draw))
+    _check_advantages(objective, built, torch.rand(3, 4, generator=draw))
     for on_policy in (True, False):
         for with_ref in (True, False):
-            _prove_loss(objective, built, draw, on_policy, with_ref)
+            _check_loss(objective, built, draw, on_policy, with_ref)
 
 
-def _prove_advantages(name: Any, objective: Objective, rewards: "torch.Tensor") -> None:
+def _check_advantages(name: Any, objective: Objective, rewards: "torch.Tensor") -> None:
     import torch
 
     for value in (0.0, 0.5, 1.0):
@@ -40,7 +40,7 @@ def _prove_advantages(name: Any, objective: Objective, rewards: "torch.Tensor") 
     expect(bool(found.isfinite().all()), f"{name!r}: advantages {found} for {rewards}; expected finite numbers")
 
 
-def _prove_loss(name: Any, objective: Objective, draw: "torch.Generator", on_policy: bool, with_ref: bool) -> None:
+def _check_loss(name: Any, objective: Objective, draw: "torch.Generator", on_policy: bool, with_ref: bool) -> None:
     import torch
 
     new = -torch.rand(4, 6, generator=draw)
@@ -57,7 +57,7 @@ def _prove_loss(name: Any, objective: Objective, draw: "torch.Generator", on_pol
             return
 
     def evaluate(hidden: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and gradient with this log-prob under the mask."""
+        """Loss and gradient with this log-prob at the masked tokens."""
         leaf = new.masked_fill(~mask, hidden).requires_grad_()
         under = None if ref is None else ref.masked_fill(~mask, hidden / 2)
         loss, figures = objective.loss(leaf, old.masked_fill(~mask, hidden * 3), under, advantages, mask)

@@ -8,7 +8,7 @@ import numpy as np
 from revseg.registry import build
 from revseg.rollout.converse import converse
 from revseg.rollout.plans import InOrder
-from revseg.testing.running import expect, kept
+from revseg.testing.running import broken_contracts, expect
 from revseg.testing.squares import moving_squares
 from revseg.types import NeedsTruth, Plan, Policy, Query, Rollout, Sample, Sampling
 
@@ -24,10 +24,11 @@ def check_policy(
     max_new_tokens: int = 24,
     tolerance: float = 1e-4,
 ) -> None:
-    """One reply a rollout; a row's replies are the same alone, in a batch and in another order, and when asked again.
+    """Checks that a conversation gets the same replies alone, in a batch, in another order, and when asked again.
 
-    Held over all rounds with distinct conversations, greedily and with temperature 1; a conversation that is given
-    twice gets two replies, the first as if alone. `tolerance` is for log-probs only: texts and tokens must be equal.
+    Tried over all rounds of `plan` with different conversations, greedily and at temperature 1. If a conversation is in
+    a batch twice, its first copy must get the same replies as alone. `tolerance` is for log-probs; texts and tokens
+    must be equal.
     """
     built: Policy = build("policy", policy)
     rounds = plan if callable(plan) else InOrder(plan)
@@ -42,22 +43,22 @@ def check_policy(
     for temperature in (0.0, 1.0):
         sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=5)
 
-        def hold(batch: list[Rollout], sampling: Sampling = sampling) -> list[Rollout]:
-            with kept():
+        def run(batch: list[Rollout], sampling: Sampling = sampling) -> list[Rollout]:
+            with broken_contracts():
                 done = converse(batch, built, rounds, sampling=sampling)
             expect(len(done) == len(batch), f"{policy!r}: {len(done)} rollouts of {len(batch)}")
             return done
 
-        together, twice = hold(starts), hold([*starts, starts[0]])
+        together, twice = run(starts), run([*starts, starts[0]])
         expect(bool(together[0].turns), f"{policy!r} gave no reply")
         others = {
-            "alone": [hold([start])[0] for start in starts],
-            "in reverse order": hold(starts[::-1])[::-1],
+            "alone": [run([start])[0] for start in starts],
+            "in reverse order": run(starts[::-1])[::-1],
             "with one of them twice": twice[:-1],
-            "asked again": hold(starts),
+            "asked again": run(starts),
         }
-        for how, held in others.items():
-            for a, b in zip(together, held, strict=True):
+        for how, rollouts in others.items():
+            for a, b in zip(together, rollouts, strict=True):
                 _same(policy, a, b, f"{how} (temperature {temperature:g})", tolerance)
 
 

@@ -1,4 +1,4 @@
-"""How the checks run a property: the same examples each time, one failure reported, small."""
+"""Runs a check on generated examples: the same ones each time, reporting one failure, shrunk."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from revseg.errors import PartError
 
 
 def for_all(strategy: st.SearchStrategy[Any], prove: Callable[[Any], None], examples: int) -> None:
-    """Calls `prove` with that many draws; the smallest one that raises is raised again."""
+    """Calls `prove` with `examples` draws; raises the error of the smallest draw that fails."""
     run = hypothesis.given(strategy)(lambda case: prove(case))
     settings = hypothesis.settings(
         max_examples=examples,
@@ -27,15 +27,15 @@ def for_all(strategy: st.SearchStrategy[Any], prove: Callable[[Any], None], exam
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """A part's broken contract, as the library finds it, as an assertion."""
+def broken_contracts() -> Iterator[None]:
+    """Turns a PartError, by which the library reports a broken contract, into an AssertionError."""
     try:
         yield
     except PartError as error:
         raise AssertionError(str(error)) from error
 
 
-def expect(true: bool, message: str) -> None:
-    """An assertion that survives `python -O` and says what was expected and what came."""
-    if not true:
+def expect(condition: bool, message: str) -> None:
+    """An assertion that `python -O` does not remove."""
+    if not condition:
         raise AssertionError(message)

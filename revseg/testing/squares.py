@@ -1,4 +1,4 @@
-"""Small videos with exact masks: squares that move over a plain ground, enough to try a tracker or a policy on."""
+"""Small videos with exact masks, to try trackers and policies on: squares that move over a plain background."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ _COLOURS = np.array([[220, 40, 40], [40, 80, 230], [240, 200, 40]], np.uint8)
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A video, its frames and the truth."""
+    """A video with its frames, its truth and a query."""
 
     video: Video
     frames: np.ndarray  # uint8[t h w 3]
-    truth: MaskTrack  # one object a square
+    truth: MaskTrack  # one object per square
     query: Query
 
     @property
@@ -28,14 +28,14 @@ class Scene:
         return Clip(self.frames, np.arange(len(self.frames)))
 
     def ground(self, obj: int, frame: int, object_id: int | None = None) -> Grounding:
-        """The true box of an object on a frame, as a tracker gets it."""
+        """The grounding of an object by its true box on a frame."""
         number = obj if object_id is None else object_id
         box = self.truth.select([obj]).at([frame]).boxes
         return Grounding(frame, box, description=f"square {number}", object_id=number)
 
 
 def moving_squares(frames: int = 8, size: tuple[int, int] = (48, 64), objects: int = 1, step: int = 2) -> Scene:
-    """Squares of a quarter of the height, one above the other, that move right by `step` pixels a frame."""
+    """Squares of a quarter of the height, one above the other, that move right by `step` pixels per frame."""
     height, width = size
     side = max(height // 4, 1)
     masks = np.zeros((objects, frames, height, width), bool)
@@ -53,6 +53,6 @@ def moving_squares(frames: int = 8, size: tuple[int, int] = (48, 64), objects: i
 
 @st.composite
 def scenes(draw: Draw) -> Scene:
-    """Moving squares of 1 to 8 frames, 1 to 3 objects, at sizes that are no round numbers."""
+    """Moving squares: 1 to 8 frames, 1 to 3 objects, any size from 24x24 to 50x70."""
     size = (draw(st.integers(24, 50)), draw(st.integers(24, 70)))
     return moving_squares(draw(st.integers(1, 8)), size, draw(st.integers(1, 3)), draw(st.integers(0, 3)))

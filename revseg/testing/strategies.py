@@ -1,4 +1,4 @@
-"""Strategies for the types: small values of every shape that the library allows, plain ones first."""
+"""Strategies for revseg's types: small values of every allowed shape, simple ones first."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Draw = Callable[..., Any]  # Hypothesis' own DrawFn cannot be checked at run tim
 
 
 def sizes(most: int = 24) -> st.SearchStrategy[tuple[int, int]]:
-    """(height, width), from 1 by 1 on."""
+    """(height, width), each from 1 to `most`."""
     return st.tuples(st.integers(1, most), st.integers(1, most))
 
 
@@ -29,20 +29,20 @@ def clips(draw: Draw, frames: int | None = None, size: tuple[int, int] | None = 
 
 @st.composite
 def videos(draw: Draw, frames: int | None = None, size: tuple[int, int] | None = None) -> Video:
-    """Videos of 1 to 8 noisy frames, held in memory."""
+    """Videos of 1 to 8 noisy frames in memory."""
     count = draw(st.integers(1, 8)) if frames is None else frames
-    held = _noise(draw, (count, *(draw(sizes()) if size is None else size), 3))
+    pixels = _noise(draw, (count, *(draw(sizes()) if size is None else size), 3))
     fps = draw(st.sampled_from([24.0, 1.0, 29.97]))
-    return Video("noise", held.shape[1:3], fps, count, lambda indices: held[indices])
+    return Video("noise", pixels.shape[1:3], fps, count, lambda indices: pixels[indices])
 
 
 def queries() -> st.SearchStrategy[Query]:
-    """Queries with any words, never empty."""
+    """Queries with any text that is not empty."""
     return st.builds(Query, st.sampled_from(["q", "a/1", "ü"]), descriptions())
 
 
 def descriptions() -> st.SearchStrategy[str]:
-    """Words for a target, without space around them: any characters, quotes, tags and brackets among them."""
+    """Descriptions of a target, stripped: any characters, with quotes, tags and brackets among them."""
     awkward = ["the man's dog", 'a "red" car', "<answer>", "</think>x", "[1, 2]", "{a}", "back\\slash", "猫", "a\nb"]
     text = st.text(max_size=12).map(str.strip).filter(bool)
     return st.one_of(st.sampled_from(["a dog", "the red ball"]), st.sampled_from(awkward), text)
@@ -50,9 +50,9 @@ def descriptions() -> st.SearchStrategy[str]:
 
 @st.composite
 def boxes(draw: Draw, count: int | None = None) -> np.ndarray:
-    """float32[k 4]: valid unit boxes, of 1 to 3 by default; whole picture and slivers included."""
+    """float32[k 4]: valid unit boxes, 1 to 3 by default, up to the whole picture and down to slivers."""
     ends = st.one_of(st.integers(0, 64).map(lambda i: i / 64), st.floats(0, 1, width=32))
-    # A float32 below 1e-30 has no exact way back from a text in pixels, and no picture has such a pixel.
+    # A float32 below 1e-30 cannot be restored exactly from a text in pixels; no picture has such coordinates.
     side = st.lists(ends.filter(lambda x: x == 0 or x > 1e-30), min_size=2, max_size=2, unique=True).map(sorted)
     rows = []
     for _ in range(draw(st.integers(1, 3)) if count is None else count):
@@ -63,7 +63,7 @@ def boxes(draw: Draw, count: int | None = None) -> np.ndarray:
 
 @st.composite
 def answers(draw: Draw, shown: Clip, kind: str = "keyframe_json") -> Answer:
-    """What a reply of this kind of round can say, fully: 0 to 3 targets, as `grounding.render` writes them."""
+    """Answers that a reply of this kind can express in full: 0 to 3 targets, as `grounding.render` writes them."""
     targets = []
     for _ in range(draw(st.integers(0, 3))):
         words = draw(descriptions())
@@ -81,7 +81,7 @@ def answers(draw: Draw, shown: Clip, kind: str = "keyframe_json") -> Answer:
 def tracks(
     draw: Draw, frame_ids: np.ndarray | None = None, size: tuple[int, int] | None = None, objects: int | None = None
 ) -> MaskTrack:
-    """Tracks of 1 to 2 objects that are rectangles or absent, frame by frame."""
+    """Tracks of 1 or 2 objects that are a rectangle or absent on each frame."""
     ids = np.arange(draw(st.integers(1, 6))) if frame_ids is None else frame_ids
     height, width = draw(sizes()) if size is None else size
     count = draw(st.integers(1, 2)) if objects is None else objects
@@ -95,7 +95,7 @@ def tracks(
 
 @st.composite
 def groundings(draw: Draw, frames: int) -> tuple[Grounding, ...]:
-    """1 to 3 groundings in a video of that many frames that was seen whole, of one or of several objects."""
+    """1 to 3 groundings of one or several objects in a video of `frames` frames."""
     found = []
     for _ in range(draw(st.integers(1, 3))):
         frame = draw(st.integers(0, frames - 1))

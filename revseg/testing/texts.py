@@ -1,6 +1,6 @@
-"""Replies as strategies: good ones, near misses with at most one thing wrong, and noise.
+"""Strategies for replies: good ones, near misses with at most one error, and noise.
 
-Near misses find what random text does not: almost every bug of a parser hides one step away from a good reply.
+Near misses find more than random text does: almost every parser bug shows on a reply that is nearly good.
 """
 
 import json
@@ -40,7 +40,7 @@ _ALIASES = {
 
 
 def replies(shown: Clip, kind: str | None = None) -> st.SearchStrategy[str]:
-    """Any text that a policy may send: near misses of a kind of round (any kind by default), and noise."""
+    """Any text that a policy may return: near misses for a kind of round (by default any), and noise."""
     kinds = st.sampled_from(KINDS) if kind is None else st.just(kind)
     near = kinds.flatmap(lambda k: near_misses(shown, k))
     pieces = [*_TAGS, "[", "]", "{", "}", '"', "'", ",", ":", " ", "\n", "```", "```json", "1", "frame_idx", "bbox_2d"]
@@ -50,7 +50,7 @@ def replies(shown: Clip, kind: str | None = None) -> st.SearchStrategy[str]:
 
 @st.composite
 def near_misses(draw: Draw, shown: Clip, kind: str = "keyframe_json") -> str:
-    """A good reply of this kind with at most one thing wrong: a value, a corner, a key, the JSON or a tag."""
+    """A good reply of this kind with at most one error: a value, a corner, a key, the JSON or a tag."""
     fields = _good(draw, shown, kind)
     wrong = draw(st.sampled_from(["nothing", "value", "corner", "key", "json", "tag", "around", "items"]))
     height, width = shown.size
@@ -79,7 +79,7 @@ def near_misses(draw: Draw, shown: Clip, kind: str = "keyframe_json") -> str:
 
 
 def _good(draw: Draw, shown: Clip, kind: str) -> dict[str, str]:
-    """The fields of a good item, as JSON text."""
+    """The fields of a valid item, as JSON text."""
     fields: dict[str, Any] = {}
     if kind != "box_json":
         fields["frame_idx"] = draw(st.integers(0, len(shown) - 1))
@@ -92,7 +92,7 @@ def _good(draw: Draw, shown: Clip, kind: str) -> dict[str, str]:
 
 
 def _with_other_key(draw: Draw, fields: dict[str, str]) -> dict[str, str]:
-    """One key missing, spelt otherwise or superfluous."""
+    """The fields with one key missing, misspelt or superfluous."""
     key = draw(st.sampled_from(list(fields)))
     other = draw(st.sampled_from(["", "extra", *_ALIASES[key]]))
     if other == "extra":
@@ -101,7 +101,7 @@ def _with_other_key(draw: Draw, fields: dict[str, str]) -> dict[str, str]:
 
 
 def _damaged(draw: Draw, body: str) -> str:
-    """JSON with one character too few or too many, or in the style of Python."""
+    """The JSON with a character missing or added, or written as Python."""
     where = draw(st.integers(0, len(body) - 1))
     extra = draw(st.sampled_from(["", ",", "'", '"', "]", "}", "[", "{", ":", "\\", " "]))
     cut, put = body[:where] + body[where + 1 :], body[:where] + extra + body[where:]

@@ -85,6 +85,7 @@ def _reach_of_text(kind: str, option: str, text: str, depth: int) -> str:
         return f"{option}={text!r:.80}, which is code"
     if "://" in text:
         return f"{option}={text!r:.80}, which is an address"
-    if (kind in _LIGHT or option == "attention") and ("/" in text or "\\" in text):
+    light = kind in _LIGHT or option == "attention"  # attention may name a kernel on the hub
+    if light and ("/" in text or "\\" in text):
         return f"{option}={text!r:.80}, which is somewhere else"
     return _reach(kind, option, options, depth + 1)
