@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import Size, gap, main
-from train_small_policy import ROUNDS, SINGLE
+from train_small_policy import ROUNDS, ONE_ROUND
 
 from revseg import Variant
 
@@ -18,7 +18,7 @@ FIGURES = ("J&F", "parsed", "reward/temporal", "reward/spatial")
 
 def run(out: Path, size: Size) -> dict[str, Any]:
     """The table, and what RL gained in each plan."""
-    one, two = {"plan": (SINGLE,)}, {"plan": ROUNDS}
+    one, two = {"plan": (ONE_ROUND,)}, {"plan": ROUNDS}
     variants = {
         "one round, before RL": Variant(one, train=False, seeds=(0,)),
         "one round, after RL": Variant(one),

@@ -22,6 +22,8 @@ def test_it_holds_every_sample_once_with_ids_of_its_part():
     assert len(mixed) == 8
     names = ["shapes"] * 5 + ["shapes.2"] * 3
     for got, want, name in zip(mixed, [*parts[0], *parts[1]], names, strict=True):
+        assert got.truth is not None
+        assert want.truth is not None
         assert (got.query.text, got.truth.counts) == (want.query.text, want.truth.counts)
         assert (got.video.id, got.query.id) == (f"{name}/{want.video.id}", f"{name}/{want.query.id}")
         assert got.meta == {**want.meta, "part": name}

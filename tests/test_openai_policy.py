@@ -832,7 +832,7 @@ def test_a_connection_is_closed_before_the_server_does(server: Server, monkeypat
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         url = f"http://127.0.0.1:{http.server_address[1]}/v1"
-        policy = build("policy", {"name": "openai", "model": "m", "base_url": url, "retries": 0})
+        policy = built("policy", {"name": "openai", "model": "m", "base_url": url, "retries": 0})
         try:
             assert asyncio.run(talk()) == ["hello"] * 4
         finally:
