@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import Size, gap, main
-from train_small_policy import ROUNDS, ONE_ROUND
+from train_small_policy import ONE_ROUND, ROUNDS
 
 from revseg import Variant
 
