@@ -12,6 +12,7 @@ from revseg.masks.dense import binary, tight_box, to_pixels
 
 DIM = 0.55  # default of `overlay`'s `dim`
 KEYFRAME = "#f9ab00"
+CONTEXT: RGB = (215, 215, 215)  # outlines of objects that are no part of the answer
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B in the luma of BT.601
 
 Corners = tuple[int, int, int, int]  # a box in pixels
@@ -25,6 +26,7 @@ def overlay(
     *,
     colours: Sequence[RGB] | None = None,
     dim: float = DIM,
+    context: np.ndarray | None = None,
 ) -> UInt8[np.ndarray, "*t h w 3"]:
     """A copy of the frame with the objects outlined and everything else dimmed.
 
@@ -34,19 +36,25 @@ def overlay(
     goes towards a dark grey (0: not at all). A frame on which all masks are empty is dimmed; one without masks is not.
 
     `masks` are bool[o h w] (or 0/1, 0/255), or [o t h w] for several frames [t h w 3]. `boxes[i]` (unit xyxy) and
-    `labels[i]` belong to object i; a label is placed on its box, or on the mask where there is no box.
+    `labels[i]` belong to object i; a label is placed on its box, or on the mask where there is no box. `context` are
+    masks of other objects: dimmed like the rest, with a light grey outline.
     """
-    if masks.shape[1:] != frame.shape[:-1]:
-        raise InputError(f"expected masks [o, *{list(frame.shape[:-1])}] for these frames, got {list(masks.shape)}")
-    masks = binary(masks)
+    others = masks[:0] if context is None else context
+    for given in (masks, others):
+        if given.shape[1:] != frame.shape[:-1]:
+            raise InputError(f"expected masks [o, *{list(frame.shape[:-1])}] for these frames, got {list(given.shape)}")
+    masks, others = binary(masks), binary(others)
     if frame.ndim == 4:
-        done = [overlay(f, masks[:, i], boxes, labels, colours=colours, dim=dim) for i, f in enumerate(frame)]
+        options = {"colours": colours, "dim": dim}
+        done = [overlay(f, masks[:, i], boxes, labels, context=others[:, i], **options) for i, f in enumerate(frame)]
         return np.stack(done) if done else frame.copy()
     objects = np.asarray(masks.any(0))
     canvas = _dimmed(frame, objects, dim) if len(masks) else np.ascontiguousarray(frame).copy()
     thick = max(1, min(6, round(min(canvas.shape[:2]) / 150)))
     count = max(len(masks), 0 if boxes is None else len(boxes), len(labels or ()))
     row = [*(colours or ()), *(colour(i) for i in range(len(colours or ()), count))]
+    for mask in others:
+        _outline(canvas, mask, objects, CONTEXT, max(1, thick // 2))
     for index, mask in enumerate(masks):
         _outline(canvas, mask, objects, row[index], thick)
     corners = [] if boxes is None else [_pixel_corners(box, canvas.shape[:2]) for box in boxes]

@@ -3,11 +3,14 @@
 import json
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import revseg
 from revseg import ReVSeg
+from revseg.drawing import CONTEXT, overlay
+from revseg.errors import InputError
 from revseg.grounding import keyframe_and_box_json, keyframe_json, render
 from revseg.serialise import record_of, rollout_from
 from revseg.types import Answer, Clip, Target
@@ -84,3 +87,27 @@ def test_a_canonical_reply_says_both():
     text = render(Answer((target,)), CLIP, kind="keyframe_and_box_json")
     read = keyframe_and_box_json(text, CLIP).targets[0]
     assert (read.object_id, read.role) == (4, "context")
+
+
+def test_it_is_shown_and_saved_apart_from_the_answer(tmp_path):
+    video = revseg.Video.open(np.full((10, 80, 80, 3), 120, np.uint8))
+    result = model(BOTH).segment(video, "the dog")
+    folder = result.save(tmp_path / "out", video)
+    assert json.loads((folder / "context.json").read_text()) == result.context.to_dict()
+    assert json.loads((folder / "masks.json").read_text()) == result.masks.to_dict()
+    assert not (folder / "masks" / "1").exists()
+    one = model(BOTH.replace(', "role": "context"', "")).segment(video, "the dog").save(tmp_path / "two", video)
+    assert not (one / "context.json").exists()
+
+
+def test_context_is_outlined_in_grey_and_dimmed():
+    frame = np.full((120, 120, 3), 200, np.uint8)
+    masks, other = np.zeros((2, 1, 120, 120), bool)
+    masks[0, 10:50, 10:50] = other[0, 70:110, 70:110] = True
+    plain, shown = overlay(frame, masks), overlay(frame, masks, context=other)
+    changed = (plain != shown).any(-1)
+    assert changed[66:114, 66:114].sum() == changed.sum() > 100
+    assert (shown[70, 75:105] == CONTEXT).all()
+    assert (shown[90, 90] == plain[90, 90]).all()  # inside as dim as around
+    with pytest.raises(InputError, match="expected masks"):
+        overlay(frame, masks, context=other[:, :50])

@@ -81,7 +81,11 @@ def jpeg(frame: UInt8[np.ndarray, "h w 3"], width: int, quality: int = 85) -> by
 
 
 def paint(
-    frame: UInt8[np.ndarray, "h w 3"], masks: Bool[np.ndarray, "o h w"], colours: Sequence[RGB], least: int = 400
+    frame: UInt8[np.ndarray, "h w 3"],
+    masks: Bool[np.ndarray, "o h w"],
+    colours: Sequence[RGB],
+    least: int = 400,
+    context: Bool[np.ndarray, "c h w"] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The frame with its masks drawn on it, enlarged first when narrower than `least` so that outlines stay thin."""
     import cv2
@@ -89,7 +93,12 @@ def paint(
     scale = max(1, round(least / frame.shape[1]))
     size = (frame.shape[1] * scale, frame.shape[0] * scale)
     if scale == 1:
-        return drawing.overlay(frame, masks, colours=colours)
-    large = [cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in masks]
+        return drawing.overlay(frame, masks, colours=colours, context=context)
     base = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC))
-    return drawing.overlay(base, np.stack(large) if large else np.zeros((0, *base.shape[:2]), bool), colours=colours)
+
+    def enlarged(some: np.ndarray) -> np.ndarray:
+        large = [cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in some]
+        return np.stack(large) if large else np.zeros((0, *base.shape[:2]), bool)
+
+    others = None if context is None else enlarged(context)
+    return drawing.overlay(base, enlarged(masks), colours=colours, context=others)

@@ -49,7 +49,7 @@ def reasoning_page(
     """
     rollout, colours, given = result.rollout, scene_colours(result, video), was_given(result)
     asked = not given or rollout.error is not None
-    masks, groundings, visible = result.masks, rollout.groundings, int(result.masks.visible.sum())
+    groundings, visible = rollout.groundings, int(result.masks.visible.sum())
     return render(
         "reasoning.html",
         result=result,
@@ -61,7 +61,7 @@ def reasoning_page(
         rounds=[round_view(rollout, index, colours) for index in range(len(rollout.turns))] if asked else [],
         boxes=[] if asked else keyframes(rollout, len(rollout.turns) - 1, colours),
         missing=missing_rounds(rollout),
-        frames=_mask_figures(masks, groundings, video, colours) if groundings else [],
+        frames=_mask_figures(result, video, colours) if groundings else [],
         timeline=Timeline.of(result, truth, colours, asked=not given) if groundings else None,
         rewards=None if result.rewards is None else RewardRows.of(result.rewards),
         parts=[(kind, _plain(result.spec[kind])) for kind in PARTS if result.spec.get(kind) is not None],
@@ -76,17 +76,18 @@ def was_given(result: Segmentation) -> bool:
     return isinstance(name, str) and name.partition(":")[0] == "given"
 
 
-def _mask_figures(
-    masks: MaskTrack, groundings: Sequence[Grounding], video: Video, colours: Sequence[RGB]
-) -> list[Figure]:
+def _mask_figures(result: Segmentation, video: Video, colours: Sequence[RGB]) -> list[Figure]:
+    masks, groundings = result.masks, result.rollout.groundings
     rows = _rows_to_show(masks, groundings)
     frames, dense = video.read(masks.frame_ids[rows]), masks.dense(masks.frame_ids[rows])
+    context = None if result.context is None else result.context.dense(masks.frame_ids[rows])
     objects = {g.frame_id: g.object_id for g in reversed(groundings)}
     figures = []
     for place, frame_id in enumerate(masks.frame_ids[rows].tolist()):
         caption = f"frame {frame_id}{' · keyframe' if frame_id in objects else ''}"
         caption += "" if dense[:, place].any() else " · empty"
-        src = data_uri(paint(frames[place], dense[:, place], colours), 480)
+        others = None if context is None else context[:, place]
+        src = data_uri(paint(frames[place], dense[:, place], colours, context=others), 480)
         colour = css(colours[objects[frame_id]]) if frame_id in objects else None
         figures.append(Figure(src, caption, caption, colour))
     return figures

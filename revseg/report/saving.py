@@ -37,6 +37,7 @@ def save(
 
     - `masks/00000.png`, ...: one 0/255 PNG per frame of the source; in `masks/0/`, `masks/1/`, ... for several objects;
     - `masks.json`: `MaskTrack.to_dict`, whose counts are COCO RLE as text;
+    - `context.json`: the same of the objects named as context, where there are any;
     - `overlay.mp4`: H.264 that a browser plays, at the source's rate or the nearest that can be written;
     - `reasoning.json`: the conversation, the groundings, the rewards, and the specs that made it;
     - `reasoning.html`: the same as a page.
@@ -47,6 +48,8 @@ def save(
     with output.fresh_folder(folder, overwrite=overwrite) as out:
         write_masks(result.masks, out / "masks", progress=progress)
         output.write_text(out / "masks.json", json.dumps(result.masks.to_dict()))
+        if result.context is not None:
+            output.write_text(out / "context.json", json.dumps(result.context.to_dict()))
         frames = tracked(_painted(result, video), "writing the overlay", len(video), show=progress)
         write_video(out / "overlay.mp4", frames, fps=min(max(video.fps, RATES[0]), RATES[1]))
         record = record_of(result, video, scores)
@@ -75,4 +78,5 @@ def _painted(result: Segmentation, video: Video) -> Iterator[np.ndarray]:
     }
     for start in range(0, len(video), CHUNK):
         ids = np.arange(start, min(start + CHUNK, len(video)))
-        yield from overlay(video.read(ids), result.masks.dense(ids), **options)
+        context = None if result.context is None else result.context.dense(ids)
+        yield from overlay(video.read(ids), result.masks.dense(ids), context=context, **options)
