@@ -12,7 +12,7 @@ from revseg.masks.dense import binary, tight_box, to_pixels
 
 DIM = 0.55  # default of `overlay`'s `dim`
 KEYFRAME = "#f9ab00"
-CONTEXT: RGB = (215, 215, 215)  # outlines of objects that are no part of the answer
+CONTEXT: RGB = (185, 185, 185)  # outlines of objects that are no part of the answer
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B in the luma of BT.601
 
 Corners = tuple[int, int, int, int]  # a box in pixels

@@ -96,6 +96,7 @@ def test_it_is_shown_and_saved_apart_from_the_answer(tmp_path):
     assert json.loads((folder / "context.json").read_text()) == result.context.to_dict()
     assert json.loads((folder / "masks.json").read_text()) == result.masks.to_dict()
     assert not (folder / "masks" / "1").exists()
+    assert (folder / "reasoning.html").read_text().count("context, no part of the masks") == 1
     one = model(BOTH.replace(', "role": "context"', "")).segment(video, "the dog").save(tmp_path / "two", video)
     assert not (one / "context.json").exists()
 

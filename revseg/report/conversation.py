@@ -1,10 +1,12 @@
 """The rounds of a conversation as the templates show them: what was shown, what the model thought and answered."""
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from revseg.colours import RGB, css
+from revseg.drawing import CONTEXT
 from revseg.report.pictures import Figure, Marks, data_uri
 from revseg.types import Rollout, Target, Turn
 
@@ -57,7 +59,7 @@ def round_view(rollout: Rollout, index: int, colours: Sequence[RGB]) -> RoundVie
         thinking=split_thinking(turn.reply.text)[0],
         filmstrip=() if index else _filmstrip(rollout, colours),
         most=len(rollout.clip) - 1 if names_frames and len(rollout.clip) > 1 else None,
-        targets=tuple(TargetRows(_colour(rollout, i, colours), _rows(target)) for i, target in enumerate(targets)),
+        targets=tuple(TargetRows(colour, _rows(target)) for colour, target in _coloured(rollout, targets, colours)),
         keyframes=keyframes(rollout, index, colours) if placed else (),
     )
 
@@ -65,9 +67,9 @@ def round_view(rollout: Rollout, index: int, colours: Sequence[RGB]) -> RoundVie
 def keyframes(rollout: Rollout, index: int, colours: Sequence[RGB]) -> tuple[Figure, ...]:
     """The keyframes of the targets up to the round at `index`, with their boxes and points, at the source's shape."""
     marks: dict[int, list[Marks]] = {}
-    for i, target in enumerate(replace(rollout, turns=rollout.turns[: index + 1]).targets):
+    for colour, target in _coloured(rollout, replace(rollout, turns=rollout.turns[: index + 1]).named, colours):
         if target.frame_id is not None:
-            marks.setdefault(target.frame_id, []).append(Marks.of(target, _colour(rollout, i, colours)))
+            marks.setdefault(target.frame_id, []).append(Marks.of(target, colour))
     return tuple(
         Figure(
             data_uri(rollout.picture(frame).frames[0]), f"frame {frame}", f"frame {frame}", marks=tuple(marks[frame])
@@ -101,6 +103,13 @@ def _lead(turn: Turn) -> str:
     return f"{frames}, {'to place the target there' if asks == ('box',) else 'to choose the one that shows it best'}."
 
 
+def _coloured(rollout: Rollout, named: Sequence[Target], colours: Sequence[RGB]) -> Iterator[tuple[str, Target]]:
+    """Each of these with its CSS colour: a target's own, grey for context."""
+    numbers = itertools.count()
+    for target in named:
+        yield (css(CONTEXT) if target.role == "context" else _colour(rollout, next(numbers), colours)), target
+
+
 def _colour(rollout: Rollout, index: int, colours: Sequence[RGB]) -> str:
     """The CSS colour of the target at `index`: its object's, since several targets may be one object."""
     known = {(g.frame_id, g.description): g.object_id for g in rollout.groundings}
@@ -122,6 +131,7 @@ def _filmstrip(rollout: Rollout, colours: Sequence[RGB]) -> tuple[Figure, ...]:
 def _rows(target: Target) -> tuple[tuple[str, str], ...]:
     rows = [] if target.frame_id is None else [("keyframe", f"frame {target.frame_id}")]
     rows += [("description", target.description)] if target.description else []
+    rows += [("role", "context, no part of the masks")] if target.role == "context" else []
     rows += [
         ("box", f"{x1:.0f}–{x2:.0f} % of the width, {y1:.0f}–{y2:.0f} % of the height")
         for x1, y1, x2, y2 in target.boxes.astype(float) * 100
