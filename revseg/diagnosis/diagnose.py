@@ -1,4 +1,4 @@
-"""`diagnose`: names what goes wrong in an evaluation or a training run, with the evidence and where to look."""
+"""`diagnose`: what goes wrong in an evaluation or a training run, with the evidence and where to look."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from revseg.untrusted.reading import parse_json
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` gives. `signatures` are all that were looked for; `found` those that the file shows."""
+    """The result of `diagnose`. `signatures` are all that were looked for, `found` those that the file shows."""
 
     path: Path
     source: str  # "results" or "training log"
     rows: int
     signatures: tuple[Signature, ...]
-    kinds: Mapping[str, int]  # of a results file: how many rows went wrong where first, "fine" among them
+    kinds: Mapping[str, int]  # of a results file: rows by what went wrong first, "fine" among them
 
     @property
     def found(self) -> tuple[Signature, ...]:
@@ -36,7 +36,7 @@ class Diagnosis:
         return finite(data | {"found": [signature.kind for signature in self.found]})
 
     def text(self) -> str:
-        """For a terminal: what was found with its evidence, then in a line each what was not, and what is unknown."""
+        """For a terminal: what was found, with evidence; then a line for everything not found or unknown."""
         unit = "row" if self.source == "results" else "step"
         lines = [f"{self.path}: {self.source}, {self.rows} {unit}s"]
         if self.kinds:
@@ -44,7 +44,7 @@ class Diagnosis:
         if not self.rows:
             return "\n".join([*map(_plain, lines), f"no {unit} yet: nothing to judge"])
         for signature in self.found:
-            lines += ["", *_told(signature, unit)]
+            lines += ["", *_lines(signature, unit)]
         for found, words in ((False, "not found"), (None, "cannot tell (no truth or reward in the file)")):
             rest = [signature for signature in self.signatures if signature.found is found]
             if rest:
@@ -53,9 +53,9 @@ class Diagnosis:
 
 
 def diagnose(path: str | Path) -> Diagnosis:
-    """Reads a results file of `evaluate` or a training log (log.jsonl, or the run's folder), finished or not.
+    """Diagnose a results file of `evaluate` or a training log (log.jsonl, or the run's folder), finished or not.
 
-    Thresholds are stated in each signature's `rule`. InputError for a file that is neither.
+    Each signature's `rule` states its threshold. InputError for a file that is neither.
     """
     path = Path(path)
     if path.is_dir():
@@ -88,7 +88,7 @@ def _first(path: Path) -> dict[str, Any] | None:
     return data
 
 
-def _told(signature: Signature, unit: str) -> list[str]:
+def _lines(signature: Signature, unit: str) -> list[str]:
     lines = [signature.kind.upper(), f"  rule: {signature.rule}", f"  seen: {signature.figures}"]
     lines += [f"  look: {signature.advice}"] if signature.advice else []
     if signature.rows:

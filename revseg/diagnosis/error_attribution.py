@@ -1,4 +1,4 @@
-"""Where a row's quality was lost: form, keyframe, box or tracker, each measured against the truth on its own."""
+"""Which stage a row's errors come from: form, keyframe, box or tracker, each measured against the truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from revseg.grounding import boxes
 from revseg.masks import MaskTrack
 from revseg.masks.metrics import region
 
-TINY = 0.25  # a keyframe where the target's box has less than this share of its largest area on the frames shown
+TINY = 0.25  # of the largest box area on the frames shown: a keyframe below it shows the target tiny
 ON_TARGET = 0.5  # IoU of a box, as in the paper's spatial reward
 LOST = 0.1  # J below which a mask is not on the target any more
-LOST_FRAMES = 0.25  # share of the frames with the target that have to be lost, for the tracker to be blamed
-GOOD = 0.5  # mean J on the target's frames from which a row counts as fine, whatever its stages say
+LOST_FRAMES = 0.25  # share of the target's frames; the tracker is blamed if more are lost
+GOOD = 0.5  # mean J on the target's frames from which a row is fine, whatever its stages are
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Stages:
     total: float | None  # their weighted sum
     shown: bool | None  # is the target visible on some frame that the policy saw
     absent: bool  # the reply says that the target is not in the video
-    keyframe: float | None  # the target's box there over its largest on the frames shown (mean over targets); 0: hidden
+    keyframe: float | None  # area of the target's box there over its largest on the frames shown; 0: hidden
     by_chance: float | None  # share of the frames shown that hide it or show it tiny
     box: float | None  # IoU with the true box on the keyframe, mean over keyframes; on those where it is visible
-    readings: Mapping[str, float]  # the same if the numbers were meant otherwise, by how
+    readings: Mapping[str, float]  # the same IoU if the numbers are read in another convention, by convention
     j: float | None  # mean over the truth's frames; 0 where there is no prediction
     covered: float | None  # the same over the frames with the target only
     lost: float | None  # share of the frames with the target where the masks miss it
@@ -47,7 +47,7 @@ class Stages:
 
     @property
     def kind(self) -> str:
-        """What went wrong first, in words; "fine" when nothing that matters did, "not judged" without a truth."""
+        """What went wrong first, in words; "fine" when nothing important did, "not judged" without a truth."""
         if self.failure is not None:
             return self.failure
         if self.j is None:
@@ -95,7 +95,7 @@ def stages_of(row: Row) -> Stages:
 
 
 def keyframes_of(row: Row) -> list[int]:
-    """Frames of the source that the reply chose, also when a later round failed; in order, without repeats."""
+    """The frames of the source that the reply chose, even if a later round failed; in order, without repeats."""
     for turn in reversed(row.data.get("rounds") or []):
         chosen = [t["frame_id"] for t in turn["answer"]["targets"] if t["frame_id"] is not None]
         if turn["answer"]["error"] is None and chosen:
@@ -117,7 +117,7 @@ def _keyframes(row: Row, truth: MaskTrack | None) -> tuple[bool | None, float | 
 
 
 def _boxes(row: Row, truth: MaskTrack | None) -> tuple[float | None, dict[str, float]]:
-    """IoU on the keyframes that show the target, of everything predicted there with everything true."""
+    """IoU of the union of predicted boxes with the true box, mean over the keyframes that show the target."""
     placed: dict[int, list[list[float]]] = {}
     for grounding in row.data.get("groundings") or []:
         placed.setdefault(int(grounding["frame_id"]), []).extend(grounding["boxes"])
@@ -129,14 +129,14 @@ def _boxes(row: Row, truth: MaskTrack | None) -> tuple[float | None, dict[str, f
     if not pairs:
         return None, {}
     scale = _picture(row)
-    # What parsers cut off at the picture's edge stays lost: a lower bound of how well the other reading fits.
-    meant = {
+    # Parsers clip boxes at the picture's edge, so these are lower bounds of how well another convention fits.
+    conventions = {
         "x and y swapped": lambda b: b[[1, 0, 3, 2]],
         "x, y, width, height": lambda b: np.concatenate([b[:2], b[:2] + b[2:]]),
         "thousandths of the picture": lambda b: b * scale / 1000,
         "pixels of the picture": lambda b: b * 1000 / scale,
     }
-    return _mean_iou(pairs), {name: _mean_iou([(read(b), t) for b, t in pairs]) for name, read in meant.items()}
+    return _mean_iou(pairs), {name: _mean_iou([(read(b), t) for b, t in pairs]) for name, read in conventions.items()}
 
 
 def _picture(row: Row) -> Float64[np.ndarray, "4"]:
@@ -151,22 +151,22 @@ def _mean_iou(pairs: list[tuple[Any, Any]]) -> float:
 
 
 def _masks(pred: MaskTrack | None, truth: MaskTrack | None) -> tuple[float | None, ...]:
-    """J, J where the target is, share of its frames that are lost, and share of these with an empty mask."""
+    """J, J on the target's frames, the share of these that are lost, and the share of the lost with an empty mask."""
     if truth is None or not len(truth):
         return None, None, None, None
     there, values = truth.visible, np.zeros(len(truth))
     if pred is None or pred.size != truth.size:
         return 0.0, 0.0 if there.any() else None, None, None
-    held = np.isin(truth.frame_ids, pred.frame_ids)
-    one = pred.union().at(truth.frame_ids[held])
-    values[held] = region(one, truth.union().at(truth.frame_ids[held]))
+    predicted = np.isin(truth.frame_ids, pred.frame_ids)
+    one = pred.union().at(truth.frame_ids[predicted])
+    values[predicted] = region(one, truth.union().at(truth.frame_ids[predicted]))
     j = float(values.mean())
     if not there.any():
         return j, None, None, None
     covered = float(values[there].mean())
     if not pred.visible.any():
         return j, covered, None, None
-    missed = there & held & (values < LOST)
-    empty = ~one.visible[missed[held]]
-    lost = float(missed.sum() / max((there & held).sum(), 1))
+    missed = there & predicted & (values < LOST)
+    empty = ~one.visible[missed[predicted]]
+    lost = float(missed.sum() / max((there & predicted).sum(), 1))
     return j, covered, lost, float(empty.mean()) if len(empty) else None

@@ -1,4 +1,4 @@
-"""The failure signatures of an evaluation: each a figure over all rows, a stated threshold, and the rows to look at."""
+"""The failure signatures of an evaluation: for each a figure over all rows, a threshold, and the rows to look at."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -59,16 +59,16 @@ def _crashes(rows: Sequence[Stages]) -> Signature:
 
 
 def _format(rows: Sequence[Stages]) -> Signature:
-    held = [row for row in rows if not (row.failure or "").startswith("crash:")]
-    bad = sorted((row for row in held if row.form < 1), key=lambda row: row.form)
-    mean = _mean([row.form for row in held])
+    answered = [row for row in rows if not (row.failure or "").startswith("crash:")]
+    bad = sorted((row for row in answered if row.form < 1), key=lambda row: row.form)
+    mean = _mean([row.form for row in answered])
     kinds = dict(Counter(row.failure for row in bad if row.failure).most_common())
     unread = sum(row.failure is not None for row in bad)
     return _made(
         "format low",
         None if mean is None else mean < FORMAT_LOW,
         f"mean share of format rules met below {FORMAT_LOW}",
-        {"replies": len(held), "mean format": mean, "not readable": unread, **kinds},
+        {"replies": len(answered), "mean format": mean, "not readable": unread, **kinds},
         "read these replies; the prompt and the parser may disagree, or replies are cut off (see the next one)",
         bad,
         lambda row: f"format {row.form:.2f}" + (f", {row.failure}" if row.failure else ""),
@@ -76,15 +76,15 @@ def _format(rows: Sequence[Stages]) -> Signature:
 
 
 def _cut_off(rows: Sequence[Stages]) -> Signature:
-    held = [row for row in rows if not (row.failure or "").startswith("crash:")]
-    bad = [row for row in held if row.cut_off]
-    share = _share(len(bad), len(held))
+    answered = [row for row in rows if not (row.failure or "").startswith("crash:")]
+    bad = [row for row in answered if row.cut_off]
+    share = _share(len(bad), len(answered))
     unread = sum(row.failure is not None for row in bad)
     return _made(
         "replies cut off",
         None if share is None else share > CUT_OFF,
         f"more than {CUT_OFF:.0%} of rows hold a reply that ended at the token limit",
-        {"rows": len(held), "cut off": len(bad), "share": share, "not readable": unread},
+        {"rows": len(answered), "cut off": len(bad), "share": share, "not readable": unread},
         "raise --max-new-tokens; a reply that goes round in circles stays cut off at any limit",
         sorted(bad, key=lambda row: row.failure is None),
         lambda row: f"cut off, {row.failure or 'and read all the same'}",
@@ -125,8 +125,8 @@ def _keyframes(rows: Sequence[Stages]) -> Signature:
         f"more than {KEYFRAMES:.0%} of keyframes hide the target, or show its box at less than {TINY:.0%} of the "
         "largest on the frames shown",
         {"keyframes": len(judged), "hidden": hidden, "tiny": len(bad) - hidden, "share": share, "by chance": chance},
-        'not better than "by chance": the policy does not choose; look at the thinking, and weigh the temporal reward '
-        "more",
+        'not better than "by chance": the policy does not choose; look at the thinking, and give the temporal '
+        "reward more weight",
         bad,
         lambda row: "hidden" if row.keyframe == 0 else f"box at {row.keyframe:.0%} of its largest",
     )
@@ -173,7 +173,7 @@ def _task(rows: Sequence[Stages]) -> Signature:
         None if form is None or not task else form > FORMAT_HIGH and bool(low),
         f"mean format above {FORMAT_HIGH} while a task reward's mean is below {TASK_LOW}",
         {"rows": len(judged), "mean format": form, **{f"mean {name}": means[name] for name in task}},
-        "replies are well formed and wrong: the format was learnt, the task was not; weigh the task rewards more",
+        "replies are well formed and wrong: the format was learnt, the task was not; give the task rewards more weight",
         worst,
         lambda row: ", ".join(f"{name} {(row.rewards or {}).get(name, 0):.2f}" for name in low),
     )

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: everything a run needs to go on as if it had not been stopped."""
+"""Checkpoints, written atomically: everything a run needs to go on as if it had not been stopped."""
 
 import operator
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ def save_checkpoint(path: Path, model: Any, optimizers: Sequence[Any], step: int
 
 
 def load_checkpoint(path: Path, model: Any, optimizers: Sequence[Any]) -> int:
-    """Put a checkpoint's state back in place; the step to go on with, 0 when there is no checkpoint.
+    """Restore a checkpoint's state. Returns the step to go on with, 0 when there is no checkpoint.
 
-    InputError for a file that is damaged or of another model; of a pickle only tensors and plain values are read.
+    InputError for a file that is damaged or of another model. Only tensors and plain values are unpickled.
     """
     import torch
 

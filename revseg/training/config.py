@@ -1,4 +1,4 @@
-"""What a GRPO run is: every setting, with the paper's values where it prints them."""
+"""The settings of a GRPO run, with the paper's values where it gives them."""
 
 from collections.abc import Mapping
 from dataclasses import fields

@@ -17,9 +17,9 @@ _COLOURS = ("#2f6f9f", "#3f8f5f", "#b5651d", "#7a4f9a", "#a23b52", "#555555")
 def draw_curves(runs: Sequence[str | Path], out: str | Path, *, smoothing: int = 15, title: str | None = None) -> Path:
     """Draw each reward, their total, tokens and turns of one run, or of several seeds of one; PNG or SVG by `out`.
 
-    `runs` are folders of `revseg.train` (or their log.jsonl). Bold: the mean over runs, each point the mean of
-    `smoothing` steps around it; thin: the mean as it was; the band: one standard deviation over runs, smoothed alike,
-    where there are several. Steps that not all runs have are left out.
+    `runs` are folders of `revseg.train` (or their log.jsonl). The bold line is the mean over runs, averaged over
+    `smoothing` steps around each point; the thin line is the same mean without smoothing. With several runs the band
+    is one standard deviation over them, smoothed the same way. Steps that not all runs have are left out.
 
     MissingExtraError without matplotlib; InputError for a run without a log; OutputError when `out` cannot be written.
     """
@@ -70,13 +70,13 @@ def read_runs(runs: Sequence[str | Path]) -> tuple[Float64[np.ndarray, " s"], di
 
 
 def smooth(values: Float64[np.ndarray, " s"], window: int) -> Float64[np.ndarray, " s"]:
-    """The mean of `window` steps around each, so that it does not lag; at the ends, of those that there are."""
-    found = []
+    """A centred moving mean over `window` steps; at the ends over fewer."""
+    means = []
     for place in range(len(values)):
         part = values[max(place - window // 2, 0) : place + window // 2 + 1]
         part = part[np.isfinite(part)]
-        found.append(part.mean() if len(part) else np.nan)
-    return np.array(found)
+        means.append(part.mean() if len(part) else np.nan)
+    return np.array(means)
 
 
 def _panel(axes: Any, steps: np.ndarray, values: np.ndarray, smoothing: int, colour: str) -> None:

@@ -1,10 +1,9 @@
 """The paper's data filter: which videos have annotations that a tracker agrees with (Sec. 4, "Training data").
 
-Every annotated frame is prompted with its own ground-truth box; a video whose masks come back with a mean IoU below
-0.6 is left out with all its queries. By default each frame is prompted **alone**, as a video of one frame: nothing is
-carried over, so that one bad box cannot hide behind good neighbours, and one frame is in memory at a time. `whole`
-gives the tracker the whole video with a grounding for every frame and object instead. SAM 2 uses no memory on a
-prompted frame, so for it both are the same in what they measure; trackers that do follow differ.
+The tracker is prompted on every annotated frame with the ground-truth box. A video whose masks have a mean IoU below
+0.6 is left out with all its queries. By default each frame is a video of its own: good neighbours cannot hide a bad
+box, and one frame is in memory at a time. With `whole` the tracker gets the whole video, with a grounding for every
+frame and object. SAM 2 uses no memory on a prompted frame, so both measure the same for it; other trackers may differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from revseg.video import Video
 class Filtered:
     """`scores`: mean IoU in [0, 1] by video id. `kept`: ids of the videos that passed; `indices`: their samples.
 
-    A video in which no query's target is ever visible has no score, and is kept: nothing speaks against it.
+    A video in which no query's target is ever visible has no score and is kept.
     """
 
     scores: Mapping[str, float]
@@ -41,11 +40,11 @@ class Filtered:
 def filter_videos(
     dataset: Dataset, tracker: Any = "sam2", threshold: float = 0.6, *, whole: bool = False, progress: bool = False
 ) -> Filtered:
-    """Judge every video of a dataset with truth by a tracker (spec or part); `[dataset[i] for i in found.indices]`.
+    """Score every video of a dataset with truth by a tracker (spec or part); keep `dataset[i] for i in result.indices`.
 
-    The mean is over all visible objects and annotated frames of a video; an object that several queries ask for counts
-    once. Videos are known by `video.id`. InputError for a sample without truth, PartError for a tracker that does not
-    give one row an object.
+    The score is the mean over all visible objects and annotated frames of a video; an object that several queries ask
+    for counts once. Videos are told apart by `video.id`. InputError for a sample without truth, PartError for a tracker
+    that does not give one row per object.
     """
     if not 0 <= threshold <= 1:
         raise InputError(f"expected a threshold in [0, 1], got {threshold}")

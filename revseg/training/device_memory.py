@@ -11,7 +11,8 @@ PROC = Path("/proc")
 def free_memory(device: str = "auto", *, spread: bool = False) -> tuple[str, int | None]:
     """(where, free bytes) of "auto", "cpu", "cuda" or "cuda:1"; of all GPUs together when `spread` over them.
 
-    Bytes are None where they cannot be known. Several processes of a job on one machine share the CPU's equally.
+    Bytes are None where they cannot be known. Several processes of a job on one machine each get an equal share of the
+    CPU's memory.
     """
     import torch
 
@@ -29,24 +30,24 @@ def free_memory(device: str = "auto", *, spread: bool = False) -> tuple[str, int
 
 
 def free_ram() -> int | None:
-    """Bytes that this process could still take: the machine's, or fewer where a control group limits it."""
+    """Bytes that this process can still allocate: the machine's free memory, or what a control group leaves of it."""
     limits = [n for n in (_machine(), *_groups()) if n is not None]
     return min(limits) if limits else None
 
 
 def _machine() -> int | None:
-    """What Linux calls available (caches can be given up), elsewhere all that is built in."""
+    """Linux's MemAvailable (which counts caches as free), elsewhere the machine's whole memory."""
     found = re.search(r"^MemAvailable:\s+(\d+) kB", _read(PROC / "meminfo"), re.MULTILINE)
     if found:
         return int(found[1]) * 1024
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system, or one that does not tell
+    except (AttributeError, ValueError, OSError):  # not a POSIX system, or one without these names
         return None
 
 
 def _groups() -> list[int | None]:
-    """What each control group above this process leaves it, of version 1 and 2."""
+    """Bytes left in each control group that this process is in, of version 1 and 2."""
     left = []
     for line in _read(PROC / "self/cgroup").splitlines():
         _, _, rest = line.partition(":")
@@ -76,7 +77,7 @@ def _number(text: str) -> int | None:
 
 
 def _read(path: Path) -> str:
-    """The text of a file of the system's; "" where there is none, as on other systems and in other versions."""
+    """The text of a system file; "" where it does not exist, as on other systems."""
     try:
         return path.read_text("ascii", "replace")
     except OSError:

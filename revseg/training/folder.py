@@ -1,4 +1,4 @@
-"""A run's folder: checked before any work, with the settings inside; at the end, the trained weights."""
+"""A run's folder: checked before any work; it holds the settings and, at the end, the trained weights."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ from revseg.untrusted.reading import read_json
 
 @contextlib.contextmanager
 def alone(out: Path, accelerator: Any) -> Iterator[None]:
-    """The run's folder is this run's while the block lasts; OutputError when another process trains there."""
+    """Lock the run's folder while the block lasts; OutputError when another process trains there."""
     lock = hold(out / ".lock", f"the training run in {out}") if accelerator.is_main_process else None
     try:
         yield
@@ -59,17 +59,17 @@ def claim(out: Path, settings: Mapping[str, Any], accelerator: Any) -> None:
 
 
 def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs, as "train.lr: 1e-06, now 1e-05", among the settings that a run may not change when it goes on."""
+    """Differences such as "train.lr: 1e-06, now 1e-05" in settings that must stay the same when a run is resumed."""
     before, now = _fixed(old), _fixed(new)
     names = sorted({*before, *now})
-    return [f"{n}: {_told(before.get(n))}, now {_told(now.get(n))}" for n in names if before.get(n) != now.get(n)]
+    return [f"{n}: {_short(before.get(n))}, now {_short(now.get(n))}" for n in names if before.get(n) != now.get(n)]
 
 
 def _settings(record: Path) -> dict[str, Any]:
-    held = read_json(record, "the settings of a training run")
-    tables = held if isinstance(held, dict) else {}
+    data = read_json(record, "the settings of a training run")
+    tables = data if isinstance(data, dict) else {}
     if not all(isinstance(tables.get(table), dict) for table in ("model", "train")):
-        raise InputError(f"{record}: expected the settings of a training run, got {brief(held)}")
+        raise InputError(f"{record}: expected the settings of a training run, got {brief(data)}")
     old = next((name for name in OLD_NAMES if name in tables["train"]), None)
     if old is not None:
         raise InputError(
@@ -79,12 +79,12 @@ def _settings(record: Path) -> dict[str, Any]:
     return tables
 
 
-def _told(value: Any) -> str:
+def _short(value: Any) -> str:
     return str(value) if isinstance(value, int | float | None) else brief(value, 200).strip("'")
 
 
 def keep(model: ReVSeg, out: Path) -> None:
-    """The trained weights with what they were taught, for `spec_after` to name. OutputError on a full disk."""
+    """Save the trained weights with what they were taught, for `spec_after`. OutputError on a full disk."""
     policy = trainable(model.built_policy)
     taught = model.to_dict()
     policy.model.eval()
@@ -96,7 +96,7 @@ def keep(model: ReVSeg, out: Path) -> None:
 
 
 def save_policy(policy: Any, out: Path, then: str = "nothing else is lost") -> None:
-    """The policy's folder; OutputError, telling what happens `then`, when it cannot be written."""
+    """Save the policy into a folder; OutputError when it cannot be written, which says what happens `then`."""
     from safetensors import SafetensorError
 
     try:
@@ -106,10 +106,10 @@ def save_policy(policy: Any, out: Path, then: str = "nothing else is lost") -> N
 
 
 def spec_after(spec: Any, out: Path) -> Any:
-    """The spec of the trained policy: the one that was trained, options and all, with its weights from `out`.
+    """The spec of the trained policy: that of the policy before, with its weights read from `out`.
 
-    The policy's class says which options those are (`revseg.types.TrainablePolicy`). A policy that was passed as an
-    object is named by its class; one whose class cannot be built from the folder alone stays the object.
+    The policy's class says which options name weights (`revseg.types.NamesWeights`). A policy that was passed as an
+    object is named by its class, or stays the object if its class cannot be built from the folder alone.
     """
     part = registry("policy").part(spec) if isinstance(spec, str | Mapping) else type(spec)
     if isinstance(spec, str | Mapping):
@@ -125,7 +125,7 @@ def spec_after(spec: Any, out: Path) -> Any:
 
 
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All but a run's length, how it reports, and what has no part in it; keyed by dotted names."""
+    """The settings that decide a run's weights, by dotted name: all but its length, its reports and the tracker."""
     free = {
         f"train.{name}"
         for name in ("save_every", "samples_every", "log_with", "max_tokens_per_forward", "check_memory")

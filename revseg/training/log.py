@@ -1,4 +1,4 @@
-"""A run's log: one JSON row a step, rollouts one can read, and the trackers that accelerate knows."""
+"""A run's log: one JSON row per step, some rollouts as text, and the trackers that accelerate knows."""
 
 import json
 import math
@@ -18,11 +18,11 @@ from revseg.untrusted.reading import checked, parse_json
 if TYPE_CHECKING:
     from revseg.untrusted.record_types import WarningFields
 
-RECENT = 50  # rows kept at hand, for the warnings
+RECENT = 50  # rows kept in memory for the warnings
 
 
 class Log:
-    """Writes `log.jsonl` and `samples.jsonl` in a run's folder; rows at and after `start` are of an earlier try."""
+    """Writes `log.jsonl` and `samples.jsonl` in a run's folder; removes rows of a stopped try, from step `start` on."""
 
     def __init__(self, folder: Path, accelerator: Any, start: int) -> None:
         self.folder, self.accelerator = folder, accelerator
@@ -40,9 +40,9 @@ class Log:
             tracker.finish()
 
     def add(self, row: Mapping[str, Any], judged: Judged | None) -> dict[str, Any]:
-        """Write a step's row and, when given, some of its rollouts; the row, means over all processes.
+        """Write a step's row and, when given, some of its rollouts. Returns the row, with means over all processes.
 
-        With "warnings", a list of `Signature`, when something is wrong; see `revseg.training.warnings`.
+        The row has "warnings", a list of `Signature`, when something is wrong; see `revseg.training.warnings`.
         """
         from accelerate.utils import gather_object
 
@@ -60,9 +60,10 @@ class Log:
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One row of several processes' rows; what one of them lacks (a kind of failure) is 0 there.
+    """The means of several processes' rows. A column that a process lacks (a kind of failure) counts as 0 there.
 
-    Each held as many rollouts as the next; their tokens differ, so the entropy, a mean over tokens, is weighed by them.
+    All processes have equally many rollouts but not equally many tokens, so the entropy, a mean over tokens, is
+    weighted by them.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     whole = {name: sum(float(row.get(name, 0.0)) for row in rows) / len(rows) for name in names}
@@ -72,7 +73,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def check_tracker(name: str | None) -> None:
-    """MissingExtraError for a tracker whose package is missing, which accelerate would leave out in silence."""
+    """MissingExtraError for a tracker whose package is missing: accelerate would silently skip it."""
     from accelerate.tracking import get_available_trackers
 
     if name is not None and name not in [str(known) for known in get_available_trackers()]:
@@ -80,10 +81,10 @@ def check_tracker(name: str | None) -> None:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a `log.jsonl`, up to a line that was being written when the run was stopped; null reads as NaN.
+    """The rows of a `log.jsonl`, without a last line that is incomplete because the run was stopped; null reads as NaN.
 
-    InputError, naming the line, for what is no log: each row has its "step", "warnings" as `Signature` holds them, and
-    numbers. Warnings of earlier versions, which were sentences, are left out: `revseg diagnose` judges anew.
+    A row has "step", numbers, and perhaps "warnings", which are read as `Signature`; those of earlier versions, which
+    were sentences, are left out. InputError, naming the line, for anything else.
     """
     from revseg.untrusted.record_types import LogFields
 
@@ -113,9 +114,9 @@ def _signature(written: "WarningFields") -> Signature:
 
 
 def json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Each line of a run's log or samples, as it is and as its row, which has a "step"; a torn last line is left out.
+    """Each line of a run's log or samples as (text, row); an incomplete last line is left out.
 
-    InputError, naming the line, for a file that is missing or something else.
+    InputError, naming the line, for a missing file or a row without a "step".
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -155,12 +156,12 @@ def readable(judged: Judged, step: int, count: int = 4) -> list[dict[str, Any]]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    """NaN and infinities as null, which is JSON."""
+    """One line of JSON; NaN and infinities become null."""
     return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}) + "\n"
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines, to the disk; OutputError when that fails."""
+    """Append rows as JSON lines and sync them to disk; OutputError when that fails."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.writelines(map(_line, rows))
@@ -171,7 +172,7 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def cut_rows(path: Path, start: int) -> list[dict[str, Any]]:
-    """Drop what a stopped try wrote after its last checkpoint; the last rows that stay, without their warnings."""
+    """Remove what a stopped try wrote after its last checkpoint. Returns the last rows that stay, without warnings."""
     if not path.is_file():
         return []
     text = "".join(line for line, row in json_lines(path) if row["step"] < start)

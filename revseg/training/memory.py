@@ -1,8 +1,8 @@
-"""Whether a training run can fit its device, said before any weights are loaded.
+"""Whether a training run can fit its device, checked before any weights are loaded.
 
-What is counted is what a run holds at all times: weights, gradients, the optimizer's moments and the reference. What a
-forward needs on top (activations, caches) depends on the batch and can be made small, so that it is left out: a run
-that passes may still run out of memory, one that is refused cannot fit.
+Counted is what a run needs at all times: weights, gradients, the optimizer's moments and the reference. Activations and
+caches are left out, because they depend on the batch and can be made small. So a run that passes may still run out of
+memory, but a run that is refused cannot fit.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,10 @@ from revseg.types import CountsWeights, WeightCounts
 
 
 def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
-    """InputError, with the arithmetic, when training what the spec `policy` names cannot fit where it will lie.
+    """InputError, with the arithmetic, when training the policy of that spec cannot fit its device.
 
-    `beta` is the weight of the KL, which decides whether there is a reference. Nothing is said of a policy that
-    cannot count its weights, of a configuration that cannot be read (loading will say why), or where free memory is
-    not known.
+    `beta` is the weight of the KL, which decides whether there is a reference. Policies that cannot count their
+    weights, configurations that cannot be read (loading says why) and devices of unknown free memory pass.
     """
     known = _counted(policy) if config.check_memory else None
     if known is None:
@@ -43,7 +42,7 @@ def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
         small = needed(counts, replace(config, lora_rank=16, reference="auto"), beta, options, on_gpu=on_gpu)
         ways += [f"adapters alone (train.lora_rank=16) hold {_gb(sum(small.values()))}"]
     raise InputError(
-        f"training {spec_of(policy)} holds {_gb(sum(parts.values()))} a process before any activation "
+        f"training {spec_of(policy)} holds {_gb(sum(parts.values()))} per process before any activation "
         f"({counts.all / 1e9:.2f} billion weights: {', '.join(f'{n} {_gb(v)}' for n, v in parts.items())}), but "
         f"{place} has {_gb(free)} free: {'; '.join([*ways, 'train.check_memory=false starts it all the same'])}"
     )
@@ -52,9 +51,9 @@ def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
 def needed(
     counts: WeightCounts, config: TrainConfig, beta: float, options: Mapping[str, Any], *, on_gpu: bool
 ) -> dict[str, float]:
-    """Bytes a process by part: weights, gradients, moments and, unless it lies elsewhere, the reference.
+    """Bytes per process by part: weights, gradients, moments and, unless it is on another device, the reference.
 
-    What is trained is held in float32, which training demands; a base under adapters in the dtype that it is loaded in.
+    Trained weights are float32, which training demands; a base under adapters has the dtype that it is loaded in.
     """
     apart = bool(config.lora_rank or options.get("adapter"))
     base = counts.all * (_bytes(options, on_gpu) if apart else 4)

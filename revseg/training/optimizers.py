@@ -21,11 +21,11 @@ def muon_and_adamw(
     """Torch's optimizers over one model: Muon on its hidden matrices, AdamW on everything else.
 
     Muon (K. Jordan et al. 2024) orthogonalises the momentum of weight matrices; on models of a few million parameters
-    trained from nothing it needs a fraction of AdamW's steps. Embeddings, the output layer, norms, biases and the patch
-    convolution stay with AdamW, as its authors advise; the convolution, whose outputs are sums over a thousand pixels,
-    at a tenth of the rate (muP, arXiv 2203.03466: in proportion to one over the inputs). So do the parameters in
-    `plain`. Those in `slow` learn at `slow_rate` times the rate of their like. An optimizer without parameters is left
-    out.
+    trained from scratch it needs a fraction of AdamW's steps. Embeddings, the output layer, norms, biases and the patch
+    convolution are left to AdamW, as its authors advise, and so are the parameters in `plain`. The convolution, whose
+    outputs are sums over a thousand pixels, learns at a tenth of the rate (muP, arXiv 2203.03466: inversely
+    proportional to the number of inputs), and parameters in `slow` at `slow_rate` times theirs. An optimizer without
+    parameters is left out.
     """
     import torch
 
@@ -52,7 +52,7 @@ def muon_and_adamw(
 
 
 def make_optimizers(model: Any, name: str, lr: float, weight_decay: float = 0.0) -> list[Any]:
-    """The optimizers of a run: "adamw" over everything that is trained, or "muon" with AdamW at 0.3 lr on the rest."""
+    """The optimizers of a run: "adamw" on all trained parameters, or "muon" with AdamW at 0.3 lr on the rest."""
     import torch
 
     if name == "muon":
@@ -70,24 +70,24 @@ def scale_rates(optimizers: list[Any], factor: float) -> None:
 
 
 def warmup_then_decay(step: int, steps: int, warmup: int, *, decay: bool = True, floor: float = 0.02) -> float:
-    """The factor on the learning rate at `step` of `steps`: up over `warmup` steps, then level or down in a line."""
+    """The factor on the learning rate at `step` of `steps`: linear warm-up, then constant or linear to `floor`."""
     if step < warmup:
         return (step + 1) / warmup
     return max(floor, 1.0 - (step - warmup) / max(steps - warmup, 1)) if decay else 1.0
 
 
 def warmup_then_root(step: int, steps: int, warmup: int, *, floor: float = 0.02) -> float:
-    """Up over `warmup` steps, then down with the root of the steps as well as in a line.
+    """Linear warm-up, then the product of inverse-square-root and linear decay.
 
-    A model trained from nothing gains by high rates for a few hundred steps only: what it has to learn after its first
-    words is lost in their noise.
+    A model trained from scratch profits from high rates for a few hundred steps only; after that their noise drowns
+    what it has to learn.
     """
     line = warmup_then_decay(step, steps, warmup, floor=0.0)
     return line if step < warmup else max(floor, math.sqrt(max(warmup, 1) / max(step, 1)) * line)
 
 
 def sum_over_processes(parameters: "Sequence[torch.nn.Parameter]", accelerator: Any) -> None:
-    """Add the gradients up; every process takes part for every parameter, used or not."""
+    """Sum gradients over processes, those of unused parameters too, because every process has to take part."""
     import torch
 
     for parameter in parameters:
@@ -96,8 +96,7 @@ def sum_over_processes(parameters: "Sequence[torch.nn.Parameter]", accelerator: 
 
 
 def descend(optimizers: Sequence[Any], parameters: "Sequence[torch.nn.Parameter]", clip: float) -> float:
-    """One step down the clipped gradients; their norm. A step with a NaN or infinity, for good in the weights, is left
-    out."""
+    """One optimizer step on the clipped gradients; returns their norm. A step whose norm is not finite is left out."""
     import torch
 
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip).item()

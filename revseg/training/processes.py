@@ -1,11 +1,11 @@
-"""The processes of a training run: each finds the others under torchrun, and leaves them in order when it ends."""
+"""The processes of a training run under torchrun: they join a group, and leave it in order when they exit."""
 
 import atexit
 from typing import Any
 
 
 def make_accelerator(**options: Any) -> Any:
-    """accelerate's `Accelerator`, on the CPU where there is no GPU: unless told, torchrun's processes stay alone there.
+    """accelerate's `Accelerator`, with `cpu=True` where there is no GPU: torchrun's processes form no group without it.
 
     The process group outlives a training, because a script may train again; it is left when the process exits.
     """
@@ -20,7 +20,7 @@ def make_accelerator(**options: Any) -> Any:
 
 
 def _leave() -> None:
-    """Without it gloo's threads may still run when their objects go, which aborts a process that has done its work."""
+    """Leave the group: else gloo's threads may outlive their objects, which aborts a process that has done its work."""
     from torch import distributed
 
     if distributed.is_initialized():

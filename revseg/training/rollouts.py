@@ -1,4 +1,4 @@
-"""One step's material: queries drawn, conversations held and judged, and their tensors."""
+"""What one training step works on: queries drawn, conversations with their rewards, and their tensors."""
 
 import functools
 import math
@@ -62,7 +62,7 @@ class Judged:
 def draw(dataset: Dataset, count: int, step: int, seed: int) -> list[Sample]:
     """The samples of a step: every item once an epoch, in an order that (seed, epoch) decides.
 
-    A function of its arguments alone, so that a resumed run meets the same samples.
+    It depends on its arguments alone, so that a resumed run draws the same samples.
     """
     if len(dataset) == 0:
         raise InputError("the dataset is empty: nothing to train on")
@@ -99,7 +99,7 @@ def sampled(rollout: Rollout) -> "torch.Tensor":
 
 
 def cut_off(rollout: Rollout, stops: Sequence[int] | None) -> bool:
-    """True when some reply ended at the length limit instead of by itself, as the replies say where `stops` is None."""
+    """True when a reply ended at the token limit, judged by its last token, or without `stops` by `Reply.cut_off`."""
     if stops is None:
         return any(turn.reply.cut_off for turn in rollout.turns)
     ends = [t.reply.token_ids[-1] for t in rollout.turns if len(t.reply.token_ids)]
@@ -107,9 +107,9 @@ def cut_off(rollout: Rollout, stops: Sequence[int] | None) -> bool:
 
 
 def packs(lengths: Sequence[int], budget: int, n: int = 1) -> list[list[int]]:
-    """Indices in micro-batches of at most `budget` tokens with padding, alike in length; at least one each.
+    """Indices in micro-batches of similar lengths, each of at most `budget` tokens with padding, or of one row.
 
-    A group's `n` rows follow each other: what they share, a policy reads once a micro-batch.
+    A group's `n` rows are kept together, because a policy reads their shared prefix once per micro-batch.
     """
     longest = [max(lengths[i : i + n]) for i in range(0, len(lengths), n)]
     found: list[list[int]] = []
@@ -126,7 +126,7 @@ def packs(lengths: Sequence[int], budget: int, n: int = 1) -> list[list[int]]:
 
 
 def figures(judged: Judged, policy: TrainedPolicy) -> dict[str, float]:
-    """What a log says of a step's rollouts: rewards, lengths, turns, failures by kind, groups without a spread."""
+    """A log's figures of a step's rollouts: rewards, lengths, turns, failures by kind, groups of equal rewards."""
     count = len(judged.rollouts)
     row = {"reward": float(judged.totals.mean()), "reward_std": float(judged.totals.std(1).mean())}
     for name in judged.names:

@@ -1,4 +1,4 @@
-"""A policy as the trainer calls it: what it lacks is said before weights are loaded; defaults for the rest."""
+"""A policy as the trainer calls it: required methods are checked before weights are loaded, others have defaults."""
 
 import inspect
 from collections.abc import Mapping, Sequence
