@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from revseg.cli.app import app
 from revseg.errors import InputError
 from revseg.evaluation import Results
-from revseg.evaluation.published import FILE, beside_published, published_page, read_published
+from revseg.evaluation.beside_published import beside_published
+from revseg.evaluation.published import FILE, published_page, read_published
 from tests.test_scores import results, row
 
 DOCS = Path(__file__).parent.parent / "docs"

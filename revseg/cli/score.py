@@ -98,7 +98,7 @@ def compare(
     if (b is None) != published:
         raise SpecError("expected two results files, or one and --published")
     if b is None:
-        from revseg.evaluation.published import beside_published
+        from revseg.evaluation.beside_published import beside_published
 
         beside = beside_published(Results.open(a), protocol, missing=missing)
         print_safely(beside.to_dict() if as_json else beside.text())

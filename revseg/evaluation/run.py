@@ -13,10 +13,11 @@ from typing import Any
 
 from revseg import output
 from revseg.errors import InputError, RevsegError
-from revseg.evaluation.in_flight import conversations_at_a_time, rows_in_flight, served
+from revseg.evaluation.in_flight import conversations_at_a_time, served
 from revseg.evaluation.manifest import make_header
 from revseg.evaluation.results import Results, merge, shards
 from revseg.evaluation.rows import build_parts, make_rows
+from revseg.evaluation.rows_in_flight import rows_in_flight
 from revseg.evaluation.shard import append, check_same_run, shard
 from revseg.locks import end_with_parent
 from revseg.pipeline import ReVSeg
