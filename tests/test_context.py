@@ -93,6 +93,7 @@ def test_it_is_shown_and_saved_apart_from_the_answer(tmp_path):
     video = revseg.Video.open(np.full((10, 80, 80, 3), 120, np.uint8))
     result = model(BOTH).segment(video, "the dog")
     folder = result.save(tmp_path / "out", video)
+    assert result.context is not None
     assert json.loads((folder / "context.json").read_text()) == result.context.to_dict()
     assert json.loads((folder / "masks.json").read_text()) == result.masks.to_dict()
     assert not (folder / "masks" / "1").exists()

@@ -257,3 +257,21 @@ def test_the_text_of_a_model_holds_no_key():
     text = repr(ReVSeg(policy={"name": "openai", "model": "m", "api_key": "sk-1"}, tracker="fill_box"))
     assert "sk-1" not in text
     assert text.startswith("ReVSeg(policy={'name': 'openai', 'model': 'm'}, tracker='fill_box'")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": -0.1}, "expected temperature to be a number of 0 or more, got -0.1"),
+        ({"temperature": float("nan")}, "expected temperature"),
+        ({"top_p": 0.0}, "expected top_p to be a number above 0 and at most 1"),
+        ({"top_k": 1.5}, "expected top_k to be a whole number"),
+        ({"max_new_tokens": 0}, "expected max_new_tokens"),
+        ({"max_new_tokens": 10**9}, "at most 131072"),
+        ({"seed": "1"}, "expected seed to be a whole number"),
+        ({"top": 1}, "has no setting 'top'"),
+    ],
+)
+def test_sampling_checks_its_values(options: dict[str, Any], words: str):
+    with pytest.raises(InputError, match=words):
+        revseg.Sampling(**options)
