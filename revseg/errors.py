@@ -34,11 +34,11 @@ class RunStopped(RevsegError):
 
 
 class MissingExtraError(RevsegError, ImportError):
-    """An optional package that is not installed; the message holds the `pip install` that mends it."""
+    """An optional package is not installed; the message has the `pip install` command."""
 
 
 class RevsegWarning(UserWarning):
-    """Something that revseg goes on with, and that the user should know."""
+    """Something that does not stop the run but that the user should know."""
 
 
 class FootageWarning(RevsegWarning):

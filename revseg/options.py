@@ -53,7 +53,7 @@ def construct(part: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _of_kind(value: Any, annotation: Any) -> bool:
-    """False for a value, as a spec's text holds it, of another type than the option says; True where unsure."""
+    """False if the value, as read from a spec, has another type than the option's annotation; True if that is unclear."""
     if type(value) not in (*_PLAIN, list, tuple, dict):
         return True
     if isinstance(annotation, UnionType) or get_origin(annotation) is Union:

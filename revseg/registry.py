@@ -33,7 +33,7 @@ from revseg.spec import read_spec
 from revseg.suggest import is_address, suggestion, unknown
 
 _CALLED = ("__call__",)
-_METHODS = {  # what a part has to have; of objectives training says it, which needs more of them
+_METHODS = {  # what an object must have to be a part; of objectives training checks it
     "policy": ("reply",),
     "dataset": ("__len__", "__getitem__"),
     **dict.fromkeys(("plan", "checkpoint", "prompt", "parser", "reward", "tracker", "sampler"), _CALLED),
@@ -61,9 +61,9 @@ class Registry(Generic[T]):
             raise SpecError(f"{self.kind} name {name!r}: expected lower-case letters, digits and underscores")
 
         def add(part: P) -> P:
-            held = self._parts.get(name)
-            if held is not None and held is not part and not same_source(held, part):
-                raise SpecError(f"{self.kind} {name!r} is taken by {origin(held)}; choose another name")
+            other = self._parts.get(name)
+            if other is not None and other is not part and not same_source(other, part):
+                raise SpecError(f"{self.kind} {name!r} is taken by {origin(other)}; choose another name")
             self._parts[name] = part
             return part
 
@@ -87,8 +87,8 @@ class Registry(Generic[T]):
             raise SpecError(unknown(self.kind, name, self.names(), self._suggestion(name)))
         return self._parts[name]
 
-    def held(self, name: str) -> Any:
-        """The part of this name that is registered so far, or None; looks into no plug-in."""
+    def registered(self, name: str) -> Any:
+        """The part of this name if it is registered already, else None; plug-ins are not searched."""
         importlib.import_module(self.home)
         return self._parts.get(name)
 
@@ -128,7 +128,7 @@ class Registry(Generic[T]):
         return next((name for name, known in self._parts.items() if known is part), None)
 
     def _suggestion(self, name: str) -> str:
-        """What was meant by a name that no part has: perhaps the model of the first part that loads one."""
+        """A hint for a name that no part has: it may be a model for the first part that loads weights."""
         loads = ((n, part.weights[0]) for n, part in self._parts.items() if getattr(part, "weights", ()))
         checkpoints = REGISTRIES["checkpoint"].names() if self.kind == "policy" else []
         return suggestion(self.kind, name, next(loads, None), checkpoints)
@@ -167,7 +167,7 @@ def _secrets_of(name: str) -> set[str]:
         module = sys.modules.get(module_name(source) if source.endswith(".py") else source)
         parts = [getattr(module, attribute, None)]
     else:
-        parts = [part for r in REGISTRIES.values() if (part := r.held(name)) is not None] or _plugins(name)
+        parts = [part for r in REGISTRIES.values() if (part := r.registered(name)) is not None] or _plugins(name)
     return {option for part in parts for option in getattr(part, "secrets", ())}
 
 

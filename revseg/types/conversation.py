@@ -1,4 +1,4 @@
-"""What is asked and answered: clips, messages, replies, answers, and the targets that they name."""
+"""Messages and replies: clips, queries, answers, and the targets that they name."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -71,7 +71,7 @@ class Message:
     """One message of a conversation: text and pictures or clips, at the size in pixels that the policy sees.
 
     `asks` says what the reply should give: "keyframe" (with a description), "box" or "verdict". Policies that do not
-    read the text, such as `oracle`, go by it; empty means a keyframe in the first round and boxes in later ones.
+    read the text, such as `oracle`, use this field; empty means a keyframe in the first round and boxes in later ones.
     `about` are the numbers of the objects (in order of their naming, from 0) that it asks for, None for all.
     """
 
@@ -91,7 +91,7 @@ class Message:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What an answer says of one target. Each round fills what it was asked for."""
+    """What an answer says of one target. Each round fills in the fields that it was asked for."""
 
     frame_id: int | None = None  # the keyframe, a frame of the source
     description: str = ""
@@ -115,7 +115,7 @@ class Answer:
 
     @property
     def absent(self) -> bool:
-        """True when this one reply says that what it asks for is not in the video; of a conversation: `status`."""
+        """True if this one reply says "not in the video"; for a whole conversation see `Rollout.status`."""
         return self.error is None and not self.targets and not self.windows and self.verdict is None
 
 
@@ -175,15 +175,15 @@ class Turn:
 
     @property
     def denies(self) -> bool:
-        """True when the reply says that nothing of what the question means is in the video."""
+        """True if the reply says that the video shows nothing that the question means."""
         return self.answer.absent and self.prompt.about is None
 
 
 @dataclass(frozen=True, eq=False)
 class Grounding:
-    """A target placed in the source: what a tracker starts from. Coordinates are unit, whatever the frame's size.
+    """A target placed in the source video: what a tracker starts from. Coordinates are unit coordinates.
 
-    A box, a point or a description suffices; a tracker that cannot start from what there is says so.
+    A box, a point or a description suffices; a tracker that needs another of these raises an error.
     """
 
     frame_id: int  # the keyframe, a frame of the source

@@ -1,4 +1,4 @@
-"""The signatures of the swappable parts. Any callable or object that fits is a part; nothing has to be inherited."""
+"""Protocols of the swappable parts. Any callable or object that fits is a part; nothing has to be inherited."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +12,7 @@ from revseg.types.rollout import Rollout
 from revseg.video import Video
 
 ReplyOne = Callable[[Rollout, Message], Awaitable[Reply]]
-"""The reply to one conversation and what is asked next, equal to that of `Policy.reply` for a batch of one."""
+"""The reply to one conversation and its next message, equal to that of `Policy.reply` for a batch of one."""
 
 
 @runtime_checkable
@@ -28,7 +28,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class ServedPolicy(Policy, Protocol):
-    """A policy that another process answers for, such as `openai`: it takes several conversations at a time.
+    """A policy whose replies come from another process, such as `openai`, for several conversations at a time.
 
     `concurrency` is how many requests `evaluate` keeps open at a time, unless it is given another number.
     """
@@ -54,7 +54,7 @@ class PreparesRequests(Protocol):
 
 @runtime_checkable
 class HasDefaults(Protocol):
-    """A policy that was taught settings of a conversation: plan, sampler, num_frames, max_new_tokens."""
+    """A policy that was trained with settings of a conversation: plan, sampler, num_frames, max_new_tokens."""
 
     @property
     def defaults(self) -> Mapping[str, Any]: ...
@@ -71,14 +71,14 @@ class ReadsDefaults(Protocol):
 
 @runtime_checkable
 class NamesWeights(Protocol):
-    """A policy's class that says which of its options name weights; without it that is `model` alone."""
+    """A policy's class that lists the options by which its weights are named; without it, `model` alone."""
 
     weights: tuple[str, ...]  # the first one reads the folder that `save` wrote
 
 
 @runtime_checkable
 class NeedsTruth(Protocol):
-    """A policy or tracker that answers from the truth, such as `oracle`: bound to samples for one call."""
+    """A policy or tracker that answers from the truth, such as `oracle`; it is bound to samples for one call."""
 
     def with_truth(self, samples: Sequence[Sample], /) -> Any:
         """The part that knows the truth of these samples; itself it keeps none."""
@@ -103,8 +103,9 @@ class Parser(Protocol):
 class Round:
     """One question: what is asked, and how the reply is read.
 
-    `about` are the numbers of the objects (in order of their naming, from 0) that it asks for, None for all; `then` is
-    how many rounds have to follow a good reply, by which a conversation that stops early is known.
+    `about` are the numbers of the objects that it asks for (in the order in which they were named, from 0), None for
+    all. `then` is the number of rounds that have to follow if the reply is good; a conversation that ends before is
+    incomplete.
     """
 
     name: str
@@ -115,7 +116,7 @@ class Round:
 
 
 Plan = Callable[[Rollout], Round | None]
-"""What is asked next, given the conversation so far; None when it is over. Pure: no model, no draw."""
+"""The next round, given the conversation so far; None when it is over. A pure function: no model, no randomness."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""A conversation so far, and what it says: its status, targets and groundings are computed here and nowhere else."""
+"""The conversation: its status, targets and groundings are computed here and nowhere else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from revseg.video import Video
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """A conversation so far: the state that plans and prompts read, and the record that rewards judge.
+    """A conversation so far: plans and prompts read it, rewards judge it.
 
-    `clip` is the first look, frames drawn from `video` (which is read lazily, and is None where only the clip is
-    known). `about` are the numbers of the targets that the next question is about, None for all. `failure` names what
-    ended the conversation when it was no reply, such as "too_many_rounds".
+    `clip` holds the frames sampled from `video` for the first round; `video` is read lazily, and is None where only the
+    clip is known. `about` are the numbers of the objects that the next message is about, None for all. `failure` names
+    the cause if something else than a reply ended the conversation, such as "too_many_rounds".
     """
 
     clip: Clip
@@ -35,10 +35,10 @@ class Rollout:
 
     @property
     def error(self) -> str | None:
-        """The failure that ended it, as "round 1: no_json", or what else did; None when all went well.
+        """The failure that ended the conversation, such as "round 1: no_json"; None if there was none.
 
-        A reply that could not be read is forgiven when the plan asks again. "round 2: no_keyframe" also stands for
-        targets none of which a tracker could start from.
+        A reply that could not be parsed does not count if the plan asked again. "round 2: no_keyframe" also means that
+        a tracker could start from none of the targets.
         """
         if self.turns and self.turns[-1].answer.error is not None:
             return f"round {len(self.turns)}: {self.turns[-1].answer.error}"
@@ -48,44 +48,44 @@ class Rollout:
 
     @property
     def detail(self) -> str:
-        """What was expected and what came in the reply that ended it in failure, for people; "" when none did."""
+        """What the failed reply should have been and what it was, in words; "" if no reply failed."""
         return self.turns[-1].answer.detail if self.turns and self.turns[-1].answer.error is not None else ""
 
     @property
     def due(self) -> int:
-        """Rounds held, and those that had to follow the last one: what a share of rounds is taken of."""
+        """The number of rounds in a complete conversation: those so far, and those that had to follow the last one."""
         if not self.turns or self.turns[-1].denies:
             return max(1, len(self.turns))
         return len(self.turns) + self.turns[-1].then
 
     @property
     def form(self) -> float:
-        """Mean share of the format rules met over the rounds that were due, in [0, 1]."""
+        """Mean over the rounds due of the share of format rules met, in [0, 1]; a round that is missing counts 0."""
         return sum(turn.answer.form for turn in self.turns) / self.due
 
     @property
     def chosen(self) -> tuple[Target, ...]:
-        """The targets as the latest round that named keyframes named them, whatever came of them later."""
+        """The targets as named by the latest round that chose keyframes; later rounds do not change them."""
         named = (turn.answer.targets for turn in reversed(self.turns) if turn.answer.error is None)
         found = next((ts for ts in named if any(t.frame_id is not None for t in ts)), ())
         return tuple(target for target in found if target.role == "target")
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """What the rounds that could be read say together: later ones fill in the targets of earlier ones.
+        """The targets of all rounds that could be parsed, merged: later rounds add boxes and points to them.
 
-        A round that names keyframes starts anew. One that says "not in the video" takes away what it asked about.
+        A round that names keyframes replaces all targets. The answer "not in the video" removes those it was asked for.
         """
         return tuple(target for target in self.named if target.role == "target")
 
     @property
     def named(self) -> tuple[Target, ...]:
-        """The targets, and the objects named as their context."""
+        """The targets and the objects named as context, in order."""
         return tuple(target for target in self._known() if target is not None)
 
     @property
     def asked(self) -> tuple[Target, ...]:
-        """What the next question is about, of what is `named`."""
+        """Those of the `named` objects that the next message is about."""
         if self.about is None:
             return self.named
         known = self._known()
@@ -93,17 +93,17 @@ class Rollout:
 
     @property
     def groundings(self) -> tuple[Grounding, ...]:
-        """The targets with a keyframe and a place on it; empty unless the conversation ended well.
+        """The targets that have a keyframe and a position on it; empty unless the conversation ended well.
 
-        Where no target has a box or a point, their descriptions are what a tracker starts from. Targets described in
-        the same words on different keyframes, without numbers of their own, are one object (they share `object_id`).
-        Equal boxes on one keyframe are one instance, whatever they are called: the first one stands for all.
+        If no target has a box or a point, a tracker starts from their descriptions. Targets with equal descriptions on
+        different keyframes and without numbers of their own are one object (they share `object_id`). Of equal boxes on
+        one keyframe the first counts.
         """
         return tuple(grounding for grounding in self._groundings if grounding.role == "target")
 
     @property
     def context(self) -> tuple[Grounding, ...]:
-        """The objects named as context that have a keyframe and a place on it, numbered apart from the targets."""
+        """The objects named as context that have a keyframe and a position on it; their `object_id` follow the targets'."""
         return tuple(grounding for grounding in self._groundings if grounding.role == "context")
 
     @property
@@ -121,12 +121,12 @@ class Rollout:
 
     @property
     def frame_ids(self) -> FrameIds:
-        """Frames of the source shown in the conversation, sorted; what "the best frame" is the best of."""
+        """The source frames shown in the conversation, sorted: the "best frame" of a reward is the best of these."""
         shown = [self.clip.frame_ids, *(clip.frame_ids for turn in self.turns for clip in turn.prompt.clips)]
         return np.unique(np.concatenate(shown))
 
     def picture(self, frame_id: int) -> Clip:
-        """A frame of the source as a picture at its full size: from the clip, else read from the video."""
+        """A source frame as a picture at full size, from the clip or read from the video."""
         place = np.flatnonzero(self.clip.frame_ids == frame_id)
         if len(place):
             return self.clip.pick(int(place[0]))
@@ -136,11 +136,11 @@ class Rollout:
 
     @property
     def _open(self) -> bool:
-        """True while a round is due: none was held, or the last one has to be followed and did not say "absent"."""
+        """True while a round is due: there was none yet, or another has to follow the last, which did not say "absent"."""
         return not self.turns or (self.turns[-1].then > 0 and not self.turns[-1].denies)
 
     def _known(self) -> list[Target | None]:
-        """The targets by number; None for one that a later round found not to be in the video."""
+        """The objects by number; None for one that a later round said is not in the video."""
         known: list[Target | None] = []
         for turn in self.turns:
             answer = turn.answer

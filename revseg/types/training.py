@@ -1,4 +1,4 @@
-"""What training calls of a policy and of an objective."""
+"""Protocols for training: what the trainer calls of a policy and of an objective."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -41,15 +41,15 @@ class TrainedPolicy(TrainablePolicy, Protocol):
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """What it was taught, set before `save`; left out: it is not written down."""
+        """The settings that it was trained with, set before `save`; left out: they are not saved."""
         ...
 
     @defaults.setter
-    def defaults(self, taught: Mapping[str, Any], /) -> None: ...
+    def defaults(self, settings: Mapping[str, Any], /) -> None: ...
 
     @property
     def stops(self) -> Sequence[int] | None:
-        """Tokens that end a reply; one that ends with another was cut off. Left out, None: `Reply.cut_off` says it."""
+        """Tokens that end a reply; a reply with another last token was cut off. Left out or None: see `Reply.cut_off`."""
         ...
 
     def length(self, rollout: Rollout) -> int:
@@ -70,11 +70,11 @@ class TrainedPolicy(TrainablePolicy, Protocol):
         ...
 
     def without_adapters(self) -> AbstractContextManager[Any]:
-        """Its adapters switched off meanwhile, for a KL to what it was; left out: an InputError for such a KL."""
+        """A context in which its adapters are off, for a KL to the base model; left out: an InputError for such a KL."""
         ...
 
     def with_model(self, model: Any) -> Any:
-        """Itself with other weights, for a KL to a copy; left out: an InputError when there is such a KL."""
+        """The same policy with other weights, for a KL to a copy; left out: an InputError for such a KL."""
         ...
 
     def freeze_vision(self) -> None:
