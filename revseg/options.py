@@ -53,7 +53,7 @@ def construct(part: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _of_kind(value: Any, annotation: Any) -> bool:
-    """False if the value, as read from a spec, has another type than the option's annotation; True if that is unclear."""
+    """False if the value, as read from a spec, is not of the option's annotated type; True if that is unclear."""
     if type(value) not in (*_PLAIN, list, tuple, dict):
         return True
     if isinstance(annotation, UnionType) or get_origin(annotation) is Union:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -214,14 +213,6 @@ def test_the_command(tmp_path: Path):
     assert told["found"] == ["format low"]
     assert not any(isinstance(v, float) and math.isnan(v) for s in told["signatures"] for v in s["evidence"].values())
     assert CliRunner().invoke(app, ["diagnose", str(tmp_path / "no")]).exit_code == 3
-
-
-def test_imports_point_one_way():
-    sources = [path for part in ("evaluation", "training") for path in (ROOT / part).rglob("*.py")]
-    assert sources
-    for path in [*sources, ROOT / "serialise.py", ROOT / "pipeline.py"]:
-        upward = re.findall(r"^(?:from|import) revseg\.(?:report|cli)\b", path.read_text("utf-8"), re.MULTILINE)
-        assert not upward, path.name
 
 
 def test_a_well_formed_absence_is_not_low_in_format(tmp_path: Path):

@@ -103,7 +103,7 @@ class Rollout:
 
     @property
     def context(self) -> tuple[Grounding, ...]:
-        """The objects named as context that have a keyframe and a position on it; their `object_id` follow the targets'."""
+        """The objects named as context that have a keyframe and a position on it, numbered after the targets."""
         return tuple(grounding for grounding in self._groundings if grounding.role == "context")
 
     @property
@@ -136,7 +136,7 @@ class Rollout:
 
     @property
     def _open(self) -> bool:
-        """True while a round is due: there was none yet, or another has to follow the last, which did not say "absent"."""
+        """True while a round is due: there was none yet, or another has to follow and the last was not "absent"."""
         return not self.turns or (self.turns[-1].then > 0 and not self.turns[-1].denies)
 
     def _known(self) -> list[Target | None]:

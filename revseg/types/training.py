@@ -49,7 +49,7 @@ class TrainedPolicy(TrainablePolicy, Protocol):
 
     @property
     def stops(self) -> Sequence[int] | None:
-        """Tokens that end a reply; a reply with another last token was cut off. Left out or None: see `Reply.cut_off`."""
+        """Tokens that end a reply; with another last token it was cut off. Left out or None: see `Reply.cut_off`."""
         ...
 
     def length(self, rollout: Rollout) -> int:
@@ -70,7 +70,7 @@ class TrainedPolicy(TrainablePolicy, Protocol):
         ...
 
     def without_adapters(self) -> AbstractContextManager[Any]:
-        """A context in which its adapters are off, for a KL to the base model; left out: an InputError for such a KL."""
+        """A context without its adapters, for a KL to the base model; left out: an InputError for such a KL."""
         ...
 
     def with_model(self, model: Any) -> Any:
