@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from ablations import machine
-from judging import judge
+from error_attribution import judge
 
 from revseg import ReVSeg, evaluate
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from ablations import TRAINED, Size, main
-from judging import judge
+from error_attribution import judge
 
 import revseg
 from revseg import Variant
