@@ -347,7 +347,7 @@ def test_checkpoints_hold_weights_optimizers_and_randomness(tmp_path: Path, monk
     assert torch.equal(model.weight, other.weight)
     whole = path.read_bytes()
     monkeypatch.setattr(torch, "save", lambda state, file: (file.write(b"x"), (_ for _ in ()).throw(OSError("full"))))
-    with pytest.raises(OutputError, match="full; the one before is still there"):
+    with pytest.raises(OutputError, match="full; the checkpoint before it is still there"):
         save_checkpoint(path, model, optimizers, 2)
     assert path.read_bytes() == whole
 
