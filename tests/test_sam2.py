@@ -1,4 +1,4 @@
-"""`sam2` and `sam2_hf` on small random models: equal to both packages used the plain way, and flat in memory."""
+"""`sam2`, `sam2_hf`, `sam3` and `edgetam` on small random models: equal to both packages, and flat in memory."""
 
 import re
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from parts import built
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_sam2 import save_tiny_sam2, save_tiny_sam2_hf
+from tiny_sam3 import save_tiny_edgetam, save_tiny_sam3
 
 import revseg
 from revseg.errors import InputError
@@ -21,15 +22,24 @@ from revseg.types import Grounding
 from revseg.video import Video
 from revseg.video import video as video_module
 
-BOTH = ["sam2", "sam2_hf"]
-SAVE: dict[str, Callable[[Path], None]] = {"sam2": save_tiny_sam2, "sam2_hf": save_tiny_sam2_hf}
+SAVE: dict[str, Callable[[Path], None]] = {
+    "sam2": save_tiny_sam2,
+    "sam2_hf": save_tiny_sam2_hf,
+    "sam3": save_tiny_sam3,
+    "edgetam": save_tiny_edgetam,
+}
+PORTS = {  # transformers' classes for the folders above
+    "sam2_hf": ("Sam2VideoModel", "Sam2VideoProcessor"),
+    "sam3": ("Sam3TrackerVideoModel", "Sam3TrackerVideoProcessor"),
+    "edgetam": ("EdgeTamVideoModel", "Sam2VideoProcessor"),
+}
 FIRST = np.array([[0.25, 0.2, 0.5, 0.55]], np.float32)
 SECOND = np.array([[0.6, 0.5, 0.9, 0.95]], np.float32)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    where = {name: tmp_path_factory.mktemp(name) for name in BOTH}
+    where = {name: tmp_path_factory.mktemp(name) for name in SAVE}
     for name, folder in where.items():
         SAVE[name](folder)
     return where
@@ -137,15 +147,23 @@ def test_sam2_gives_metas_masks_with_corrections_and_points(folders: dict[str, P
     assert (without.dense() != want).any(axis=(0, 2, 3))[:15].any()  # the later prompt is seen earlier as well
 
 
-def test_sam2_hf_gives_the_masks_of_transformers_session(folders: dict[str, Path]) -> None:
-    from transformers import Sam2VideoModel, Sam2VideoProcessor
+@pytest.mark.parametrize("name", [*PORTS, pytest.param("edgetam with timm", marks=pytest.mark.slow)])
+def test_the_masks_are_those_of_transformers_session(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    """Prompts on frames 9 and 15, tracked both ways from frame 9."""
+    import transformers
 
+    folder = folders.get(name, tmp_path)
+    if folder == tmp_path:
+        pytest.importorskip("timm")
+        save_tiny_edgetam(folder, timm=True)
+        name = "edgetam"
     frames = moving_square(24)
-    got = revseg.build("tracker", {"name": "sam2_hf", "model": str(folders["sam2_hf"])})(
+    got = revseg.build("tracker", {"name": name, "model": str(folder)})(
         video_of(frames), [Grounding(15, SECOND), Grounding(9, FIRST)]
     )
-    model = Sam2VideoModel.from_pretrained(folders["sam2_hf"]).eval()  # pyright: ignore[reportArgumentType]
-    processor = Sam2VideoProcessor.from_pretrained(folders["sam2_hf"])
+    model_class, processor_class = (getattr(transformers, port) for port in PORTS[name])
+    model = model_class.from_pretrained(folder).eval()
+    processor = processor_class.from_pretrained(folder)
     session = processor.init_video_session(video=frames)
     for frame_id, box in ((9, FIRST), (15, SECOND)):
         processor.add_inputs_to_inference_session(session, frame_id, 0, input_boxes=[[pixels(box).tolist()]])
@@ -159,7 +177,7 @@ def test_sam2_hf_gives_the_masks_of_transformers_session(folders: dict[str, Path
     assert different(got) > 20
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", SAVE)
 def test_the_model_keeps_a_window_and_reads_a_few_frames(
     name: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +226,7 @@ def tensors(thing: object, seen: set[int] | None = None) -> int:
     return tensors(vars(thing), seen) if hasattr(thing, "__dict__") else 0
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", SAVE)
 def test_points_alone_and_half_precision_work(name: str, folders: dict[str, Path]) -> None:
     tracker = built("tracker", {"name": name, "model": str(folders[name]), "dtype": "bfloat16"})
     grounding = Grounding(2, FIRST[:0], np.array([[0.4, 0.4]], np.float32), np.array([True]))
@@ -217,7 +235,7 @@ def test_points_alone_and_half_precision_work(name: str, folders: dict[str, Path
     assert got.visible.all()
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", SAVE)
 def test_an_absent_target_is_a_confident_empty_mask(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
     tracker = built("tracker", {"name": name, "model": str(folders[name])})
     net = tracker._model.net
@@ -284,5 +302,5 @@ def test_what_cannot_be_loaded_says_so(folders: dict[str, Path], tmp_path: Path,
         revseg.build("tracker", {"name": "sam2", "model": str(folders["sam2"]), "dtype": "int8"})
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     for model in (str(tmp_path / "empty"), "facebook/sam2.1-hiera-large"):
-        with pytest.raises(InputError, match=re.compile("cannot load the SAM 2 model.*pass its folder", re.DOTALL)):
+        with pytest.raises(InputError, match=re.compile("cannot load the tracker model.*pass its folder", re.DOTALL)):
             revseg.build("tracker", {"name": "sam2_hf", "model": model})

@@ -1,6 +1,5 @@
 """What every tracker owes, on all registered ones; then `fill_box`, `oracle` and the shared planning by hand."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sam2 import save_tiny_sam2, save_tiny_sam2_hf
+from tiny_sam3 import save_tiny_edgetam, save_tiny_sam3
 
 import revseg
 from revseg.errors import InputError
@@ -42,13 +42,23 @@ def a_video(length: int = LENGTH, size: tuple[int, int] = SIZE) -> Video:
     return Video("clip", size, 8.0, length, reader)
 
 
+SAVE = {
+    "sam2": save_tiny_sam2,
+    "sam2_hf": save_tiny_sam2_hf,
+    "sam3": save_tiny_sam3,
+    "edgetam": save_tiny_edgetam,
+}
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Specs of the trackers that need weights."""
-    meta, hf = tmp_path_factory.mktemp("meta"), tmp_path_factory.mktemp("hf")
-    save_tiny_sam2(meta)
-    save_tiny_sam2_hf(hf)
-    return {"sam2": f"sam2:model={Path(meta)}", "sam2_hf": f"sam2_hf:model={Path(hf)}"}
+    specs = {}
+    for name, save in SAVE.items():
+        folder = tmp_path_factory.mktemp(name)
+        save(folder)
+        specs[name] = f"{name}:model={folder}"
+    return specs
 
 
 @pytest.fixture(params=revseg.names("tracker"))
@@ -79,7 +89,7 @@ def test_a_tracker_answers_for_the_whole_video(tracker: Tracker) -> None:
     np.testing.assert_array_equal(again.scores, got.scores)
 
 
-@pytest.mark.parametrize("tracker", ["fill_box", "oracle", "sam2", "sam2_hf"], indirect=True)
+@pytest.mark.parametrize("tracker", ["fill_box", "oracle", *SAVE], indirect=True)
 def test_objects_do_not_disturb_one_another(tracker: Tracker) -> None:
     """What streams together equals what is tracked alone, also where the keyframes differ."""
     groundings = [Grounding(5, LEFT), Grounding(2, RIGHT, object_id=1)]

@@ -4,6 +4,7 @@ A window of 4 frames (2 memories, 4 object pointers) shows with few frames that 
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -24,7 +25,7 @@ def save_tiny_sam2(folder: str | Path, seed: int = 0, like: str | Path | None = 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = instantiate(config.model)
-        _enliven(net, net.sam_mask_decoder.pred_obj_score_head.layers[-1])
+        enliven(net, net.sam_mask_decoder.pred_obj_score_head.layers[-1])
     OmegaConf.save(config, folder / "sam2_tiny.yaml")
     save_file(
         {name: tensor.contiguous() for name, tensor in net.state_dict().items()}, folder / "sam2_tiny.safetensors"
@@ -33,24 +34,27 @@ def save_tiny_sam2(folder: str | Path, seed: int = 0, like: str | Path | None = 
 
 def save_tiny_sam2_hf(folder: str | Path, seed: int = 0) -> None:
     """transformers': as `save_pretrained` writes it, for `sam2_hf:model=FOLDER`."""
-    from transformers import Sam2VideoModel, Sam2VideoProcessor
-    from transformers.models.sam2.image_processing_sam2 import Sam2ImageProcessor
-    from transformers.models.sam2_video.video_processing_sam2_video import Sam2VideoVideoProcessor
+    from transformers import Sam2VideoModel
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = Sam2VideoModel(_hf_config())
-        _enliven(net, net.mask_decoder.pred_obj_score_head.proj_out)
+        enliven(net, net.mask_decoder.pred_obj_score_head.proj_out)
     net.save_pretrained(folder)
-    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    mask_size = {"height": IMAGE_SIZE // 4, "width": IMAGE_SIZE // 4}
-    processor = Sam2VideoProcessor(
-        Sam2ImageProcessor(size=size, mask_size=mask_size), Sam2VideoVideoProcessor(size=size)
-    )
-    processor.save_pretrained(folder)
+    hf_processor(IMAGE_SIZE).save_pretrained(folder)
 
 
-def _enliven(net: torch.nn.Module, score: torch.nn.Module) -> None:
+def hf_processor(side: int) -> Any:
+    """transformers' processor for pictures of `side` pixels."""
+    from transformers import Sam2VideoProcessor
+    from transformers.models.sam2.image_processing_sam2 import Sam2ImageProcessor
+    from transformers.models.sam2_video.video_processing_sam2_video import Sam2VideoVideoProcessor
+
+    size, mask_size = {"height": side, "width": side}, {"height": side // 4, "width": side // 4}
+    return Sam2VideoProcessor(Sam2ImageProcessor(size=size, mask_size=mask_size), Sam2VideoVideoProcessor(size=size))
+
+
+def enliven(net: torch.nn.Module, score: torch.nn.Module) -> None:
     """Weights large enough that picture, prompt and memory all show in the masks, and a target mostly present."""
     with torch.no_grad():
         for parameter in net.parameters():
@@ -178,9 +182,9 @@ def _meta_config() -> dict:
     }
 
 
-def _hf_config():
-    from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
-    from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoMaskDecoderConfig
+def hf_vision() -> Any:
+    """SAM 2's image encoder in transformers."""
+    from transformers import Sam2HieraDetConfig, Sam2VisionConfig
 
     grid = IMAGE_SIZE // 16
     backbone = Sam2HieraDetConfig(
@@ -191,14 +195,21 @@ def _hf_config():
         num_attention_heads_per_stage=[1, 2, 4, 8],
         global_attention_blocks=[3],
     )
-    vision = Sam2VisionConfig(
+    return Sam2VisionConfig(
         backbone_config=backbone,
         backbone_channel_list=[64, 32, 16, 8],
         backbone_feature_sizes=[[grid * 4, grid * 4], [grid * 2, grid * 2], [grid, grid]],
         fpn_hidden_size=HF_DIM,
     )
+
+
+def _hf_config():
+    from transformers import Sam2VideoConfig
+    from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoMaskDecoderConfig
+
+    grid = IMAGE_SIZE // 16
     return Sam2VideoConfig(
-        vision_config=vision,
+        vision_config=hf_vision(),
         prompt_encoder_config={"hidden_size": HF_DIM, "image_size": IMAGE_SIZE},
         # an object, as transformers before 5.20 fills a dict up with another part's defaults
         mask_decoder_config=Sam2VideoMaskDecoderConfig(

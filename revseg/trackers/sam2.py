@@ -18,7 +18,7 @@ from revseg.masks.dense import to_pixels
 from revseg.registry import register
 from revseg.trackers.prompts import TrackPrompt
 from revseg.trackers.sam2_network import find_files, load_network
-from revseg.trackers.streaming import Output, track
+from revseg.trackers.streaming import Output, check_memory, track
 from revseg.types import Grounding
 from revseg.video import Video
 
@@ -42,6 +42,7 @@ class Sam2Tracker:
     and from a .pt only tensors are read.
     `image_size` overrides the configuration's 1024 (a multiple of 32; smaller is faster). `dtype` is auto, float32,
     bfloat16 or float16; auto is bfloat16 on a GPU, float32 elsewhere. `compile` compiles the image encoder.
+    `memory` is "recent" or "trusted", see `revseg.trackers.trusted`.
 
     Settings are those of Meta's `build_sam2_video_predictor`: the decoder falls back to several masks where a single
     one is unstable, and masks from prompts are binarised before they enter the memory. Filling holes of up to 8
@@ -60,11 +61,13 @@ class Sam2Tracker:
         dtype: str = "auto",
         compile: bool = False,
         image_size: int | None = None,
+        memory: str = "recent",
     ) -> None:
+        self.memory = check_memory(memory)
         self._model = _Sam2(*find_files(model, config), device, dtype, compile, image_size)
 
     def __call__(self, video: Video, groundings: Sequence[Grounding]) -> MaskTrack:
-        return track(self._model, video, groundings, self.prompts)
+        return track(self._model, video, groundings, self.prompts, self.memory)
 
 
 class _Sam2:

@@ -1,32 +1,34 @@
-"""Tracker `sam2_hf`: SAM 2 (Ravi et al., arXiv 2408.00714) on transformers' port, streaming."""
+"""Trackers `sam2_hf`, `sam3` and `edgetam`: promptable video models on transformers' ports, streaming.
+
+SAM 2 (Ravi et al., arXiv 2408.00714), the tracker of SAM 3 (arXiv 2511.16719) and EdgeTAM (arXiv 2501.07256) share
+their interface in transformers, so they share this adapter. The checkpoint's model type says which of them it is.
+"""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from revseg.devices import pick_device, pick_dtype
-from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.masks.dense import to_pixels
 from revseg.registry import register
+from revseg.trackers.hf_checkpoint import load_tracker_model
 from revseg.trackers.prompts import TrackPrompt
-from revseg.trackers.streaming import Output, track
+from revseg.trackers.streaming import Output, check_memory, track
 from revseg.types import Grounding
-from revseg.untrusted.model_folder import check_model_folder, find_folder
-from revseg.untrusted.pretrained import load_checked, load_processor
 from revseg.video import Video
 
 
 @register("tracker", "sam2_hf")
 class Sam2HfTracker:
-    """SAM 2 by transformers (`Sam2VideoModel`).
+    """SAM 2 by transformers; also reads checkpoints of SAM 3 and EdgeTAM.
 
     `model` is a hub name such as `facebook/sam2.1-hiera-large`, or a folder into which the model and its processor were
     saved with `save_pretrained`. `dtype` is auto, float32, bfloat16 or float16; auto is bfloat16 on a GPU, float32
-    elsewhere. `attention` is transformers' `attn_implementation`. `compile` compiles the image encoder.
+    elsewhere. `attention` is transformers' `attn_implementation`. `compile` compiles the image encoder. `memory` is
+    "recent" or "trusted", see `revseg.trackers.trusted`.
     Raises InputError when the model cannot be found or loaded.
     """
 
@@ -40,11 +42,51 @@ class Sam2HfTracker:
         dtype: str = "auto",
         compile: bool = False,
         attention: str = "sdpa",
+        memory: str = "recent",
     ) -> None:
+        self.memory = check_memory(memory)
         self._model = _Sam2Hf(model, device, dtype, compile, attention)
 
     def __call__(self, video: Video, groundings: Sequence[Grounding]) -> MaskTrack:
-        return track(self._model, video, groundings, self.prompts)
+        return track(self._model, video, groundings, self.prompts, self.memory)
+
+
+@register("tracker", "sam3")
+class Sam3Tracker(Sam2HfTracker):
+    """The tracker of SAM 3 by transformers. The options are those of `sam2_hf`.
+
+    `facebook/sam3` is gated: accept its licence on its page first. SAM 3.1 is another network, and is refused.
+    """
+
+    def __init__(
+        self,
+        model: str = "facebook/sam3",
+        device: str = "auto",
+        dtype: str = "auto",
+        compile: bool = False,
+        attention: str = "sdpa",
+        memory: str = "recent",
+    ) -> None:
+        super().__init__(model, device, dtype, compile, attention, memory)
+
+
+@register("tracker", "edgetam")
+class EdgeTamTracker(Sam2HfTracker):
+    """EdgeTAM, a small SAM 2, by transformers. The options are those of `sam2_hf`.
+
+    The released checkpoint needs the package timm: `pip install 'revseg[edgetam]'`.
+    """
+
+    def __init__(
+        self,
+        model: str = "yonigozlan/EdgeTAM-hf",
+        device: str = "auto",
+        dtype: str = "auto",
+        compile: bool = False,
+        attention: str = "sdpa",
+        memory: str = "recent",
+    ) -> None:
+        super().__init__(model, device, dtype, compile, attention, memory)
 
 
 class _Sam2Hf:
@@ -52,23 +94,11 @@ class _Sam2Hf:
 
     def __init__(self, model: str, device: str, dtype: str, compile: bool, attention: str) -> None:
         import torch
-        from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor
 
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-        try:
-            folder = _checked_folder(model)
-            net: Any = load_checked(
-                Sam2VideoModel,
-                Sam2VideoConfig,
-                folder,
-                family="sam2",
-                dtype=self.dtype,
-                attn_implementation=attention,
-            )
-            self.processor: Any = load_processor(Sam2VideoProcessor, folder)
-        except InputError as error:
-            raise InputError(f"cannot load the SAM 2 model {model!r}: {error}") from error
+        net, processor = load_tracker_model(model, dtype=self.dtype, attn_implementation=attention)
+        self.processor: Any = processor
         self.net = net.to(self.device).eval()
         if compile:
             self.net.vision_encoder.compile()
@@ -85,16 +115,6 @@ class _Sam2Hf:
 
     def start(self, video: Video) -> "_Instance":
         return _Instance(self, video)
-
-
-def _checked_folder(model: str) -> Path:
-    folder = find_folder(model)
-    if not (folder / "config.json").exists() and any(p.suffix in (".yaml", ".yml") for p in folder.iterdir()):
-        raise InputError(f"{folder} holds SAM 2 in the format of Meta's package: use sam2:model={folder}")
-    kind = check_model_folder(folder).get("model_type")
-    if kind != "sam2_video":
-        raise InputError(f"expected model_type sam2_video in {folder / 'config.json'}, got {kind!r}")
-    return folder
 
 
 class _Instance:

@@ -45,6 +45,11 @@ def find_folder(model: str, patterns: Collection[str] = ("*.json", "*.safetensor
         # in one call: file by file, an unreachable hub would cost minutes
         return Path(snapshot_download(model, allow_patterns=list(patterns), ignore_patterns=["*/*"]))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors, also without a connection
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+            raise InputError(
+                f"the hub does not give out {model!r} ({short(error)}): if its licence has to be accepted, do so on "
+                f"https://huggingface.co/{model} and log in with `hf auth login`, or pass the folder of a download"
+            ) from error
         raise InputError(
             f"there is no folder {model!r} here{_near(path)}, and the hub gives no model of that name "
             f"({short(error)}): correct the path, or download the model elsewhere and pass its folder"

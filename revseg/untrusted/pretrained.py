@@ -18,10 +18,13 @@ _NOT_THEIRS = ("attn_implementation", "_attn_implementation", "_attn_implementat
 _NOT_THEIRS += ("_experts_implementation", "transformers_weights", "auto_map", "custom_pipelines")
 
 
-def load_checked(model_class: Any, config_class: Any, folder: Path, *, family: str = "", **options: Any) -> Any:
+def load_checked(
+    model_class: Any, config_class: Any, folder: Path, *, family: str | tuple[str, ...] = "", **options: Any
+) -> Any:
     """The model in `folder`, which has passed `check_model_folder`.
 
-    `family` is the prefix that every part's model_type must have, because transformers looks parts up by it.
+    `family` is the prefix (or several) that every part's model_type must have, because transformers looks parts up by
+    it.
     InputError if the configuration cannot be read, the model cannot be created, or tensors are missing, unexpected or
     of another shape.
     """
@@ -51,7 +54,7 @@ def load_checked(model_class: Any, config_class: Any, folder: Path, *, family: s
     return model
 
 
-def load_config(config_class: Any, folder: Path, *, family: str = "") -> Any:
+def load_config(config_class: Any, folder: Path, *, family: str | tuple[str, ...] = "") -> Any:
     """The configuration of `folder`, as `load_checked` reads it. InputError when it cannot be read."""
     data = _plain(read_json(folder / "config.json"), folder, family)
     try:
@@ -93,7 +96,7 @@ def _check_size(model_class: Any, config: Any, folder: Path) -> None:
         )
 
 
-def _plain(node: Any, folder: Path, family: str) -> Any:
+def _plain(node: Any, folder: Path, family: str | tuple[str, ...]) -> Any:
     """The configuration without keys that lead to code, other files or another network, at any depth."""
     path = folder / "config.json"
     if isinstance(node, list):
@@ -101,7 +104,8 @@ def _plain(node: Any, folder: Path, family: str) -> Any:
     if not isinstance(node, dict):
         return node
     if node.get("model_type") and not str(node["model_type"]).startswith(family):
-        raise InputError(f"expected parts of {family} in {path}, got model_type {str(node['model_type'])[:80]!r}")
+        wanted = family if isinstance(family, str) else " or ".join(family)
+        raise InputError(f"expected parts of {wanted} in {path}, got model_type {str(node['model_type'])[:80]!r}")
     for name, value in node.items():
         counts = value if isinstance(value, list) else [value]
         if re.search("layers|depth|blocks", name) and any(isinstance(n, int) and n > LAYERS for n in counts):
