@@ -29,7 +29,7 @@ from revseg.trackers.fill_box import fill_box
 from revseg.types import Answer, Objective, Parser, Policy, Prompt, Reply, Reward, Rollout, Target, Tracker
 
 # Parts that need weights or a server are checked in the tests of their own modules, on tiny ones.
-ELSEWHERE = {"hf", "qwen", "openai", "sam2", "sam2_hf", "sam3", "edgetam"}
+ELSEWHERE = {"hf", "qwen", "openai", "sam2", "sam2_hf", "sam3", "edgetam", "sam3_concept"}
 OPTIONS = {"given": ":keyframe=1,box=[0, 0, 0.5, 1]", "scripted": ':replies=["a", "b"]', "template": ":path=x"}
 
 

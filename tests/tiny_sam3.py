@@ -140,7 +140,21 @@ def _sam3_config() -> Any:
         "memory_attention_feed_forward_hidden_size": 64,
         **TRACKER,
     }
-    return Sam3VideoConfig(detector_config=detector, tracker_config=tracker, low_res_mask_size=grid * 4)
+    # thresholds at which random weights find, lose, join and refresh a few objects within a dozen frames
+    return Sam3VideoConfig(
+        detector_config=detector,
+        tracker_config=tracker,
+        low_res_mask_size=grid * 4,
+        score_threshold_detection=0.3,
+        new_det_thresh=0.36,
+        det_nms_thresh=0.6,
+        hotstart_delay=4,
+        hotstart_unmatch_thresh=2,
+        hotstart_dup_thresh=3,
+        recondition_every_nth_frame=3,
+        high_conf_thresh=0.36,
+        high_iou_thresh=0.3,
+    )
 
 
 def _tokenizer(folder: Path) -> Any:

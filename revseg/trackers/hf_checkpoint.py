@@ -1,7 +1,7 @@
 """Checkpoints of promptable video models for transformers: which classes read a folder, and what it may hold."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,17 @@ KINDS = {
 _TIMM_OPTIONS = {"in_chans", "features_only", "out_indices"}  # no other names a file or a place on the network
 
 
-def load_tracker_model(model: str, **options: Any) -> tuple[Any, Any]:
+CONCEPTS = {"sam3_video": Kind("Sam3VideoModel", "Sam3VideoConfig", "Sam3VideoProcessor", _SAM3_PARTS)}
+
+
+def load_tracker_model(model: str, kinds: Mapping[str, Kind] = KINDS, **options: Any) -> tuple[Any, Any]:
     """The network and the processor of a hub name or folder. InputError when there is none or it cannot be read."""
     import transformers
 
     try:
         _refuse_sam31(model)
         folder = find_folder(model)
-        kind = _kind(folder)
+        kind = _kind(folder, kinds)
         classes = [getattr(transformers, name) for name in (kind.model, kind.config, kind.processor)]
         net = load_checked(classes[0], classes[1], folder, family=kind.parts, **options)
         return net, load_processor(classes[2], folder)
@@ -51,16 +54,16 @@ def load_tracker_model(model: str, **options: Any) -> tuple[Any, Any]:
         raise InputError(f"cannot load the tracker model {model!r}: {error}") from error
 
 
-def _kind(folder: Path) -> Kind:
+def _kind(folder: Path, kinds: Mapping[str, Kind]) -> Kind:
     if not (folder / "config.json").exists() and any(p.suffix in (".yaml", ".yml") for p in folder.iterdir()):
         raise InputError(f"{folder} holds SAM 2 in the format of Meta's package: use sam2:model={folder}")
     config = check_model_folder(folder)
     name = config.get("model_type")
-    if not isinstance(name, str) or name not in KINDS:
-        raise InputError(f"expected model_type {' or '.join(KINDS)} in {folder / 'config.json'}, got {name!r}")
+    if not isinstance(name, str) or name not in kinds:
+        raise InputError(f"expected model_type {' or '.join(kinds)} in {folder / 'config.json'}, got {name!r}")
     for backbone in _timm_backbones(config):
         _check_timm(backbone, folder / "config.json")
-    return KINDS[name]
+    return kinds[name]
 
 
 def _refuse_sam31(model: str) -> None:
