@@ -12,7 +12,7 @@ from tiny_sam2 import HF_DIM, HF_MEMORY_DIM, IMAGE_SIZE, MEMORIES, POINTERS, enl
 WIDTH = 32  # of the parts of SAM 3 that the tracker does not use
 SAM3_SIZE = 112  # 8 x 8 patches of 14
 WORDS = ("a", "red", "square", "the", "dog")
-TRACKER = {
+TRACKER: dict[str, Any] = {
     "num_maskmem": MEMORIES,
     "max_object_pointers_in_encoder": POINTERS,
     "memory_attention_hidden_size": HF_DIM,
@@ -24,7 +24,7 @@ TRACKER = {
     "memory_fuser_embed_dim": HF_DIM,
     "memory_fuser_intermediate_dim": 64,
 }
-DECODER = {"hidden_size": HF_DIM, "mlp_dim": 64, "num_attention_heads": 4, "iou_head_hidden_dim": 32}
+DECODER: dict[str, Any] = {"hidden_size": HF_DIM, "mlp_dim": 64, "num_attention_heads": 4, "iou_head_hidden_dim": 32}
 
 
 def save_tiny_edgetam(folder: str | Path, seed: int = 1, *, timm: bool = False) -> None:
