@@ -309,6 +309,32 @@ def ok_vos(root: Path) -> dict[str, Any]:
     return {}
 
 
+def rectangle(label: str, left: float, top: float, right: float, bottom: float) -> dict[str, Any]:
+    """A polygon of ReasonSeg; both its corners are inside."""
+    return {"label": label, "points": [[left, top], [right, top], [right, bottom], [left, bottom]]}
+
+
+def reason_seg(root: Path) -> dict[str, Any]:
+    """A file in cp1252, several texts, small polygons before and on larger ones, pixels to ignore, a flag."""
+    both = [rectangle("target", 2, 3, 4, 5), rectangle("Ignore", 0.9, 1, 6.9, 7), rectangle("FLAG", 0, 0, 31, 23)]
+    pictures = {
+        "b 1": ({"shapes": both, "text": ["the caf\u00e9\u2019s sign", "not asked"], "is_sentence": False}, "cp1252"),
+        "a": (
+            {
+                "shapes": [rectangle("target", 10, 2, 20, 20), rectangle("ignored part", 12, 4, 13, 5)],
+                "text": ["Which one is r\u00e9d?"],
+                "is_sentence": True,
+            },
+            "utf-8",
+        ),
+    }
+    for split in ("train", "val"):
+        for name, (content, encoding) in pictures.items():
+            write_frames(root / split, [name])
+            (root / split / f"{name}.json").write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    return {}
+
+
 def folder(root: Path) -> dict[str, Any]:
     """Every form of masks."""
     write_frames(root / "clips" / "a", FRAMES)
@@ -349,6 +375,7 @@ TREES = {
     "groundmore": groundmore,
     "ref_sav": ref_sav,
     "fevos": fevos,
+    "reason_seg": reason_seg,
     "folder": folder,
 }
 if importlib.util.find_spec("pyarrow") is not None:  # an extra of its own

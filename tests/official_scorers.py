@@ -1,4 +1,4 @@
-"""The official scorers of MeViS, ReVOS, ReasonVOS, Long-RVOS, GroundMoRe, Ref-SAV, OK-VOS: oracles on answers.
+"""The official scorers of MeViS, ReVOS, ReasonVOS, Long-RVOS, GroundMoRe, Ref-SAV, OK-VOS, ReasonSeg, as oracles.
 
 Written from what each script does; J and F are those of `official_davis`. Each gives J, F (and more) per expression as
 (video, expression) -> values, leaving out what its script leaves out.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from official_davis import contour, measures, region
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from revseg.evaluation import Results
 from revseg.evaluation.results import to_line
@@ -209,3 +209,36 @@ def ok_vos(base: Path, rows: Iterable[Mapping[str, Any]], answers: Answers) -> d
         j, f = np.mean([(region(a, b), contour(a, b)) for a, b in pairs], 0)
         found.setdefault(row["ability"], []).append((float(j), float(f)))
     return found
+
+
+def reason_seg(folder: Path, answers: Answers) -> dict[str, tuple[float, int, int]]:
+    """Per picture IoU, intersection, union; pixels of value 255 are taken out of both masks. By LISA's evaluation."""
+    found = {}
+    for path in sorted(folder.glob("*.jpg")):
+        answer = answers[f"{path.stem}/0"]
+        if answer is None:
+            continue
+        height, width = answer[0].shape
+        labels = polygon_labels(json.loads(path.with_suffix(".json").read_text())["shapes"], (width, height))
+        output = np.where(labels == 255, 255, answer[0])
+        both = int(np.count_nonzero((output == 1) & (labels == 1)))
+        areas = int(np.count_nonzero(output == 1)) + int(np.count_nonzero(labels == 1))
+        union = areas - both
+        found[path.stem] = (1.0 if union == 0 else both / (union + 1e-5), both, union)
+    return found
+
+
+def polygon_labels(shapes: Iterable[Mapping[str, Any]], size: tuple[int, int]) -> np.ndarray:
+    """uint8[h w] by Pillow, for axis-parallel rectangles, where all painters agree; `size` is (width, height)."""
+
+    def paint(image: Image.Image, shape: Mapping[str, Any], value: int) -> Image.Image:
+        (left, top), (right, bottom) = (tuple(int(c) for c in shape["points"][i]) for i in (0, 2))
+        ImageDraw.Draw(image).rectangle((left, top, right, bottom), fill=value)
+        return image
+
+    kept = [shape for shape in shapes if shape["label"].lower() != "flag"]
+    sizes = [np.array(paint(Image.new("L", size), shape, 1)).sum() for shape in kept]
+    image = Image.new("L", size)
+    for place in np.argsort(sizes)[::-1]:
+        paint(image, kept[place], 255 if "ignore" in kept[place]["label"].lower() else 1)
+    return np.array(image)

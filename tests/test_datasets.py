@@ -605,8 +605,59 @@ def test_ok_vos_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch
     assert [problem.kind for problem in report.problems] == ["unreadable"]
 
 
+def test_reason_seg(make: Make, tmp_path: Path):
+    dataset = make("reason_seg")
+    samples = by_id(dataset)
+    assert list(samples) == ["a/0", "b 1/0"]
+    assert [sample.query.text for sample in samples.values()] == ["Which one is r\u00e9d?", "the caf\u00e9\u2019s sign"]
+    assert [sample.meta["type"] for sample in samples.values()] == ["long", "short"]
+    assert [sample.meta["is_sentence"] for sample in samples.values()] == [True, False]
+    assert [len(sample.video) for sample in samples.values()] == [1, 1]
+    target, ignored = np.zeros((2, 1, 1, *SIZE), bool)
+    target[..., 2:21, 10:21] = True  # corners are inside
+    ignored[..., 4:6, 12:14] = True  # the smaller one lies on top
+    np.testing.assert_array_equal(dense(samples["a/0"]), target & ~ignored)
+    np.testing.assert_array_equal(dataset.void("a").dense(), ignored)
+    target, ignored = np.zeros((2, 1, 1, *SIZE), bool)
+    target[..., 3:6, 2:5] = True  # listed first, painted last
+    ignored[..., 1:8, 0:7] = True  # coordinates are cut to whole numbers
+    np.testing.assert_array_equal(dense(samples["b 1/0"]), target)
+    np.testing.assert_array_equal(dataset.void("b 1").dense(), ignored & ~target)
+    report = check("reason_seg", str(tmp_path))
+    assert report.counts == {"videos": (2, 200), "expressions": (2, 200)}
+    assert {problem.kind for problem in report.problems} == {"counts"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"shapes": [], "text": [], "is_sentence": True}, r"a\.json: text"),
+        ({"shapes": [{"label": "target", "points": []}], "text": ["x"], "is_sentence": True}, r"shapes.*points"),
+        ({"shapes": [{"label": "target", "points": [[1]]}], "text": ["x"], "is_sentence": True}, r"shapes.*points"),
+        ({"shapes": [{"label": "target", "points": [[1, 1e9]]}], "text": ["x"], "is_sentence": True}, r"points"),
+        ({"text": ["x"], "is_sentence": True}, r"shapes"),
+    ],
+)
+def test_reason_seg_says_what_is_wrong(content: dict[str, Any], words: str, make: Make, tmp_path: Path):
+    make("reason_seg")
+    write_json(tmp_path / "val" / "a.json", content)
+    with pytest.raises(InputError, match=words):
+        make("reason_seg")
+
+
+def test_reason_seg_wants_a_file_beside_each_picture(make: Make, tmp_path: Path):
+    make("reason_seg")
+    (tmp_path / "val" / "a.json").unlink()
+    with pytest.raises(InputError, match=r"a\.json: expected the polygons"):
+        make("reason_seg")
+    for path in (tmp_path / "val").glob("*.jpg"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"val: expected pictures"):
+        make("reason_seg")
+
+
 def test_check_says_where_to_get_it(make: Make, tmp_path: Path):
-    for name in ("groundmore", "ref_sav", "fevos", "ok_vos"):
+    for name in ("reason_seg", "groundmore", "ref_sav", "fevos", "ok_vos"):
         report = check(name, str(tmp_path / "nowhere"))
         assert not report.ok
         assert report.notes[0].startswith("available from ")

@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import official_scorers as official
 import pytest
-from benchmark_trees import TREES, code, square, uncompressed, write_binary, write_json, write_palette, write_parquet
+from benchmark_trees import (
+    TREES,
+    code,
+    rectangle,
+    square,
+    uncompressed,
+    write_binary,
+    write_json,
+    write_palette,
+    write_parquet,
+)
 from conftest import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -311,6 +321,40 @@ def test_ok_vos_is_the_official_figure(folders: Callable[[], Path], seed: int):
         assert [kept.groups[ability][n] for n in "JF"] == pytest.approx(list(np.mean(values, 0)), rel=0, abs=1e-12)
 
 
+@seeds
+@few
+def test_reason_seg_is_the_official_figure(folders: Callable[[], Path], seed: int):
+    """Rectangles of all sizes, some to be ignored, some pictures without target; some answers are not there."""
+    rng, folder = np.random.default_rng(seed), folders() / "val"
+    pictures(folder, [f"p{i}" for i in range(int(rng.integers(1, 5)))])
+    for path in sorted(folder.glob("*.jpg")):
+        shapes = []
+        for _ in range(int(rng.integers(0, 5))):
+            (top, bottom), (left, right) = (np.sort(rng.integers(-2, side + 3, 2)).tolist() for side in SIZE)
+            label = str(rng.choice(["target", "target", "ignore", "flag"]))
+            shapes.append(rectangle(label, left, top, right, bottom))
+        content = {"shapes": shapes, "text": ["x"], "is_sentence": bool(rng.integers(2))}
+        write_json(path.with_suffix(".json"), content)
+    data = build("dataset", f"reason_seg:root={folder.parent}")
+    answers: dict[str, np.ndarray | None] = {}
+    for sample in data:
+        answers[sample.query.id] = None if rng.random() < 0.2 else drawn(rng, 1) & (rng.random() > 0.2)
+    results = official.written(data, answers, folder.parent / "r.jsonl", "reason_seg")
+    expected = official.reason_seg(folder, answers)
+    if expected:
+        found = score(results, missing="skip", draws=0)
+        ious, common, union = (np.array(column) for column in zip(*expected.values(), strict=True))
+        assert found.overall["gIoU"] == pytest.approx(ious.mean(), rel=0, abs=1e-12)
+        assert found.overall["cIoU"] == pytest.approx(common.sum() / (union.sum() + 1e-10), rel=0, abs=1e-12)
+        assert set(found.overall) == {"gIoU", "cIoU"}
+        kinds = {sample.video.id: sample.meta["type"] for sample in data}
+        for kind in set(kinds.values()) if len(found.groups) > 1 else ():
+            mine = [values[0] for name, values in expected.items() if kinds[name] == kind]
+            assert found.groups.get(kind, {}).get("gIoU") == (pytest.approx(np.mean(mine)) if mine else None)
+    total = sum(values[0] for values in expected.values())
+    assert score(results, draws=0).overall["gIoU"] == pytest.approx(total / len(data), rel=0, abs=1e-12)
+
+
 # each rule by itself
 
 
@@ -459,7 +503,7 @@ def test_a_sample_that_cannot_be_read_keeps_what_it_is(name: str, tmp_path: Path
         assert row.text == sample.query.text
         assert row.meta == json.loads(json.dumps(dict(sample.meta)))
     found = score(results, draws=0)
-    assert found.overall["J&F"] == 0
+    assert found.overall["gIoU" if name == "reason_seg" else "J&F"] == 0
     assert found.missing == len(found.queries)
     groups = {"revos": 3, "long_rvos": 2, "ref_davis17": 4}
     assert len(found.groups) == groups.get(name, len(found.groups))
@@ -542,3 +586,27 @@ def test_a_of_revos_says_how_it_is_made(tmp_path: Path):
     told = CliRunner().invoke(app, ["score", str(tmp_path / "r.jsonl"), "--accuracy", "legacy_255"])
     assert told.exit_code == 0
     assert "R: paper, A: legacy_255" in told.output
+
+
+def test_reason_seg_by_hand(tmp_path: Path):
+    thing, other, none = square(0)[None], square(4)[None], np.zeros((1, 24, 32), bool)  # 64 pixels each, apart
+    void = MaskTrack.from_dense(other).to_dict()
+    found = score(rows_of(tmp_path, [(thing | other, thing), (other, none), (none, thing)], "reason_seg", void=void))
+    assert found.overall["gIoU"] == pytest.approx((64 / (64 + 1e-5) + 1 + 0) / 3, rel=0, abs=1e-12)
+    assert found.overall["cIoU"] == pytest.approx(64 / (128 + 1e-10), rel=0, abs=1e-12)
+    counted = score(rows_of(tmp_path, [(thing | other, thing), (other, none), (none, thing)], "reason_seg"))
+    assert counted.overall["cIoU"] == pytest.approx(64 / (256 + 1e-10), rel=0, abs=1e-12)
+    wrong = MaskTrack.from_dense(np.zeros((1, 24, 31), bool)).to_dict()
+    with pytest.raises(InputError, match=r"meta\['void'\]"):
+        score(rows_of(tmp_path, [(thing, thing)], "reason_seg", void=wrong))
+
+
+def test_reason_seg_from_evaluate(tmp_path: Path):
+    root = tmp_path / "root"
+    root.mkdir()
+    TREES["reason_seg"](root)
+    model = revseg.ReVSeg(policy="oracle", tracker="fill_box")  # the box of "a" covers the pixels to be ignored
+    found = score(revseg.evaluate(model, f"reason_seg:root={root}", tmp_path / "r.jsonl", progress=False))
+    area = 19 * 11 - 4
+    assert found.overall["gIoU"] == pytest.approx((area / (area + 1e-5) + 9 / (9 + 1e-5)) / 2, rel=0, abs=1e-12)
+    assert set(found.groups) == {"long", "short"}

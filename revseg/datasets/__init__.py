@@ -11,6 +11,7 @@ from revseg.datasets import lv_vis as lv_vis
 from revseg.datasets import mevis as mevis
 from revseg.datasets import mixture as mixture
 from revseg.datasets import ok_vos as ok_vos
+from revseg.datasets import reason_seg as reason_seg
 from revseg.datasets import reason_vos as reason_vos
 from revseg.datasets import ref_davis17 as ref_davis17
 from revseg.datasets import ref_sav as ref_sav

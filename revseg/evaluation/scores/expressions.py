@@ -121,6 +121,33 @@ def image_iou(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
     return queries
 
 
+def reason_seg(rows: Iterable[Row], missing: Missing) -> list[QueryScore]:
+    """I / (U + 1e-5) of each picture without the pixels of `meta["void"]`, 1 where U = 0; I and U in pixels for cIoU.
+
+    `evaluate` asks the dataset's `void(video)` for these pixels; the truth has none of them.
+    """
+    queries = []
+    for row, pair in pairs(rows, missing):
+        values = _areas_missing(row, missing)
+        if pair is not None:
+            void = _void(row, pair.truth)
+            pred, truth = pair.pred.dense()[0] & ~void, pair.one_truth.dense()[0] & ~void
+            common, union = int((pred & truth).sum()), int((pred | truth).sum())
+            values = {"IoU": common / (union + 1e-5) if union else 1.0, "intersection": common, "union": union}
+        queries.append(QueryScore.of(row, values, group=group_of(row.meta), missing=pair is None))
+    return queries
+
+
+def _void(row: Row, truth: MaskTrack) -> np.ndarray:
+    """bool[t h w]: pixels that do not count, on the truth's frames."""
+    if row.meta.get("void") is None:
+        return np.zeros((len(truth), *truth.size), bool)
+    track = MaskTrack.from_dict(row.meta["void"])
+    if track.size != truth.size or not np.isin(truth.frame_ids, track.frame_ids).all():
+        raise InputError(f"query {row.query!r}: expected meta['void'] to have the size and frames of the truth")
+    return track.union().at(truth.frame_ids).dense()[0]
+
+
 def _areas(pair: Pair) -> dict[str, float]:
     regions = pair.agreement().regions
     total = pair.pred.areas + pair.truth.areas

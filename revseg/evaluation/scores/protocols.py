@@ -8,7 +8,7 @@ from typing import Any
 from revseg.errors import InputError, SpecError
 from revseg.evaluation.results import Results, Row
 from revseg.evaluation.scores import bootstrap
-from revseg.evaluation.scores.expressions import expressions, groundmore, image_iou, long_rvos, ref_sav
+from revseg.evaluation.scores.expressions import expressions, groundmore, image_iou, long_rvos, reason_seg, ref_sav
 from revseg.evaluation.scores.pairs import Missing
 from revseg.evaluation.scores.ref_davis17 import ref_davis17
 from revseg.evaluation.scores.revos import revos, robustness_of_run
@@ -65,6 +65,11 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "J and F on the annotated frames only, mean over frames, then over questions; by ability (in-video has no line "
         "officially); the official script leaves missing predictions out, as missing=skip does",
         expressions,
+    ),
+    "reason_seg": Protocol(
+        "without the pixels marked to be ignored; gIoU: mean over pictures of I / (U + 1e-5), 1 where U = 0; cIoU: sum "
+        "of I over sum of U + 1e-10; also by length of the query",
+        reason_seg,
     ),
     "image": Protocol("gIoU: mean of the pictures' IoU; cIoU: sum of intersections over sum of unions", image_iou),
 }
@@ -125,10 +130,10 @@ def _scores(
         raise InputError(f"{results.path}: no truth for any query, so that nothing can be scored")
     overall, groups = overall_means(queries), group_means(queries)
     found = bootstrap.intervals(queries, draws=draws) if draws else {}
-    if name == "image":
+    if name in ("image", "reason_seg"):
         overall, groups = (
-            _image(overall, queries),
-            {g: _image(v, [q for q in queries if q.group == g]) for g, v in groups.items()},
+            _image(overall, queries, name),
+            {g: _image(v, [q for q in queries if q.group == g], name) for g, v in groups.items()},
         )
         found = {"gIoU": found["IoU"]} if "IoU" in found else {}
     for figures in (overall, found, *groups.values()):
@@ -161,11 +166,13 @@ def _final(queries: Sequence[QueryScore], overall: Mapping[str, float]) -> dict[
     return found
 
 
-def _image(values: Mapping[str, float], queries: Sequence[QueryScore]) -> dict[str, float]:
+def _image(values: Mapping[str, float], queries: Sequence[QueryScore], name: str) -> dict[str, float]:
     if "IoU" not in values:
         return {}
     union = sum(query.values.get("union", 0.0) for query in queries)
     common = sum(query.values.get("intersection", 0.0) for query in queries)
+    if name == "reason_seg":
+        return {"gIoU": values["IoU"], "cIoU": common / (union + 1e-10)}  # as LISA's code has it
     return {"gIoU": values["IoU"], "cIoU": common / union if union else 1.0}
 
 
