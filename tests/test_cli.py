@@ -247,6 +247,7 @@ MISTAKES = {  # one of each command, and the exit code that the guard gives it
     "rescore": ("none.jsonl", 3),
     "compare": ("none.jsonl none.jsonl", 3),
     "submit": ("none.jsonl --format mevis --out o", 3),
+    "convert": ("none.jsonl --to png --out o", 3),
     "diagnose": ("none.jsonl", 3),
     "report": ("none.jsonl --out o", 3),
     "train": ("--out o", 3),
@@ -267,7 +268,7 @@ def test_every_command_ends_a_mistake_with_one_line(tmp_path: Path, monkeypatch:
 
 def test_the_summaries_of_the_commands_are_whole():
     summaries = run("--help").stdout.split("Commands:\n")[1].splitlines()
-    assert len(summaries) == 12
+    assert len(summaries) == 13
     assert all(line.endswith(".") and not line.endswith("...") for line in summaries)  # typer cuts long ones off
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from revseg import __version__
+from revseg.cli.convert import convert
 from revseg.cli.data import data
 from revseg.cli.evaluate import evaluate
 from revseg.cli.guard import BAD_INPUT, guarded
@@ -44,7 +45,7 @@ def _root(
     pass
 
 
-for _command in (demo, segment, evaluate, score, rescore, compare, submit, diagnose, report, train):
+for _command in (demo, segment, evaluate, score, rescore, compare, submit, convert, diagnose, report, train):
     app.command(_command.__name__)(guarded(_command))
 app.command("list")(guarded(list_parts))
 

@@ -49,7 +49,7 @@ def evaluate(
     from revseg.pipeline import ReVSeg
     from revseg.types import Sampling
 
-    data = _dataset(dataset, root)
+    data = dataset_under(dataset, root)
     policy = _policy(policy, parse_spec(dataset)[0])
     specs: dict[str, Any] = {"policy": policy, "tracker": tracker, "plan": plan, "sampler": sampler}
     model = ReVSeg(sampling=Sampling(max_new_tokens=max_new_tokens), num_frames=frames, trust=trust, **specs)
@@ -70,7 +70,8 @@ def evaluate(
         raise typer.Exit(BUG)
 
 
-def _dataset(spec: str, root: Path | None) -> Any:
+def dataset_under(spec: str, root: Path | None) -> Any:
+    """The spec of a dataset whose folder may be given apart. SpecError without a folder, and for two."""
     from revseg.registry import options_of, registry
 
     name, options = parse_spec(spec)

@@ -1,5 +1,8 @@
 """Evaluation: `evaluate` writes a results file; scores, comparisons and submissions are computed from it."""
 
+from revseg.evaluation.formats import FORMATS as FORMATS
+from revseg.evaluation.formats import export_predictions as export_predictions
+from revseg.evaluation.formats import import_predictions as import_predictions
 from revseg.evaluation.rescore import Rescored as Rescored
 from revseg.evaluation.rescore import rescore as rescore
 from revseg.evaluation.results import Results as Results

@@ -140,6 +140,12 @@ def finish(model: ReVSeg, index: int, sample: Sample, rollout: Rollout | Excepti
     return _row(index, sample, Segmentation(rollout, masks, rewards), masks, timings)
 
 
+def row_of_masks(index: int, sample: Sample, masks: MaskTrack | None) -> dict[str, Any]:
+    """The row of a prediction from elsewhere, without a conversation; None: the query has no prediction."""
+    row = _row(index, sample, masks=masks)
+    return row if masks is not None else {**row, "failure": "no_prediction"}
+
+
 def _rewards(model: ReVSeg, sample: Sample, rollout: Rollout) -> RewardBreakdown | None:
     return model.score(rollout, sample.truth) if judgeable(sample.truth, rollout) else None
 
