@@ -77,7 +77,8 @@ def dataset_under(spec: str, root: Path | None) -> Any:
     name, options = parse_spec(spec)
     if root is None:
         known = {} if ":" in name else options_of(registry("dataset").get(name))
-        if "root" in known and "root" not in options:
+        needed = "root" in known and known["root"].default is known["root"].empty
+        if needed and "root" not in options:
             raise SpecError(f"{name} is read from a folder: give it with --root")
         return spec
     if "root" in options:

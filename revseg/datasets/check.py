@@ -14,6 +14,7 @@ from revseg.progress import tracked
 from revseg.spec import parse_spec
 from revseg.types import (
     Dataset,
+    HasCounts,
     HasExcluded,
     HasExpectedCounts,
     HasFaults,
@@ -96,6 +97,8 @@ def check(name: str, root: str, *, limit: int | None = None, progress: bool = Fa
             return Report(name, str(root), 0, {}, tuple(notes), (Problem("unreadable", str(root), str(error)),))
     problems += [Problem("counts", str(root), str(warning.message)) for warning in caught]
     counts = _counts(dataset)
+    if isinstance(dataset, HasCounts):
+        notes += [f"{part}: {n} samples" for part, n in dataset.counts.items()]
     if excluded := dataset.excluded if isinstance(dataset, HasExcluded) else 0:
         notes.append(f"{excluded} expressions excluded, as asked")
     else:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from revseg.datasets.presets import preset as datasets_of
 from revseg.errors import InputError
 from revseg.registry import build, origin, read_spec, register
 from revseg.types import Dataset, ListsSamples, Query, Sample
@@ -20,18 +21,24 @@ class Mixture:
 
     Options:
         of: the datasets, as specs.
+        preset: "paper" instead of `of`: the train parts of Ref-YouTube-VOS, MeViS (version 1), Ref-DAVIS17, ReVOS and
+            LV-VIS, each in a folder of its name below `root`.
+        root: the folder that holds the datasets of a preset.
         weights: how often the samples of each dataset occur in an epoch: 2 for twice, 0.5 for every second sample of a
             fixed random choice, 0 for none. Default: 1 for each.
         seed: of that choice.
     """
 
-    def __init__(self, *, of: Sequence[Any], weights: Sequence[float] | None = None, seed: int = 0) -> None:
-        if isinstance(of, str | Mapping) or not of:
-            raise InputError(
-                f"expected a list of datasets to mix, such as of=['shapes:seed=1', 'folder:root=.']; got {of!r}"
-            )
-        self.parts: tuple[Dataset, ...] = tuple(build("dataset", spec) for spec in of)
-        self.names = _names(of)
+    def __init__(
+        self,
+        *,
+        of: Sequence[Any] = (),
+        preset: str | None = None,
+        root: str = "",
+        weights: Sequence[float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.names, self.parts = _parts(of, preset, root)
         self._items = np.concatenate(
             [
                 np.stack([np.full(len(chosen), part), chosen], 1)
@@ -56,6 +63,15 @@ class Mixture:
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
 
+    def __repr__(self) -> str:
+        return f"Mixture({', '.join(f'{name}: {n}' for name, n in self.counts.items())})"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples of each dataset an epoch has."""
+        times = np.bincount(self._items[:, 0], minlength=len(self.names)).tolist()
+        return dict(zip(self.names, times, strict=True))
+
     def listed(self, index: int) -> tuple[str, Query, dict[str, Any]]:
         """Ids, query and meta of a sample that cannot be read, where its dataset lists them (`ListsSamples`)."""
         part, item = self._items[index].tolist()
@@ -64,6 +80,22 @@ class Mixture:
             raise InputError(f"{name} does not list its samples apart from reading them")
         video, query, meta = dataset.listed(item)
         return f"{name}/{video}", replace(query, id=f"{name}/{query.id}"), {**meta, "part": name}
+
+
+def _parts(of: Sequence[Any], preset: str | None, root: str) -> tuple[tuple[str, ...], tuple[Dataset, ...]]:
+    if preset is not None and of:
+        raise InputError(f"expected either a list of datasets or a preset, got of={list(of)!r} and preset={preset!r}")
+    if preset is not None:
+        names, parts = datasets_of(preset, root)
+        return tuple(names), tuple(parts)
+    if isinstance(of, str | Mapping) or not of:
+        raise InputError(
+            "expected a preset, or a list of datasets to mix, such as of=['shapes:seed=1', 'folder:root=.']; got "
+            f"{of!r}"
+        )
+    if root:
+        raise InputError(f"expected root with a preset alone: name it in each dataset of the list; got {root!r}")
+    return _names(of), tuple(build("dataset", spec) for spec in of)
 
 
 def _names(of: Sequence[Any]) -> tuple[str, ...]:

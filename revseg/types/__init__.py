@@ -33,6 +33,7 @@ from revseg.types.conversation import (
     no_boxes,
 )
 from revseg.types.datasets import (
+    HasCounts,
     HasExcluded,
     HasExpectedCounts,
     HasFaults,
@@ -84,6 +85,7 @@ __all__ = [
     "FrameIds",
     "Frames",
     "Grounding",
+    "HasCounts",
     "HasDefaults",
     "HasExcluded",
     "HasExpectedCounts",

@@ -46,6 +46,14 @@ class HasSource(Protocol):
 
 
 @runtime_checkable
+class HasCounts(Protocol):
+    """A dataset of several parts that knows how many samples it has of each."""
+
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+
+
+@runtime_checkable
 class HasVideoIds(Protocol):
     """A dataset that knows its videos without reading them."""
 
