@@ -328,7 +328,7 @@ def reason_seg(root: Path) -> dict[str, Any]:
             "utf-8",
         ),
     }
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         for name, (content, encoding) in pictures.items():
             write_frames(root / split, [name])
             (root / split / f"{name}.json").write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
