@@ -24,7 +24,7 @@ ALLOWED_LAZY = {  # may only shrink: imports inside functions that close a circl
 WORLD = ("shapes", "cli")  # the synthetic world, and what may know of it
 ORDER = (  # every room imports only those of the lines above it, and of its own line
     "errors version",
-    "spec suggest redaction locks importing options registry settings failures text_table masks untrusted devices",
+    "spec suggest redaction locks job importing options registry settings failures text_table masks untrusted devices",
     "video colours output drawing progress",
     "types checked",
     "samplers grounding rollout policies rewards trackers objectives datasets serialise testing",

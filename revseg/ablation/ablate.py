@@ -1,7 +1,6 @@
 """`ablate`: train and score variants of a model in the same way. Continues after an interruption."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -15,6 +14,7 @@ from revseg.ablation.variants import Trial, dataset_record, make_trials, slug
 from revseg.errors import InputError
 from revseg.evaluation.results import Results
 from revseg.evaluation.run import evaluate
+from revseg.job import place_in_job
 from revseg.pipeline import ReVSeg
 from revseg.registry import build
 from revseg.training.config import TrainConfig
@@ -53,7 +53,7 @@ def ablate(
 
     Raises InputError or SpecError with the name of the variant, where possible before any work.
     """
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if place_in_job().world > 1:
         raise InputError("ablate runs in one process: train under torchrun with revseg.train, then compare the folders")
     start = base if isinstance(base, ReVSeg) else ReVSeg().replace(**dict(base or {}))
     trials = make_trials(variants, start, dataset, seeds, train, train_on)

@@ -9,6 +9,7 @@ from revseg.cli.guard import BUG, print_safely
 from revseg.cli.options import AsJson, Frames, MaxNewTokens, Plan, Sampler, Tracker, Trust
 from revseg.cli.policy import policy_for_footage
 from revseg.errors import SpecError
+from revseg.job import place_in_job
 from revseg.policies.names import DEFAULT
 from revseg.spec import parse_spec
 
@@ -28,7 +29,7 @@ def evaluate(
     trust: Trust = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Only the first samples.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples per batch of the policy.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes. Under torchrun, leave it at 1.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes. Under torchrun or SLURM, leave it at 1.")] = 1,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Conversations at a time with a served policy. Default: the policy's own.")
     ] = None,
@@ -65,7 +66,9 @@ def evaluate(
         retry=retry,
     )
     summary = results.summary()
-    print_safely(summary if as_json else f"{out}: {_summary_line(summary)}")
+    share = place_in_job(arrays=True)
+    part = f", this was {share}" if share.world > 1 and workers == 1 and not summary["finished"] else ""
+    print_safely(summary if as_json else f"{out}: {_summary_line(summary)}{part}")
     if summary["crashed"] and not allow_crashes:
         raise typer.Exit(BUG)
 

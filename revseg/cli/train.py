@@ -1,7 +1,6 @@
 """`revseg train`: a configuration file and overrides in, a trained policy out."""
 
 import json
-import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ import typer
 from revseg.cli.guard import at_terminal, print_safely
 from revseg.cli.options import AsJson, Trust
 from revseg.errors import InputError, SpecError
+from revseg.job import place_in_job
 from revseg.spec import parse_spec
 
 TABLES = ("model", "data", "train")
@@ -34,7 +34,7 @@ def train(
     Writes the policy's weights, a log and the settings to a folder.
     """
     result = run(read_settings(config, changes or []), out, trust=trust)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if place_in_job().rank == 0:
         print_safely(json.dumps(result) if as_json else f"trained policy: {result['policy']}\nlog: {out}/log.jsonl")
 
 

@@ -19,6 +19,7 @@ from revseg.evaluation.results import Results, merge, shards
 from revseg.evaluation.rows import build_parts, make_rows
 from revseg.evaluation.rows_in_flight import rows_in_flight
 from revseg.evaluation.shard import append, check_same_run, shard
+from revseg.job import place_in_job
 from revseg.locks import end_with_parent
 from revseg.pipeline import ReVSeg
 from revseg.progress import tracked
@@ -60,10 +61,10 @@ def evaluate(
     can be raised later. The model has to be the same: InputError says what differs.
 
     `workers` processes share the samples, each with its own copy of the model (torch's threads and the GPUs are divided
-    among them). Under torchrun, or in any job that sets RANK and WORLD_SIZE, each process takes its part, and the last
-    one to finish merges them. Worker i takes the samples i, i + workers, ..., so no row is written twice. With several
-    workers the model and the dataset have to be picklable, which specs always are, and a script needs
-    `if __name__ == "__main__":`.
+    among them). Under torchrun, srun, in a SLURM array, or in any job that sets RANK and WORLD_SIZE (`revseg.job`),
+    each process takes its part, and the last one to finish merges them. Worker i takes the samples i, i + workers, ...,
+    so no row is written twice. With several workers the model and the dataset have to be picklable, which specs always
+    are, and a script needs `if __name__ == "__main__":`.
 
     A served policy (`openai`) gets `concurrency` requests at a time per worker, by default its own `concurrency`, while
     finished conversations are tracked. Plans, prompts and parsers then run in a thread of their own. Other policies,
@@ -137,16 +138,11 @@ def _start_over(path: Path, world: int) -> None:
 
 
 def _place_in_job() -> tuple[int, int]:
-    """(rank, world) as torchrun and SLURM scripts set them."""
-    try:
-        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    except ValueError as error:
-        raise InputError(f"expected numbers in RANK and WORLD_SIZE: {error}") from error
-    if not 0 <= rank < world:
-        raise InputError(f"expected RANK in 0..WORLD_SIZE-1, got {rank} of {world}")
-    if world > 1:
-        _own_gpu(int(os.environ.get("LOCAL_RANK", rank)))
-    return rank, world
+    """(rank, world) as torchrun, SLURM or a SLURM array set them."""
+    found = place_in_job(arrays=True)
+    if found.world > 1:
+        _own_gpu(found.local)
+    return found.rank, found.world
 
 
 def _spawn(job: _Job, workers: int) -> None:

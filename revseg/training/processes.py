@@ -1,7 +1,10 @@
-"""The processes of a training run under torchrun: they join a group, and leave it in order when they exit."""
+"""The processes of a training run, under torchrun or srun: they join a group, and leave it in order when they exit."""
 
 import atexit
+import os
 from typing import Any
+
+from revseg.job import torch_variables
 
 
 def make_accelerator(**options: Any) -> Any:
@@ -12,11 +15,23 @@ def make_accelerator(**options: Any) -> Any:
     import torch
     from accelerate import Accelerator
 
+    os.environ.update(_by_slurm(torch.cuda.device_count()))
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), **options)
     if accelerator.num_processes > 1:
         atexit.unregister(_leave)  # once, however often a process trains
         atexit.register(_leave)
     return accelerator
+
+
+def _by_slurm(gpus: int) -> dict[str, str]:
+    """torch's variables for a process of a SLURM step; nothing where torchrun or the user has set them.
+
+    With `--gpus-per-task` a task sees its own GPU alone, as number 0 whatever its number on the machine.
+    """
+    found = torch_variables()
+    if found and gpus:
+        found["LOCAL_RANK"] = str(int(found["LOCAL_RANK"]) % gpus)
+    return found
 
 
 def _leave() -> None:
