@@ -1,5 +1,6 @@
-"""The options `device` and `dtype` of models."""
+"""The options `device` and `dtype` of models, and the GPU of a worker."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revseg.errors import InputError
@@ -40,3 +41,13 @@ def pick_dtype(name: str, auto: "torch.dtype") -> "torch.dtype":
         hint = f"; write dtype={full}" if full in dtypes else ""
         raise InputError(f"expected the dtype {', '.join(dtypes)}, got {name!r}{hint}")
     return dtypes[name]
+
+
+def own_gpu(local_rank: int) -> None:
+    """Make "cuda" mean this worker's GPU. torch is loaded only on machines with a GPU."""
+    if not Path("/proc/driver/nvidia").exists():
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())

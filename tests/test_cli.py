@@ -243,6 +243,7 @@ MISTAKES = {  # one of each command, and the exit code that the guard gives it
     "demo": ("--policy nope --out o", 2),
     "segment": ("none.mp4 x --out o --policy random", 3),
     "evaluate": ("nope --out o --policy random", 2),
+    "filter": ("nope --out o", 2),
     "score": ("none.jsonl", 3),
     "rescore": ("none.jsonl", 3),
     "compare": ("none.jsonl none.jsonl", 3),

@@ -11,6 +11,7 @@ from revseg import __version__
 from revseg.cli.convert import convert
 from revseg.cli.data import data
 from revseg.cli.evaluate import evaluate
+from revseg.cli.filter import filter_data
 from revseg.cli.guard import BAD_INPUT, guarded
 from revseg.cli.list import list_parts
 from revseg.cli.report import diagnose, report
@@ -47,6 +48,7 @@ def _root(
 
 for _command in (demo, segment, evaluate, score, rescore, compare, submit, convert, diagnose, report, train):
     app.command(_command.__name__)(guarded(_command))
+app.command("filter")(guarded(filter_data))
 app.command("list")(guarded(list_parts))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from revseg.cli.evaluate import dataset_under
+from revseg.cli.evaluate import dataset_spec
 from revseg.cli.guard import print_safely
 from revseg.cli.options import Overwrite
 from revseg.errors import SpecError
@@ -38,6 +38,6 @@ def convert(
     if dataset is None:
         raise SpecError("expected --dataset with --from: names and sizes are those of its queries")
     assert origin is not None
-    results = import_predictions(source, origin, dataset_under(dataset, root), out, overwrite=overwrite)
+    results = import_predictions(source, origin, dataset_spec(dataset, root), out, overwrite=overwrite)
     missing = sum(row.failure == "no_prediction" for row in results)
     print_safely(f"{out}: {len(results)} queries, {missing} without a prediction")

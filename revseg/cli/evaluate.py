@@ -50,7 +50,7 @@ def evaluate(
     from revseg.pipeline import ReVSeg
     from revseg.types import Sampling
 
-    data = dataset_under(dataset, root)
+    data = dataset_spec(dataset, root)
     policy = _policy(policy, parse_spec(dataset)[0])
     specs: dict[str, Any] = {"policy": policy, "tracker": tracker, "plan": plan, "sampler": sampler}
     model = ReVSeg(sampling=Sampling(max_new_tokens=max_new_tokens), num_frames=frames, trust=trust, **specs)
@@ -73,8 +73,8 @@ def evaluate(
         raise typer.Exit(BUG)
 
 
-def dataset_under(spec: str, root: Path | None) -> Any:
-    """The spec of a dataset whose folder may be given apart. SpecError without a folder, and for two."""
+def dataset_spec(spec: str, root: Path | None) -> Any:
+    """The dataset with its folder. SpecError where the root is missing, or given twice."""
     from revseg.registry import options_of, registry
 
     name, options = parse_spec(spec)

@@ -4,6 +4,7 @@ from typing import Any
 
 from revseg import registry
 from revseg.datasets import fevos as fevos
+from revseg.datasets import filtered as filtered
 from revseg.datasets import folder as folder
 from revseg.datasets import groundmore as groundmore
 from revseg.datasets import long_rvos as long_rvos

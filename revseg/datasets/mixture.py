@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from revseg.datasets.presets import preset as datasets_of
+from revseg.datasets.video_ids import video_ids
 from revseg.errors import InputError
 from revseg.registry import build, origin, read_spec, register
 from revseg.types import Dataset, ListsSamples, Query, Sample
@@ -71,6 +72,11 @@ class Mixture:
         """How many samples of each dataset an epoch has."""
         times = np.bincount(self._items[:, 0], minlength=len(self.names)).tolist()
         return dict(zip(self.names, times, strict=True))
+
+    def video_ids(self) -> list[str]:
+        """The id of each sample's video."""
+        ids = [video_ids(part) for part in self.parts]
+        return [f"{self.names[part]}/{ids[part][item]}" for part, item in self._items.tolist()]
 
     def listed(self, index: int) -> tuple[str, Query, dict[str, Any]]:
         """Ids, query and meta of a sample that cannot be read, where its dataset lists them (`ListsSamples`)."""

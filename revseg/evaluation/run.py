@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from revseg import output
+from revseg.devices import own_gpu
 from revseg.errors import InputError, RevsegError
 from revseg.evaluation.in_flight import conversations_at_a_time, served
 from revseg.evaluation.manifest import make_header
@@ -141,7 +142,7 @@ def _place_in_job() -> tuple[int, int]:
     """(rank, world) as torchrun, SLURM or a SLURM array set them."""
     found = place_in_job(arrays=True)
     if found.world > 1:
-        _own_gpu(found.local)
+        own_gpu(found.local)
     return found.rank, found.world
 
 
@@ -185,15 +186,5 @@ def _child(job: _Job, rank: int, world: int) -> None:
     share = max(1, (os.cpu_count() or 1) // world)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(name, str(share))  # before torch and OpenCV are loaded
-    _own_gpu(rank)
+    own_gpu(rank)
     _work(job, rank, world)
-
-
-def _own_gpu(local_rank: int) -> None:
-    """Make "cuda" mean this worker's GPU. torch is loaded only on machines with a GPU."""
-    if not Path("/proc/driver/nvidia").exists():
-        return
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())

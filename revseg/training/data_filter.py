@@ -46,8 +46,7 @@ def filter_videos(
     for counts once. Videos are told apart by `video.id`. InputError for a sample without truth, PartError for a tracker
     that does not give one row per object.
     """
-    if not 0 <= threshold <= 1:
-        raise InputError(f"expected a threshold in [0, 1], got {threshold}")
+    check_threshold(threshold)
     part: Tracker = build("tracker", tracker)
     ious: dict[str, list[float]] = {}
     seen: set[tuple[str, int]] = set()
@@ -55,15 +54,30 @@ def filter_videos(
     samples = (dataset[index] for index in range(len(dataset)))
     for index, sample in enumerate(tracked(samples, "filtering", len(dataset), show=progress)):
         checked.sample(dataset, sample, index)
-        checked.truth(sample.truth, sample.video, sample.query)
         ids.append(sample.video.id)
-        new = _new_objects(sample, seen)
         found = ious.setdefault(sample.video.id, [])
-        if new.objects:
-            found += (_whole if whole else _frame_by_frame)(sample.video, sample.query, new, part)
-    scores = {video: float(np.mean(values)) for video, values in ious.items() if values}
+        found += ious_of(sample, seen, part, whole)
+    scores = {video: score for video, values in ious.items() if (score := mean(values)) is not None}
     kept = tuple(video for video in ious if scores.get(video, 1.0) >= threshold)
     return Filtered(scores, kept, tuple(i for i, video in enumerate(ids) if video in set(kept)))
+
+
+def check_threshold(threshold: float) -> None:
+    """InputError for a threshold that no mean IoU can be compared with."""
+    if not 0 <= threshold <= 1:
+        raise InputError(f"expected a threshold in [0, 1], got {threshold}")
+
+
+def ious_of(sample: Sample, seen: set[tuple[str, int]], tracker: Tracker, whole: bool) -> list[float]:
+    """IoU of every visible object and frame, for the objects that are not in `seen`, to which they are added."""
+    checked.truth(sample.truth, sample.video, sample.query)
+    new = _new_objects(sample, seen)
+    return (_whole if whole else _frame_by_frame)(sample.video, sample.query, new, tracker) if new.objects else []
+
+
+def mean(ious: Sequence[float]) -> float | None:
+    """None of nothing."""
+    return float(np.mean(ious)) if ious else None
 
 
 def _new_objects(sample: Sample, seen: set[tuple[str, int]]) -> MaskTrack:
