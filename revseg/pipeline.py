@@ -204,20 +204,22 @@ class ReVSeg:
         """
         return self.rollouts([Sample(as_video(video), as_query(query), truth)])[0][0]
 
-    def rollouts(self, samples: Sequence[Sample], n: int = 1) -> list[list[Rollout]]:
+    def rollouts(
+        self, samples: Sequence[Sample], n: int = 1, *, starts: Sequence[Rollout] | None = None
+    ) -> list[list[Rollout]]:
         """`n` conversations about each sample, all in one batch: a group per sample, in order.
 
+        `starts` are what `start` gives for the samples, when that has been called already; it reads the clips.
         InputError for a truth that is not of its video, PartError for a part that gives something else than it should.
         A FootageWarning when a checkpoint that comes with revseg is asked about other videos than those of `shapes`.
         """
-        starts = []
-        for sample in samples:
-            starts += [self.start(sample)] * n
+        begun = [self.start(sample) for sample in samples] if starts is None else starts
         warn_of_footage(self.policy, [sample.video for sample in samples])
         policy, sampling = self.built_policy, self.resolved().sampling
         if isinstance(policy, NeedsTruth):
             policy = policy.with_truth(samples)
-        done = converse(starts, policy, self.built_plan, sampling=sampling, max_rounds=self.max_rounds)
+        rows = [start for start in begun for _ in range(n)]
+        done = converse(rows, policy, self.built_plan, sampling=sampling, max_rounds=self.max_rounds)
         return [done[i : i + n] for i in range(0, len(done), n)] if n else [[] for _ in samples]
 
     def start(self, sample: Sample) -> Rollout:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from revseg import clip_cache as clip_cache  # registers `cached`
 from revseg.errors import InputError
 from revseg.registry import register
 from revseg.types import Clip, Query

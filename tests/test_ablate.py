@@ -234,11 +234,11 @@ def test_training_is_shared_interrupted_and_resumed(tmp_path: Path, weights: str
     steps, kill = [], [True]
     judge = grpo.judge
 
-    def killed(model: Any, samples: Any, settings: Any, step: int, accelerator: Any) -> Any:
+    def killed(model: Any, samples: Any, settings: Any, step: int, accelerator: Any, starts: Any) -> Any:
         if step == 1 and kill:
             raise Killed
         steps.append(step)
-        return judge(model, samples, settings, step, accelerator)
+        return judge(model, samples, settings, step, accelerator, starts)
 
     monkeypatch.setattr(grpo, "judge", killed)
     with pytest.raises(Killed):

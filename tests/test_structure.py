@@ -27,7 +27,7 @@ ORDER = (  # every room imports only those of the lines above it, and of its own
     "spec suggest redaction locks job importing options registry settings failures text_table masks untrusted devices",
     "video colours output drawing progress",
     "types checked",
-    "samplers grounding rollout policies rewards trackers objectives datasets serialise testing",
+    "samplers clip_cache grounding rollout policies rewards trackers objectives datasets serialise testing",
     "pipeline",
     "training evaluation",
     "ablation diagnosis",

@@ -53,6 +53,9 @@ class TrainConfig:
     reference: Literal["auto", "copy", "cpu", "adapter"] = "auto"
     save_every: OneOrMore = 20
     samples_every: OneOrMore = 10  # steps between the rollouts that are written out to be read
+    prefetch: ZeroOrMore = 32  # clips decoded before they are needed, while the policy is busy; 0: none
+    clip_cache: str | None = None  # a folder that keeps decoded clips, for videos on slow file systems
+    clip_cache_gb: AboveZero = 50.0  # most that it may hold, in 10⁹ bytes
     check_memory: bool = True  # refuse, before loading, what cannot fit the device
     log_with: Literal[None, "tensorboard", "wandb", "trackio"] = None  # through accelerate
     seed: ZeroOrMore = 0

@@ -17,6 +17,17 @@ from revseg.training.config import OLD_NAMES, TrainConfig
 from revseg.training.trainable import trainable, weights_named, weights_option
 from revseg.untrusted.reading import read_json
 
+FREE = (  # settings that change no weight, so that a run may go on with others
+    "save_every",
+    "samples_every",
+    "log_with",
+    "max_tokens_per_forward",
+    "prefetch",
+    "clip_cache",
+    "clip_cache_gb",
+    "check_memory",
+)
+
 
 @contextlib.contextmanager
 def alone(out: Path, accelerator: Any) -> Iterator[None]:
@@ -126,10 +137,7 @@ def spec_after(spec: Any, out: Path) -> Any:
 
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide a run's weights, by dotted name: all but its length, its reports and the tracker."""
-    free = {
-        f"train.{name}"
-        for name in ("save_every", "samples_every", "log_with", "max_tokens_per_forward", "check_memory")
-    }
+    free = {f"train.{name}" for name in FREE}
     free.add("model.tracker")
     if not settings.get("train", {}).get("lr_decay"):
         free.add("train.steps")  # with lr_decay, the length decides every learning rate

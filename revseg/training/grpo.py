@@ -15,6 +15,7 @@ from revseg.objectives.completed import completed
 from revseg.output import check_writable
 from revseg.pipeline import ReVSeg
 from revseg.registry import build
+from revseg.training.ahead import Ahead, Start, starts_of
 from revseg.training.checkpoint import load_checkpoint, save_checkpoint
 from revseg.training.config import TrainConfig
 from revseg.training.folder import alone, claim, keep, settings_of, spec_after
@@ -27,7 +28,7 @@ from revseg.training.reference import Reference
 from revseg.training.rollouts import Judged, draw, figures
 from revseg.training.trainable import check_trainable, trainable
 from revseg.training.update import batch_of, gradients
-from revseg.types import Dataset, TrainedPolicy, TrainingObjective
+from revseg.types import Dataset, Rollout, Sample, TrainedPolicy, TrainingObjective
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -115,10 +116,12 @@ def take_steps(run: Run, out: Path, report: Report) -> None:
     """All steps from the last checkpoint on, with log and checkpoints."""
     config, main = run.config, run.accelerator.is_main_process
     start = load_checkpoint(out / "checkpoint.pt", run.policy.model, run.optimizers)
-    with Log(out, run.accelerator, start) as log:
+    here = run.accelerator.process_index, run.accelerator.num_processes
+    starts = starts_of(run.model, run.samples, config, range(start, config.steps), *here)
+    with Log(out, run.accelerator, start) as log, starts:
         for step in range(start, config.steps):
             began = time.perf_counter()
-            judged = judge(run.model, run.samples, config, step, run.accelerator)
+            judged = judge(run.model, run.samples, config, step, run.accelerator, starts)
             sampled = time.perf_counter()
             row = {"step": step, **figures(judged, run.policy), **learn(run, judged, step)}
             row |= {"seconds/rollout": sampled - began, "seconds/update": time.perf_counter() - sampled}
@@ -130,23 +133,40 @@ def take_steps(run: Run, out: Path, report: Report) -> None:
                 save_checkpoint(out / "checkpoint.pt", run.policy.model, run.optimizers, step + 1)
 
 
-def judge(model: ReVSeg, dataset: Dataset, config: TrainConfig, step: int, accelerator: Any) -> Judged:
-    """This process's share of the step's queries, `group_size` conversations about each, with their rewards."""
-    samples = draw(dataset, config.queries_per_step, step, config.seed)
-    mine = samples[accelerator.process_index :: accelerator.num_processes]
+def judge(
+    model: ReVSeg,
+    dataset: Dataset,
+    config: TrainConfig,
+    step: int,
+    accelerator: Any,
+    starts: Ahead[Start] | None = None,
+) -> Judged:
+    """This process's share of the step's queries, `group_size` conversations about each, with their rewards.
+
+    `starts` are at the step's first query; without them the clips are read here.
+    """
+    here = accelerator.process_index, accelerator.num_processes
+    if starts is None:
+        starts = starts_of(model, dataset, replace(config, prefetch=0), range(step, step + 1), *here)
     policy = trainable(model.built_policy)
     policy.model.eval()
     model = model.replace(sampling=replace(model.sampling, seed=config.seed * 1_000_003 + step))
     size = max(1, policy.batch_size // config.group_size)
-    groups = []
-    for start in range(0, len(mine), size):  # all rounds of some, then of others: only one batch's cache is in memory
+    mine = len(range(here[0], config.queries_per_step, here[1]))
+    samples: list[Sample] = []
+    rollouts: list[Rollout] = []
+    for done in range(0, mine, size):  # all rounds of some, then of others: only one batch's cache is in memory
+        begun = starts.take(min(size, mine - done))
+        samples += [sample for sample, _ in begun]
         with autocast(policy, config):
-            groups += model.rollouts(mine[start : start + size], config.group_size)
+            groups = model.rollouts(
+                [sample for sample, _ in begun], config.group_size, starts=[start for _, start in begun]
+            )
+        rollouts += [rollout for group in groups for rollout in group]
         policy.forget()  # the cache is of weights that are about to change
-    rollouts = [rollout for group in groups for rollout in group]
     truths = [
-        sample.truth for sample in mine for _ in range(config.group_size) if sample.truth is not None
-    ]  # see `draw`
+        sample.truth for sample in samples for _ in range(config.group_size) if sample.truth is not None
+    ]  # see `with_truth`
     return Judged(rollouts, model.score_all(rollouts, truths), config.group_size)
 
 

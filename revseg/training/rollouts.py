@@ -59,21 +59,29 @@ class Judged:
         return sum(len(turn.reply.token_ids) for rollout in self.rollouts for turn in rollout.turns)
 
 
-def draw(dataset: Dataset, count: int, step: int, seed: int) -> list[Sample]:
-    """The samples of a step: every item once an epoch, in an order that (seed, epoch) decides.
+def drawn(size: int, count: int, step: int, seed: int) -> list[int]:
+    """Which of `size` samples a step draws: every one once per epoch, in an order that (seed, epoch) decides.
 
     It depends on its arguments alone, so that a resumed run draws the same samples.
     """
-    if len(dataset) == 0:
+    if size == 0:
         raise InputError("the dataset is empty: nothing to train on")
-    epochs = (divmod(place, len(dataset)) for place in range(step * count, (step + 1) * count))
-    indices = [int(_order(seed, epoch, len(dataset))[place]) for epoch, place in epochs]
-    samples = [checked.sample(dataset, dataset[index], index) for index in indices]
-    for sample in samples:
-        checked.truth(sample.truth, sample.video, sample.query)
-        if sample.truth is None:
-            raise InputError(f"query {sample.query.id!r} has no truth: training needs masks to reward against")
-    return samples
+    epochs = (divmod(place, size) for place in range(step * count, (step + 1) * count))
+    return [int(_order(seed, epoch, size)[place]) for epoch, place in epochs]
+
+
+def draw(dataset: Dataset, count: int, step: int, seed: int) -> list[Sample]:
+    """The samples of a step (`drawn`), each with its truth."""
+    return [with_truth(dataset, index) for index in drawn(len(dataset), count, step, seed)]
+
+
+def with_truth(dataset: Dataset, index: int) -> Sample:
+    """A sample to train on. InputError when it has no truth, or one that is not of its video."""
+    sample = checked.sample(dataset, dataset[index], index)
+    checked.truth(sample.truth, sample.video, sample.query)
+    if sample.truth is None:
+        raise InputError(f"query {sample.query.id!r} has no truth: training needs masks to reward against")
+    return sample
 
 
 @functools.lru_cache(maxsize=2)  # a step may end one epoch and begin the next
