@@ -142,7 +142,8 @@ def test_png_folders_by_hand(tmp_path: Path):
     assert found.missing == 2
     assert found.overall["J&F"] == pytest.approx(2 / 4 / 3)
     assert score(back, missing="skip", draws=0).overall["J&F"] == 1
-    revseg.diagnose(back.path)
+    with pytest.raises(InputError, match="expected conversations, got masks alone"):
+        revseg.diagnose(back.path)
     written = json.loads(export_predictions(back, "results_json", tmp_path / "o.json").read_text())
     assert written["0ab4"]["0"]["prediction_masks"] == [code(square(0)), None, code(square(2)), None]
     coco = json.loads(export_predictions(back, "coco_video", tmp_path / "c.json").read_text())["annotations"][0]

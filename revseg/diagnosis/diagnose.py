@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from revseg.diagnosis.error_attribution import stages_of
+from revseg.diagnosis.error_attribution import Stages, stages_of
 from revseg.diagnosis.log_signatures import find_in_log
 from revseg.diagnosis.signatures import EXAMPLES, find_signatures
 from revseg.errors import InputError
@@ -55,7 +55,8 @@ class Diagnosis:
 def diagnose(path: str | Path) -> Diagnosis:
     """Diagnose a results file of `evaluate` or a training log (log.jsonl, or the run's folder), finished or not.
 
-    Each signature's `rule` states its threshold. InputError for a file that is neither.
+    Each signature's `rule` states its threshold. InputError for a file that is neither, and for the masks of another
+    method (`import_predictions`), which have no conversations to judge.
     """
     path = Path(path)
     if path.is_dir():
@@ -63,7 +64,7 @@ def diagnose(path: str | Path) -> Diagnosis:
     first = _first(path)
     if first is None or first.get("format") == FORMAT:
         results = Results.open(path)
-        rows = [stages_of(row) for row in results]
+        rows = _stages(results)
         kinds = dict(Counter(row.kind for row in rows).most_common())
         return Diagnosis(path, "results", len(rows), tuple(find_signatures(rows)), kinds)
     if "step" not in first:
@@ -72,6 +73,19 @@ def diagnose(path: str | Path) -> Diagnosis:
 
     log = read_log(path)
     return Diagnosis(path, "training log", len(log), tuple(find_in_log(log, path.parent)), {})
+
+
+def _stages(results: Results) -> list[Stages]:
+    """Each row's stages. InputError when there are rows, and none of them has a conversation or crashed."""
+    rows, judged = [], False
+    for row in results:
+        rows.append(stages_of(row))
+        judged |= row.crashed or row.data.get("rounds") is not None
+    if rows and not judged:
+        raise InputError(
+            f"{results.path}: expected conversations, got masks alone, which can be scored, compared and reported"
+        )
+    return rows
 
 
 def _first(path: Path) -> dict[str, Any] | None:
