@@ -18,6 +18,7 @@ from revseg.cli.report import diagnose, report
 from revseg.cli.score import compare, rescore, score, submit
 from revseg.cli.segment import demo, segment
 from revseg.cli.train import train
+from revseg.cli.verl import rows
 from revseg.output import is_full
 
 app = typer.Typer(
@@ -46,7 +47,9 @@ def _root(
     pass
 
 
-for _command in (demo, segment, evaluate, score, rescore, compare, submit, convert, diagnose, report, train):
+COMMANDS = (demo, segment, evaluate, score, rescore, compare, submit, convert, diagnose, report, train, rows)
+
+for _command in COMMANDS:
     app.command(_command.__name__)(guarded(_command))
 app.command("filter")(guarded(filter_data))
 app.command("list")(guarded(list_parts))

@@ -1,0 +1,107 @@
+"""What all agent loops of one worker process share: model settings, codec, and the starts of conversations.
+
+verl makes an agent loop for every rollout, so nothing heavy belongs into its constructor. The rollouts of one query run
+in one worker at the same time, so that its clip is decoded and its first question encoded once.
+"""
+
+import asyncio
+import functools
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from revseg.errors import InputError
+from revseg.integrations.verl.rows import sample_of
+from revseg.pipeline import ReVSeg
+from revseg.policies.checkpoints import folder_of
+from revseg.policies.hf.codecs.chat import ChatCodec
+from revseg.policies.hf.loading import load_codec
+from revseg.policies.hf.policy import HFPolicy
+from revseg.registry import read_spec, registry
+from revseg.rollout.converse import ask
+from revseg.types import Message, Rollout, Round, Sample
+
+MOST_BYTES = 1 << 30  # of decoded clips
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A conversation before its first round, which is asked already; None when the plan asks nothing."""
+
+    sample: Sample
+    rollout: Rollout
+    first: tuple[Round, Message] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """`model` has all its settings resolved; its policy is never built, since the server has the weights."""
+
+    model: ReVSeg
+    codec: ChatCodec
+    executor: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "revseg"))
+    _starts: "OrderedDict[str, asyncio.Future[Start]]" = field(default_factory=OrderedDict)
+
+    async def start(self, row: Mapping[str, Any]) -> Start:
+        """The start of a row's conversation, made once while it is remembered; errors are raised and not kept."""
+        key = json.dumps([row.get("index"), row.get("query_id"), row.get("video"), row.get("query")], default=str)
+        found = self._starts.get(key)
+        if found is None:
+            loop = asyncio.get_running_loop()
+            found = self._starts[key] = loop.run_in_executor(self.executor, self._make, row)
+            found.add_done_callback(lambda made: self._tidy(key, made))
+        self._starts.move_to_end(key)
+        return await asyncio.shield(found)
+
+    def _make(self, row: Mapping[str, Any]) -> Start:
+        sample = sample_of(row)
+        rollout = self.model.start(sample)
+        first = ask(self.model.built_plan, rollout)
+        if first is not None:
+            self.codec.prompt(first[1], first=True)
+        return Start(sample, rollout, first)
+
+    def _tidy(self, key: str, made: "asyncio.Future[Start]") -> None:
+        """Forgets a failure, and the oldest starts when their clips are too large."""
+        if made.cancelled() or made.exception() is not None:
+            self._starts.pop(key, None)
+        done = {k: f.result().rollout.clip.frames.nbytes for k, f in self._starts.items() if f.done() and f is not made}
+        total = sum(done.values())
+        for old, size in done.items():
+            if total <= MOST_BYTES:
+                break
+            total -= size
+            del self._starts[old]
+
+
+@functools.lru_cache(maxsize=4)
+def shared(settings: str, weights: str) -> Shared:
+    """The parts for these settings (JSON, fields of `ReVSeg`; "" for all defaults) and the folder that verl trains.
+
+    Settings left out are those that the weights were taught, else the paper's. InputError for settings or weights that
+    cannot be used.
+    """
+    try:
+        given = json.loads(settings or "{}")
+    except ValueError as error:
+        raise InputError(f"revseg.settings: expected JSON, the fields of ReVSeg, got {settings!r:.200}") from error
+    given = {"policy": {"name": "hf", "model": weights}, **given}
+    model = ReVSeg.from_dict(given, trust=True).resolved()  # written by the user, as `revseg train`'s file is
+    return Shared(model, codec_of(model))
+
+
+def codec_of(model: ReVSeg) -> ChatCodec:
+    """The codec of a model's policy, without weights. InputError for a policy that is not one of transformers' models.
+
+    Raised too for codecs that lay out pictures in ways that verl's processors do not.
+    """
+    name, options = read_spec("policy", model.policy)
+    if registry("policy").get(name) is not HFPolicy:
+        raise InputError(f"verl trains models of transformers: expected the policy hf, got {name!r}")
+    codec = load_codec(folder_of(options.get("model")), options.get("fps", 2.0))
+    if not isinstance(codec, ChatCodec):
+        raise InputError(f"{type(codec).__name__}: expected a codec that derives from ChatCodec")
+    return codec
