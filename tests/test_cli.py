@@ -252,6 +252,8 @@ MISTAKES = {  # one of each command, and the exit code that the guard gives it
     "diagnose": ("none.jsonl", 3),
     "report": ("none.jsonl --out o", 3),
     "train": ("--out o", 3),
+    "rows": ("nope --out o", 2),
+    "verl-command": ("none.toml --rows r --out o", 3),
     "list": ("nope", 2),
     "data check": ("nope .", 2),
 }
@@ -269,7 +271,7 @@ def test_every_command_ends_a_mistake_with_one_line(tmp_path: Path, monkeypatch:
 
 def test_the_summaries_of_the_commands_are_whole():
     summaries = run("--help").stdout.split("Commands:\n")[1].splitlines()
-    assert len(summaries) == 13
+    assert len(summaries) == 16
     assert all(line.endswith(".") and not line.endswith("...") for line in summaries)  # typer cuts long ones off
 
 

@@ -18,7 +18,7 @@ from revseg.cli.report import diagnose, report
 from revseg.cli.score import compare, rescore, score, submit
 from revseg.cli.segment import demo, segment
 from revseg.cli.train import train
-from revseg.cli.verl import rows
+from revseg.cli.verl import rows, verl_command
 from revseg.output import is_full
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ COMMANDS = (demo, segment, evaluate, score, rescore, compare, submit, convert, d
 for _command in COMMANDS:
     app.command(_command.__name__)(guarded(_command))
 app.command("filter")(guarded(filter_data))
+app.command("verl-command")(guarded(verl_command))
 app.command("list")(guarded(list_parts))
 
 

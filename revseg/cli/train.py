@@ -17,15 +17,16 @@ from revseg.job import place_in_job
 from revseg.spec import parse_spec
 
 TABLES = ("model", "data", "train")
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as train.lr=1e-5. Repeatable."),
+]
 
 
 def train(
     out: Annotated[Path, typer.Option(help="The run's folder. A run that was stopped continues.")],
     config: Annotated[Path | None, typer.Option(help="A TOML file with the tables [model], [data], [train].")] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as train.lr=1e-5. Repeatable."),
-    ] = None,
+    changes: Changes = None,
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:

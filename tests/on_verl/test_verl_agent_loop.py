@@ -18,7 +18,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
 import revseg
 from revseg.integrations.verl import AGENT_LOOPS
 from revseg.integrations.verl.rows import row_of
-from revseg.integrations.verl.shared import shared
+from revseg.integrations.verl.shared import Shared, shared
 from revseg.rollout import ask, hear
 from revseg.types import Reply, Rollout
 
@@ -61,17 +61,16 @@ def run(compose: Any, client: Client) -> Any:
     return go
 
 
-def replayed(output: Any, model: revseg.ReVSeg, codec: Any, start: Rollout) -> Rollout:
-    """The rollout that the response's tokens tell, by revseg's own steps."""
-    rollout, ids, mask = start, output.response_ids[0].tolist(), output.response_mask[0].tolist()
-    scores, at = output.response_logprobs[0].tolist(), 0
+def replay(ids: list[int], mask: list[int], scores: list[float], parts: Shared, start: Rollout) -> Rollout:
+    """The rollout that a response's tokens tell, by revseg's own steps."""
+    rollout, at = start, 0
     while True in (rest := [bool(m) for m in mask[at:]]):
         first = at + rest.index(True)
         end = next((i for i in range(first, len(mask)) if not mask[i]), len(mask))
-        asked = ask(model.built_plan, rollout)
+        asked = ask(parts.model.built_plan, rollout)
         assert asked is not None
         drawn = np.asarray(ids[first:end], np.int64)
-        reply = Reply(codec.texts([drawn])[0], drawn, np.asarray(scores[first:end], np.float32), "stop")
+        reply = Reply(parts.codec.texts([drawn])[0], drawn, np.asarray(scores[first:end], np.float32), "stop")
         rollout, at = hear(rollout, *asked, reply), end
     return rollout
 
@@ -95,7 +94,8 @@ def test_verl_gets_what_revseg_has(run: Any, row: dict[str, Any], small: str, pl
     assert sample.truth is not None
     start = found.model.start(sample)
     for output in outputs:
-        rollout = replayed(output, found.model, found.codec, start)
+        ids, mask, scores = output.response_ids[0], output.response_mask[0], output.response_logprobs[0]
+        rollout = replay(ids.tolist(), mask.tolist(), scores.tolist(), found, start)
         track = found.codec.trajectory(rollout)
         real = output.attention_mask[0].bool()
         assert output.input_ids[0][real].tolist() == track.token_ids.tolist()

@@ -94,14 +94,27 @@ def shared(settings: str, weights: str) -> Shared:
 
 
 def codec_of(model: ReVSeg) -> ChatCodec:
-    """The codec of a model's policy, without weights. InputError for a policy that is not one of transformers' models.
+    """The codec of a model's policy, without weights.
 
-    Raised too for codecs that lay out pictures in ways that verl's processors do not.
+    InputError for another policy than `hf`, and for a codec that lays out pictures in ways verl's processors do not.
     """
-    name, options = read_spec("policy", model.policy)
-    if registry("policy").get(name) is not HFPolicy:
-        raise InputError(f"verl trains models of transformers: expected the policy hf, got {name!r}")
-    codec = load_codec(folder_of(options.get("model")), options.get("fps", 2.0))
+    folder = folder_of(model_option(model))
+    codec = load_codec(folder, frame_rate(model))
     if not isinstance(codec, ChatCodec):
         raise InputError(f"{type(codec).__name__}: expected a codec that derives from ChatCodec")
     return codec
+
+
+def model_option(model: ReVSeg) -> str | None:
+    """The weights that a model's policy names. InputError for a policy that is not `hf`, or has adapters."""
+    name, options = read_spec("policy", model.policy)
+    if registry("policy").get(name) is not HFPolicy:
+        raise InputError(f"verl trains models of transformers: expected the policy hf, got {name!r}")
+    if options.get("adapter") is not None:
+        raise InputError("verl trains whole weights: merge the adapter into the model first")
+    return options.get("model")
+
+
+def frame_rate(model: ReVSeg) -> float:
+    """The nominal frame rate of clips that a model's policy has been given."""
+    return float(read_spec("policy", model.policy)[1].get("fps", 2.0))
