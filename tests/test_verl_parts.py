@@ -190,6 +190,29 @@ def test_a_group_shares_its_start() -> None:
     asyncio.run(starts())
 
 
+def test_starts_are_forgotten_when_they_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go first; rows that fail at the same time do not disturb the others."""
+    import asyncio
+
+    import revseg.integrations.verl.shared as module
+
+    parts = module.Shared(*(getattr(shared("", folder_of("small_sft")), name) for name in ("model", "codec")))
+    data = built("dataset", SHAPES)
+    rows = [row_of(data[i], i, SHAPES)["extra_info"] for i in range(3)]
+    broken = [{**rows[0], "index": i, "truth": None} for i in (7, 8)]
+
+    async def starts() -> list[int]:
+        found = [await parts.start(row) for row in rows[:2]]
+        monkeypatch.setattr(module, "MOST_BYTES", found[0].nbytes + found[1].nbytes)
+        await parts.start(rows[0])  # used again: now the other one is the oldest
+        mixed = await asyncio.gather(*map(parts.start, [*broken, rows[2]]), return_exceptions=True)
+        assert [type(one) for one in mixed] == [InputError, InputError, module.Start]
+        await asyncio.sleep(0)
+        return [json.loads(key)[0] for key in parts._starts]
+
+    assert asyncio.run(starts()) == [0, 2]
+
+
 def test_settings_of_the_loop() -> None:
     folder = folder_of("small_sft")
     assert shared("", folder).model.to_dict()["plan"] == [

@@ -35,6 +35,12 @@ class Start:
     rollout: Rollout
     first: tuple[Round, Message] | None
 
+    @property
+    def nbytes(self) -> int:
+        """Of the clip, and of the pictures in the first question."""
+        asked = () if self.first is None else self.first[1].clips
+        return sum(clip.frames.nbytes for clip in (self.rollout.clip, *asked))
+
 
 @dataclass(frozen=True, eq=False)
 class Shared:
@@ -65,16 +71,17 @@ class Shared:
         return Start(sample, rollout, first)
 
     def _tidy(self, key: str, made: "asyncio.Future[Start]") -> None:
-        """Forgets a failure, and the oldest starts when their clips are too large."""
+        """Forgets a failure, and the oldest starts while the clips of all take more than `MOST_BYTES`."""
         if made.cancelled() or made.exception() is not None:
             self._starts.pop(key, None)
-        done = {k: f.result().rollout.clip.frames.nbytes for k, f in self._starts.items() if f.done() and f is not made}
-        total = sum(done.values())
-        for old, size in done.items():
-            if total <= MOST_BYTES:
-                break
-            total -= size
-            del self._starts[old]
+            return
+        ready = {k: f for k, f in self._starts.items() if f.done() and not f.cancelled() and f.exception() is None}
+        sizes = {k: f.result().nbytes for k, f in ready.items()}
+        total = sum(sizes.values())
+        for old, size in sizes.items():
+            if total > MOST_BYTES and old != key:
+                total -= size
+                del self._starts[old]
 
 
 @functools.lru_cache(maxsize=4)
