@@ -222,13 +222,13 @@ def test_a_second_family_is_saved_recorded_and_rebuilt(timed: str, tmp_path: Pat
 def test_a_family_without_a_codec_is_named_with_the_way_out(folder: str, timed: str, families: Any) -> None:
     del families._parts["timed_vl"]
     with pytest.raises(
-        InputError, match=r"model_type qwen2_5_vl in .*got 'timed_vl'.*policy openai .*register a codec"
+        InputError, match=r"model_type qwen2_5_vl or qwen3_vl in .*got 'timed_vl'.*policy openai .*register a codec"
     ):
         HFPolicy(timed)
     families._parts["timed_vl"] = Timed
     config = Path(timed, "config.json")
     config.write_text(config.read_text().replace("timed_vl", "other"))
-    with pytest.raises(InputError, match=r"model_type qwen2_5_vl or timed_vl in .*got 'other'"):
+    with pytest.raises(InputError, match=r"model_type qwen2_5_vl or qwen3_vl or timed_vl in .*got 'other'"):
         load_codec(timed)
 
 

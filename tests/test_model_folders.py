@@ -299,7 +299,7 @@ def test_options_that_cannot_be_used(option: dict[str, str], match: str, folders
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen3_vl"])
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen3_vl_moe"])
 def test_another_model_of_the_family_is_not_run_on_random_weights(kind: str, tmp_path: Path) -> None:
     import transformers
 
@@ -313,8 +313,9 @@ def test_another_model_of_the_family_is_not_run_on_random_weights(kind: str, tmp
     else:
         vision = {"depth": 1, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 32, "intermediate_size": 32}
         vision |= {"deepstack_visual_indexes": [0], "num_position_embeddings": 16}
-        net = transformers.Qwen3VLForConditionalGeneration(
-            transformers.Qwen3VLConfig(text_config=text, vision_config=vision)
+        text |= {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
+        net = transformers.Qwen3VLMoeForConditionalGeneration(
+            transformers.Qwen3VLMoeConfig(text_config=text, vision_config=vision)
         )
     net.save_pretrained(tmp_path)
     with pytest.raises(InputError, match=f"expected model_type qwen2_5_vl .*, got '{kind}'.*the policy openai"):

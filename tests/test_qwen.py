@@ -1,11 +1,11 @@
-"""The `qwen` policy on a tiny randomly initialised Qwen2.5-VL, loaded as any checkpoint is."""
+"""The `hf` policy on a tiny randomly initialised Qwen2.5-VL and Qwen3-VL, loaded as any checkpoint is."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_qwen import save_tiny_qwen
+from tiny_qwen3 import save_tiny
 
 from revseg.errors import InputError
 from revseg.policies.hf.codecs.qwen2_5_vl import Qwen25VL
@@ -17,11 +17,12 @@ from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling,
 
 TERSE = (("keyframe_terse:size=56", "keyframe_json"), ("box_terse:size=84", "box_json"))
 DRAW = Sampling(temperature=1.0, max_new_tokens=10, seed=3)
+FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_qwen(tmp_path_factory.mktemp("tiny"), defaults={"num_frames": 4, "plan": TERSE})
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_tiny(request.param, tmp_path_factory.mktemp("tiny"), defaults={"num_frames": 4, "plan": TERSE})
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_placeholder_in_the_query_is_refused(policy: HFPolicy) -> None:
 
 
 def test_never_draws_a_picture_token(policy: HFPolicy) -> None:
-    assert len(policy.suppressed) == 5
+    assert len(policy.suppressed) == (5 if isinstance(policy.codec, Qwen25VL) else 4)
     rollouts = two_rounds(policy, Sampling(temperature=50.0, max_new_tokens=30, seed=0))
     drawn = {int(i) for r in rollouts for t in r.turns for i in t.reply.token_ids}
     assert not drawn & set(policy.suppressed)
@@ -273,7 +274,7 @@ def test_a_template_that_opens_the_thinking_is_told(policy: HFPolicy) -> None:
     for end in ("<think>", "<think>\n"):
         processor.chat_template = template + "{% if add_generation_prompt %}" + end + "{% endif %}"
         try:
-            opened = Qwen25VL(processor, config).opened
+            opened = type(policy.codec)(processor, config).opened
         finally:
             processor.chat_template = template
         assert opened == "<think>"

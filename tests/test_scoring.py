@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_qwen import DRAW, answered, groups, picture, two_rounds
-from tiny_qwen import save_tiny_qwen
+from test_qwen import DRAW, FAMILIES, answered, groups, picture, two_rounds
+from tiny_qwen3 import save_tiny
 
 from revseg.policies.hf.chunked_logprobs import vocabulary_logprobs
 from revseg.policies.hf.policy import HFPolicy
@@ -19,9 +19,9 @@ from revseg.training.prepare import prepare
 from revseg.types import Message, Rollout, Sampling
 
 
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> HFPolicy:
-    return HFPolicy(save_tiny_qwen(tmp_path_factory.mktemp("tiny")))
+@pytest.fixture(scope="module", params=FAMILIES)
+def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> HFPolicy:
+    return HFPolicy(save_tiny(request.param, tmp_path_factory.mktemp("tiny")))
 
 
 @pytest.fixture(scope="module")

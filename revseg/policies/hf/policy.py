@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @register("policy", "hf")
 @register("policy", "qwen")
 class HFPolicy:
-    """A vision-language model through transformers, such as Qwen2.5-VL; without `model`, the small one of revseg.
+    """A vision-language model through transformers: Qwen2.5-VL, Qwen3-VL; without `model`, the small one of revseg.
 
     Options: `model` a hub name, a folder, or the name of a checkpoint that comes with revseg (`small_grpo`, which is
     the default, `small_sft`, `small_mixed`); `dtype` "auto" (bfloat16 on a GPU, float32 on a CPU), "float32",

@@ -9,7 +9,7 @@ names as an entry point of `revseg.codec` or that your program imports:
     @revseg.register("codec", "my_vl")
     class MyVL(ChatCodec): ...
 
-`chat.py` has what the families with a chat template share, `qwen2_5_vl.py` is an example.
+`chat.py` has what the families with a chat template share, `qwen2_5_vl.py` and `qwen3_vl.py` are examples.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The patches of one picture or clip as bytes, uint8[n 3*pt*p*p], and the grid of tokens that they become."""
+    """The patches of one picture or clip as bytes, uint8[n 3*pt*p*p], and the grid of tokens that they become.
+
+    `frames` is the number of the clip's own frames, without those added to fill its last patch.
+    """
 
     patches: UInt8[np.ndarray, "n d"]
     grid: Grid
     is_video: bool
+    frames: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,7 @@ def patched(clip: Clip, layout: Layout, fps: float) -> Block:
     )
     seconds = layout.temporal / fps if is_video else 0.0
     grid = Grid(len(frames) // layout.temporal, height // side, width // side, seconds)
-    return Block(patches, grid, is_video)
+    return Block(patches, grid, is_video, len(clip))
 
 
 def pixels(

@@ -10,6 +10,13 @@ from revseg.policies.hf.codecs.codec import Block, Encoded, Trajectory
 from revseg.policies.hf.mrope import Grid
 from revseg.types import Rollout
 
+MORE_PLACEHOLDERS = "a prompt's text holds a picture's placeholder token: remove it from the query"
+
+
+def left_out(pictures: int) -> str:
+    """The message of an InputError about pictures for which the chat template wrote no placeholder."""
+    return f"the chat template left out {pictures} of the pictures; use the model's own template"
+
 
 def expanded(
     ids: Sequence[int], grids: Sequence[Grid], blocks: Sequence[Block], placeholders: Collection[int]
@@ -21,7 +28,7 @@ def expanded(
     for token in ids:
         if token in placeholders:
             if not left:
-                raise InputError("a prompt's text holds a picture's placeholder token: remove it from the query")
+                raise InputError(MORE_PLACEHOLDERS)
             grid = left.pop(0)
             tokens += [token] * grid.tokens
             runs += [text, grid]
@@ -30,7 +37,7 @@ def expanded(
             tokens.append(token)
             text += 1
     if left:
-        raise InputError(f"the chat template left out {len(left)} of the pictures; use the model's own template")
+        raise InputError(left_out(len(left)))
     return Encoded(np.asarray(tokens, np.int64), (*runs, text), tuple(blocks))
 
 
