@@ -23,7 +23,8 @@ from revseg import ReVSeg, Sampling
 from revseg.datasets.presets import folder_of
 from revseg.errors import InputError, RevsegError
 from revseg.evaluation import Results, evaluate
-from revseg.evaluation.published import Beside, FigureFields, beside_published, read_published
+from revseg.evaluation.beside_published import Beside, beside_published
+from revseg.evaluation.published import FigureFields, read_published
 from revseg.output import check_writable, write_text
 from revseg.registry import build
 from revseg.serialise import versions
