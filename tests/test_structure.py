@@ -212,7 +212,7 @@ def test_one_model_family_is_named_in_its_own_room_alone() -> None:
 @pytest.mark.parametrize("name", modules(ROOT / "revseg"))
 def test_every_module_can_be_imported(name: str) -> None:
     if name in NEEDS_VERL:
-        pytest.importorskip("ray", reason="verl is not installed here")
+        pytest.importorskip("verl", reason="verl is not installed here")
     importlib.import_module(name)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("ray", reason="verl is not installed here")
+pytest.importorskip("verl", reason="verl is not installed here")
 
 import torch
 from hf_server import Client

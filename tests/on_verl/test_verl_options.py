@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("ray", reason="verl is not installed here")
+pytest.importorskip("verl", reason="verl is not installed here")
 
 import hydra
 from omegaconf import OmegaConf
