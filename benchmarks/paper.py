@@ -173,8 +173,7 @@ def _cell(ours: float | None, paper: float | None) -> str:
     return " / ".join("-" if value is None else f"{value:.1f}" for value in (ours, paper))
 
 
-def main() -> None:
-    """The command line: evaluates, writes `paper.json` into the folder of the results, prints the table."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="the folder that holds the benchmarks")
     parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="results files; resumes from them")
@@ -186,7 +185,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="queries of each set; such a run is not comparable")
     parser.add_argument("--workers", type=int, default=1, help="processes, one per GPU")
     parser.add_argument("--batch", type=int, default=1, help="queries per batch of the policy")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command line: evaluates, writes `paper.json` into the folder of the results, prints the table."""
+    args = _arguments()
     sampling = Sampling(max_new_tokens=args.max_new_tokens)
     model = ReVSeg(policy=args.policy, tracker=args.tracker, num_frames=args.frames, sampling=sampling)
     work = Work(args.limit, args.workers, args.batch, args.ref_youtube_vos_masks)
