@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from parts import built
 from tiny_sam2 import hf_processor, save_tiny_sam2_hf
-from tiny_sam3 import SAM3_SIZE, save_tiny_edgetam, save_tiny_sam3
+from tiny_sam3 import HAS_SAM3, SAM3_SIZE, save_tiny_edgetam, save_tiny_sam3
 
 import revseg
 from revseg.errors import InputError
@@ -25,12 +25,13 @@ def edit(folder: Path, change: Callable[[dict], Any]) -> None:
 def test_the_model_type_chooses_the_network(tmp_path: Path) -> None:
     """Not the tracker's name: any of the three reads the checkpoints of all."""
     saved = {"Sam2VideoModel": save_tiny_sam2_hf, "EdgeTamVideoModel": save_tiny_edgetam}
-    saved["Sam3TrackerVideoModel"] = save_tiny_sam3
+    saved |= {"Sam3TrackerVideoModel": save_tiny_sam3} if HAS_SAM3 else {}
     for wanted, save in saved.items():
         save(tmp_path / wanted)
         assert type(built("tracker", f"sam2_hf:model={tmp_path / wanted}")._model.net).__name__ == wanted
 
 
+@pytest.mark.skipif(not HAS_SAM3, reason="transformers is too old for SAM 3")
 def test_the_tracker_alone_is_read_as_the_tracker_in_the_whole_model(tmp_path: Path) -> None:
     save_tiny_sam3(tmp_path / "whole")
     net = built("tracker", f"sam3:model={tmp_path / 'whole'}")._model.net
@@ -39,6 +40,14 @@ def test_the_tracker_alone_is_read_as_the_tracker_in_the_whole_model(tmp_path: P
     again = built("tracker", f"sam3:model={tmp_path / 'part'}")._model.net
     state = net.state_dict()
     assert all(value.equal(state[name]) for name, value in again.state_dict().items())
+
+
+def test_an_old_transformers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_tiny_sam3(tmp_path)
+    monkeypatch.setattr("transformers.__version__", "5.5.0")
+    for name in ("sam3", "sam3_concept"):
+        with pytest.raises(InputError, match=r"needs transformers 5\.8 or newer, this is 5\.5\.0"):
+            revseg.build("tracker", f"{name}:model={tmp_path}")
 
 
 def test_each_name_has_its_checkpoint() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_sam2 import save_tiny_sam2, save_tiny_sam2_hf
-from tiny_sam3 import save_tiny_edgetam, save_tiny_sam3
+from tiny_sam3 import HAS_SAM3, save_tiny_edgetam, save_tiny_sam3
 
 import revseg
 from revseg.errors import InputError
@@ -23,7 +23,7 @@ BOX = np.array([[0.25, 0.2, 0.5, 0.55]], np.float32)
 SAVE: dict[str, Callable[[Path], None]] = {
     "sam2": save_tiny_sam2,
     "sam2_hf": save_tiny_sam2_hf,
-    "sam3": save_tiny_sam3,
+    **({"sam3": save_tiny_sam3} if HAS_SAM3 else {}),
     "edgetam": save_tiny_edgetam,
 }
 

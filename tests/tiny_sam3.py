@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from tiny_sam2 import HF_DIM, HF_MEMORY_DIM, IMAGE_SIZE, MEMORIES, POINTERS, enliven, hf_processor
 
+from revseg.trackers.hf_checkpoint import SAM3_SINCE
+
+HAS_SAM3 = Version(transformers.__version__) >= Version(SAM3_SINCE)
 WIDTH = 32  # of the parts of SAM 3 that the tracker does not use
 SAM3_SIZE = 112  # 8 x 8 patches of 14
 WORDS = ("a", "red", "square", "the", "dog")

@@ -19,24 +19,28 @@ class Kind:
     config: str
     processor: str
     parts: tuple[str, ...]  # prefixes of the model types within
+    since: str = ""  # the release of transformers that reads them, where it is above revseg's own lowest one
 
 
 _SAM3_PARTS = ("sam3", "clip_text_model")
+SAM3_SINCE = "5.8"  # 5.5 does not find the tracker's tensors in the whole model
 KINDS = {
     "sam2_video": Kind("Sam2VideoModel", "Sam2VideoConfig", "Sam2VideoProcessor", ("sam2",)),
     "edgetam_video": Kind(
         "EdgeTamVideoModel", "EdgeTamVideoConfig", "Sam2VideoProcessor", ("edgetam", "sam2", "timm_wrapper")
     ),
     # the whole SAM 3, of which the tracker is a part, as `facebook/sam3` holds it
-    "sam3_video": Kind("Sam3TrackerVideoModel", "Sam3VideoConfig", "Sam3TrackerVideoProcessor", _SAM3_PARTS),
+    "sam3_video": Kind(
+        "Sam3TrackerVideoModel", "Sam3VideoConfig", "Sam3TrackerVideoProcessor", _SAM3_PARTS, SAM3_SINCE
+    ),
     "sam3_tracker_video": Kind(
-        "Sam3TrackerVideoModel", "Sam3TrackerVideoConfig", "Sam3TrackerVideoProcessor", ("sam3",)
+        "Sam3TrackerVideoModel", "Sam3TrackerVideoConfig", "Sam3TrackerVideoProcessor", ("sam3",), SAM3_SINCE
     ),
 }
 _TIMM_OPTIONS = {"in_chans", "features_only", "out_indices"}  # no other names a file or a place on the network
 
 
-CONCEPTS = {"sam3_video": Kind("Sam3VideoModel", "Sam3VideoConfig", "Sam3VideoProcessor", _SAM3_PARTS)}
+CONCEPTS = {"sam3_video": Kind("Sam3VideoModel", "Sam3VideoConfig", "Sam3VideoProcessor", _SAM3_PARTS, SAM3_SINCE)}
 
 
 def load_tracker_model(model: str, kinds: Mapping[str, Kind] = KINDS, **options: Any) -> tuple[Any, Any]:
@@ -61,9 +65,21 @@ def _kind(folder: Path, kinds: Mapping[str, Kind]) -> Kind:
     name = config.get("model_type")
     if not isinstance(name, str) or name not in kinds:
         raise InputError(f"expected model_type {' or '.join(kinds)} in {folder / 'config.json'}, got {name!r}")
+    _check_release(kinds[name])
     for backbone in _timm_backbones(config):
         _check_timm(backbone, folder / "config.json")
     return kinds[name]
+
+
+def _check_release(kind: Kind) -> None:
+    import transformers
+    from packaging.version import Version
+
+    if kind.since and Version(transformers.__version__) < Version(kind.since):
+        raise InputError(
+            f"{kind.model} needs transformers {kind.since} or newer, this is {transformers.__version__}: "
+            "pip install --upgrade transformers"
+        )
 
 
 def _refuse_sam31(model: str) -> None:
