@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,10 @@ from revseg.cli.options import AsJson, Trust
 from revseg.errors import InputError, SpecError
 from revseg.job import place_in_job
 from revseg.spec import parse_spec
+
+if TYPE_CHECKING:
+    from revseg.pipeline import ReVSeg
+    from revseg.training.config import TrainConfig
 
 TABLES = ("model", "data", "train")
 Changes = Annotated[
@@ -28,27 +32,35 @@ def train(
     config: Annotated[Path | None, typer.Option(help="A TOML file with the tables [model], [data], [train].")] = None,
     changes: Changes = None,
     trust: Trust = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print tokens, batches, epochs and memory of the run; train nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a policy by GRPO on a dataset with true masks.
 
     Writes the policy's weights, a log and the settings to a folder.
     """
-    result = run(read_settings(config, changes or []), out, trust=trust)
+    settings = read_settings(config, changes or [])
+    if dry_run:
+        from revseg.training.dry_run import dry_run as work_out
+        from revseg.training.dry_run import plan_text
+
+        model, plan = parts_of(settings, trust=trust)
+        found = work_out(model, settings["data"]["dataset"], plan, place_in_job().world)
+        print_safely(found if as_json else plan_text(found))
+        return
+    result = run(settings, out, trust=trust)
     if place_in_job().rank == 0:
         print_safely(json.dumps(result) if as_json else f"trained policy: {result['policy']}\nlog: {out}/log.jsonl")
 
 
 def run(settings: Mapping[str, Mapping[str, Any]], out: Path, *, trust: bool = False) -> dict[str, Any]:
     """Train with these settings. Returns "out", "policy", "steps", and the last step's "reward" if any step ran."""
-    from revseg.pipeline import ReVSeg
     from revseg.registry import spec_of
-    from revseg.training.config import TrainConfig
     from revseg.training.grpo import train
 
-    # the user wrote the configuration, so it is trusted; the checkpoint that it names is not
-    model = ReVSeg.from_dict({**settings["model"], **({"trust": True} if trust else {})}, trust=True)
-    plan = TrainConfig.from_dict(settings["train"], trust=True)
+    model, plan = parts_of(settings, trust=trust)
     rewards: list[float] = []
     with reporting(plan.steps, show=at_terminal()) as show:
 
@@ -59,6 +71,18 @@ def run(settings: Mapping[str, Mapping[str, Any]], out: Path, *, trust: bool = F
         trained = train(model, settings["data"]["dataset"], out, plan, report=report)
     result = {"out": str(out), "policy": spec_of(trained.policy), "steps": plan.steps}
     return {**result, "reward": rewards[-1]} if rewards else result
+
+
+def parts_of(settings: Mapping[str, Mapping[str, Any]], *, trust: bool = False) -> "tuple[ReVSeg, TrainConfig]":
+    """The model and the training's settings.
+
+    The user wrote the configuration, so it is trusted; the checkpoint that it names is trusted with `trust` only.
+    """
+    from revseg.pipeline import ReVSeg
+    from revseg.training.config import TrainConfig
+
+    model = ReVSeg.from_dict({**settings["model"], **({"trust": True} if trust else {})}, trust=True)
+    return model, TrainConfig.from_dict(settings["train"], trust=True)
 
 
 def read_settings(path: Path | None, changes: Sequence[str]) -> dict[str, dict[str, Any]]:

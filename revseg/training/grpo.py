@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from revseg.errors import InputError
 from revseg.objectives.completed import completed
 from revseg.output import check_writable
 from revseg.pipeline import ReVSeg
@@ -23,7 +22,7 @@ from revseg.training.log import Log, check_tracker
 from revseg.training.memory import check_memory
 from revseg.training.optimizers import descend, make_optimizers, scale_rates, warmup_then_decay
 from revseg.training.prepare import autocast, prepare, reference_of, trained
-from revseg.training.processes import make_accelerator
+from revseg.training.processes import check_shares, make_accelerator
 from revseg.training.reference import Reference
 from revseg.training.rollouts import Judged, draw, figures
 from revseg.training.trainable import check_trainable, trainable
@@ -91,10 +90,7 @@ def begin(
     draw(samples, 1, 0, config.seed)  # no data or no truth
     check_writable(out)
     accelerator = make_accelerator(log_with=config.log_with, project_dir=str(out))
-    if config.queries_per_step % accelerator.num_processes:
-        raise InputError(
-            f"queries_per_step={config.queries_per_step} must divide among {accelerator.num_processes} processes"
-        )
+    check_shares(config, accelerator.num_processes)
     return objective, samples, accelerator
 
 

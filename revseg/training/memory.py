@@ -17,6 +17,8 @@ from revseg.training.device_memory import free_memory
 from revseg.training.trainable import reference_kind
 from revseg.types import CountsWeights, WeightCounts
 
+ENGINE = "a model that no GPU holds whole belongs to an engine that divides it over several, such as verl"
+
 
 def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
     """InputError, with the arithmetic, when training the policy of that spec cannot fit its device.
@@ -24,7 +26,7 @@ def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
     `beta` is the weight of the KL, which decides whether there is a reference. Policies that cannot count their
     weights, configurations that cannot be read (loading says why) and devices of unknown free memory pass.
     """
-    known = _counted(policy) if config.check_memory else None
+    known = counted(policy) if config.check_memory else None
     if known is None:
         return
     options, counts = known
@@ -41,6 +43,7 @@ def check_memory(policy: Any, config: TrainConfig, beta: float) -> None:
     if not config.lora_rank and not options.get("adapter"):
         small = needed(counts, replace(config, lora_rank=16, reference="auto"), beta, options, on_gpu=on_gpu)
         ways += [f"adapters alone (train.lora_rank=16) hold {_gb(sum(small.values()))}"]
+    ways += [ENGINE] if on_gpu else []
     raise InputError(
         f"training {spec_of(policy)} holds {_gb(sum(parts.values()))} per process before any activation "
         f"({counts.all / 1e9:.2f} billion weights: {', '.join(f'{n} {_gb(v)}' for n, v in parts.items())}), but "
@@ -71,7 +74,7 @@ def needed(
     return parts
 
 
-def _counted(policy: Any) -> tuple[dict[str, Any], WeightCounts] | None:
+def counted(policy: Any) -> tuple[dict[str, Any], WeightCounts] | None:
     """The options of a policy's spec and the counts of the weights that they name; None where these are not known."""
     weights = weights_of(policy)
     if weights is None:

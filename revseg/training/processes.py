@@ -4,7 +4,9 @@ import atexit
 import os
 from typing import Any
 
+from revseg.errors import InputError
 from revseg.job import torch_variables
+from revseg.training.config import TrainConfig
 
 
 def make_accelerator(**options: Any) -> Any:
@@ -21,6 +23,12 @@ def make_accelerator(**options: Any) -> Any:
         atexit.unregister(_leave)  # once, however often a process trains
         atexit.register(_leave)
     return accelerator
+
+
+def check_shares(config: TrainConfig, processes: int) -> None:
+    """InputError unless every process has as many queries per step."""
+    if config.queries_per_step % processes:
+        raise InputError(f"queries_per_step={config.queries_per_step} must divide among {processes} processes")
 
 
 def _by_slurm(gpus: int) -> dict[str, str]:

@@ -65,8 +65,10 @@ from revseg.types.parts import (
 from revseg.types.results import RewardBreakdown, Sample, Segmentation
 from revseg.types.rollout import Rollout, merge_targets
 from revseg.types.training import (
+    CountsTokens,
     CountsWeights,
     Objective,
+    TokenCounts,
     TrainablePolicy,
     TrainedPolicy,
     TrainingObjective,
@@ -80,6 +82,7 @@ __all__ = [
     "Answer",
     "Boxes",
     "Clip",
+    "CountsTokens",
     "CountsWeights",
     "Dataset",
     "FrameIds",
@@ -121,6 +124,7 @@ __all__ = [
     "Segmentation",
     "ServedPolicy",
     "Target",
+    "TokenCounts",
     "Tracker",
     "TrainablePolicy",
     "TrainedPolicy",

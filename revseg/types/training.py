@@ -96,6 +96,24 @@ class WeightCounts:
     per_rank: int
 
 
+@dataclass(frozen=True)
+class TokenCounts:
+    """Numbers of tokens of a conversation: those of pictures, those of other text in prompts, those of replies."""
+
+    pictures: int
+    text: int
+    replies: int
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A policy's class that counts the tokens of conversations without loading weights."""
+
+    def count_tokens(self, options: Mapping[str, Any], rollouts: Sequence[Rollout], /) -> list[TokenCounts]:
+        """For the policy with these options, as its constructor takes them."""
+        ...
+
+
 @runtime_checkable
 class CountsWeights(Protocol):
     """A policy's class that counts a model's weights without loading them; training asks whether they will fit."""

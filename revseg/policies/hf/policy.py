@@ -12,6 +12,7 @@ import numpy as np
 from revseg.policies.checkpoints import folder_of
 from revseg.policies.hf.inputs import base_model
 from revseg.policies.hf.taught import read_defaults
+from revseg.policies.hf.token_counts import count_tokens
 from revseg.policies.hf.weight_counts import count_weights
 from revseg.policies.row_seeds import row_seeds
 from revseg.registry import register
@@ -42,6 +43,7 @@ class HFPolicy:
     """
 
     count_weights = staticmethod(count_weights)
+    count_tokens = staticmethod(count_tokens)
     weights = ("model", "adapter")  # options that say where its weights are; the first reads what `save` wrote
 
     def __init__(
