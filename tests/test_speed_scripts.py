@@ -10,6 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks" / "speed"
 SCRIPTS = {
+    "decode_ahead": [],
     "jf": [],
     "score_run": [],
     "video_read": [],
