@@ -9,16 +9,18 @@ from revseg import checked
 from revseg.errors import InputError
 from revseg.masks import MaskTrack
 from revseg.policies.checkpoints import warn_of_footage
-from revseg.policies.defaults import defaults_of
+from revseg.policies.defaults import defaults_of, geometry_of
 from revseg.policies.names import DEFAULT, PAPER
 from revseg.progress import reading, waiting
 from revseg.registry import build, spec_of
 from revseg.rewards import Rewards, resolve_weights, reward_name
 from revseg.rollout.converse import MAX_ROUNDS, converse
+from revseg.rollout.geometry import FittedPlan, fitted_spec, leaves_open
 from revseg.rollout.plans import BOX, KEYFRAME, InOrder, left_to_taught, with_taught
 from revseg.types import (
     MAX_NEW_TOKENS,
     Clip,
+    Geometry,
     Grounding,
     NeedsTruth,
     Plan,
@@ -82,7 +84,7 @@ class ReVSeg:
         return ReVSeg(
             policy=PAPER,
             tracker="sam2:model=facebook/sam2.1-hiera-large",
-            plan=(("keyframe:size=448", "keyframe_json"), ("box:size=840", "box_json")),
+            plan=(("keyframe:size=448", "keyframe_json"), ("box:size=840,coords=pixel", "box_json:coords=pixel")),
             sampler="uniform",
             num_frames=16,
             sampling=Sampling(max_new_tokens=MAX_NEW_TOKENS),
@@ -103,7 +105,9 @@ class ReVSeg:
         """The plan with its prompts and parsers, ready to use."""
         settled = callable(self.plan) or isinstance(self.plan, tuple)
         plan = self.plan if settled else self.resolved().plan
-        return InOrder(plan) if isinstance(plan, tuple) else build("plan", plan)
+        built = InOrder(plan) if isinstance(plan, tuple) else build("plan", plan)
+        geometry = self._geometry()
+        return built if geometry == Geometry() else FittedPlan(built, geometry)
 
     @functools.cached_property
     def built_sampler(self) -> Sampler:
@@ -116,7 +120,17 @@ class ReVSeg:
         return Rewards.build(self.rewards)
 
     def resolved(self) -> "ReVSeg":
-        """This model with every None replaced by what it means; what a record holds. No weights are loaded for it."""
+        """This model with every None replaced by what it means; what a record holds. No weights are loaded for it.
+
+        Where the plan leaves the unit of coordinates or the size of pictures open, they are the policy's: see
+        `revseg.rollout.geometry`.
+        """
+        found = self._with_taught()
+        plan = fitted_spec(found.plan, self._geometry()) if leaves_open(found.plan) else found.plan
+        return found if plan == found.plan else found.replace(plan=plan)
+
+    def _with_taught(self) -> "ReVSeg":
+        """With what the policy was taught, or what the paper does, where a setting is left open."""
         missing = [name for name in PAPER_SETTINGS if getattr(self, name) is None]
         names = [*missing, *(["max_new_tokens"] if self.sampling.max_new_tokens is None else [])]
         pairs = left_to_taught(self.plan)
@@ -134,6 +148,15 @@ class ReVSeg:
             limit = taught.get("max_new_tokens", MAX_NEW_TOKENS)
             changes["sampling"] = replace(self.sampling, max_new_tokens=limit)
         return self.replace(**changes)
+
+    def _geometry(self) -> Geometry:
+        """The policy's, of the built one if there is one."""
+        built = vars(self).get("built_policy")
+        return self._geometry_by_spec if built is None else geometry_of(built)
+
+    @functools.cached_property
+    def _geometry_by_spec(self) -> Geometry:
+        return geometry_of(self.policy)
 
     def _taught(self) -> Mapping[str, Any]:
         """The policy's `defaults`: those of the built one, which training may have changed, else as its spec says."""
@@ -154,8 +177,9 @@ class ReVSeg:
             taught = name in ("plan", "sampler") and "policy" in changes  # what is left at None follows the policy
             if f"built_{name}" in vars(self) and name not in changes and not taught:
                 vars(changed)[f"built_{name}"] = vars(self)[f"built_{name}"]
-        if "_taught_by_spec" in vars(self) and "policy" not in changes:
-            vars(changed)["_taught_by_spec"] = self._taught_by_spec
+        for name in ("_taught_by_spec", "_geometry_by_spec"):
+            if name in vars(self) and "policy" not in changes:
+                vars(changed)[name] = vars(self)[name]
         return changed
 
     def to_dict(self) -> dict[str, Any]:

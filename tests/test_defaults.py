@@ -108,7 +108,7 @@ def test_a_hub_name_that_cannot_be_had_is_an_error(cache: Path) -> None:
         revseg.ReVSeg("hf:model=some/other").resolved()
 
 
-def test_of_the_hub_only_the_one_file_is_fetched(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+def test_of_the_hub_only_the_files_needed_are_fetched(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
     import huggingface_hub
 
     asked: list[Any] = []
@@ -120,4 +120,4 @@ def test_of_the_hub_only_the_one_file_is_fetched(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     model = revseg.ReVSeg("hf:model=some/model")
     assert model.resolved().num_frames == model.replace(tracker="oracle").resolved().num_frames == 4
-    assert asked == [("some/model", ["revseg.json"])]
+    assert asked == [("some/model", ["revseg.json"]), ("some/model", ["config.json"])]

@@ -119,7 +119,8 @@ def test_the_paper():
     paper = ReVSeg.paper()
     assert paper == paper.resolved()  # nothing is left to a default, so nothing is built to know it
     assert paper.num_frames == 16
-    assert paper.plan == (("keyframe:size=448", "keyframe_json"), ("box:size=840", "box_json"))
+    pixels = ("box:size=840,coords=pixel", "box_json:coords=pixel")
+    assert paper.plan == (("keyframe:size=448", "keyframe_json"), pixels)
     assert paper.rewards == {"format": 1, "temporal": 1, "spatial": 1}
 
 

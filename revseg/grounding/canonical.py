@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from revseg.errors import InputError
-from revseg.grounding.fields import COORDS, size_in
-from revseg.types import Answer, Clip, Target
+from revseg.grounding.fields import size_in
+from revseg.types import COORDS, Answer, Clip, Target
 
 KINDS = ("keyframe_json", "box_json", "keyframe_and_box_json")
 

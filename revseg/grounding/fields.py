@@ -21,7 +21,6 @@ BOX_KEYS = ("bbox_2d", "bbox", "box", "box_2d", "bounding_box", "bboxes", "boxes
 ID_KEYS = ("id", "object_id", "target_id", "instance_id")
 POINT_KEYS = ("point_2d", "point", "points")
 Y_FIRST = ("box_2d",)  # [y1, x1, y2, x2] in thousandths, whatever `coords` says
-COORDS = ("pixel", "per_mille", "unit")
 
 Size = tuple[int, int]  # (height, width) of a picture, in the unit of the text's coordinates
 
@@ -36,8 +35,8 @@ class Fault(Exception):
 
 
 def size_in(coords: str, shown: Clip) -> Size:
-    """The size of the pictures shown, in the unit `coords` (one of `COORDS`)."""
-    return {"pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[coords]
+    """The size of the pictures shown, in the unit `coords` (one of `COORDS`, or "auto", which is pixel)."""
+    return {"auto": shown.size, "pixel": shown.size, "per_mille": (1000, 1000), "unit": (1, 1)}[coords]
 
 
 def read_keyframe(item: Any, frames: int, strict: bool = False) -> int:

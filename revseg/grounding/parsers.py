@@ -3,7 +3,8 @@
 Every parser here takes `(text, shown)`, the reply and the pictures of its round, and these options:
 
 - `coords`: the unit of coordinates in the text: `pixel` (absolute pixels of the pictures shown, the paper's and
-  Qwen2.5-VL's), `per_mille` (0 to 1000, Qwen2-VL's and Qwen3-VL's) or `unit` (0 to 1);
+  Qwen2.5-VL's), `per_mille` (0 to 1000, Qwen2-VL's and Qwen3-VL's) or `unit` (0 to 1). `auto` is the policy's unit,
+  which `ReVSeg` fills in (`revseg.rollout.geometry`), and `pixel` for a parser that is used by itself;
 - `strict`: accept the documented form only: tags in place, valid JSON, a list of dicts with exactly the expected keys;
 - `tags`: fail a reply without `<answer>` (`strict` implies it where the round asks for tags).
 
@@ -30,7 +31,6 @@ import numpy as np
 
 from revseg.errors import SpecError
 from revseg.grounding.fields import (
-    COORDS,
     Fault,
     read_boxes,
     read_description,
@@ -42,7 +42,7 @@ from revseg.grounding.fields import (
 )
 from revseg.grounding.tags import answer_run, last_readable, says_absent, split_reply
 from revseg.registry import register
-from revseg.types import Answer, Clip, Target
+from revseg.types import COORDS, Answer, Clip, Target
 
 FAILURES = {
     "no_think": "strict: the reply does not start with <think>...</think>",
@@ -74,7 +74,7 @@ def keyframe_json(text: str, shown: Clip, *, coords: str = "pixel", strict: bool
 
 
 @register("parser", "box_json")
-def box_json(text: str, shown: Clip, *, coords: str = "pixel", strict: bool = False, tags: bool = False) -> Answer:
+def box_json(text: str, shown: Clip, *, coords: str = "auto", strict: bool = False, tags: bool = False) -> Answer:
     """Round 2: `[{"bbox_2d": [x1, y1, x2, y2], "label": "..."}]`, one target per box, each with boxes [1 4].
 
     Two rules: a JSON list; every box (and `point_2d`, if any) valid. With `tags` four: also think and answer tags.
@@ -84,7 +84,7 @@ def box_json(text: str, shown: Clip, *, coords: str = "pixel", strict: bool = Fa
 
 @register("parser", "keyframe_and_box_json")
 def keyframe_and_box_json(
-    text: str, shown: Clip, *, coords: str = "pixel", strict: bool = False, tags: bool = False
+    text: str, shown: Clip, *, coords: str = "auto", strict: bool = False, tags: bool = False
 ) -> Answer:
     """Both in one round: `[{"frame_idx": 3, "object description": "...", "bbox_2d": [x1, y1, x2, y2]}]`, tagged.
 
@@ -113,8 +113,8 @@ class _Problem(NamedTuple):
 
 
 def _parse(text: str, shown: Clip, wanted: _Format) -> Answer:
-    if wanted.coords not in COORDS:
-        raise SpecError(f"coords={wanted.coords!r}: expected one of {', '.join(COORDS)}")
+    if wanted.coords not in (*COORDS, "auto"):
+        raise SpecError(f"coords={wanted.coords!r}: expected one of {', '.join(COORDS)}, or auto")
     parts = split_reply(text)
     rules: list[_Problem | None] = []
     if wanted.tagged:

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from revseg.errors import SpecError
-from revseg.types import Boxes, Clip, Rollout, Target
-
-MAX_SIDE = 8192  # pixels per side of a picture; no model reads larger ones, and a typing error would fill the memory
+from revseg.types import MAX_SIDE, Boxes, Clip, Rollout, Target
 
 
 def resize(clip: Clip, size: int | Sequence[int]) -> Clip:

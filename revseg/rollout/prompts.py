@@ -5,7 +5,7 @@ aspect ratio, as in the paper; `size` is the side of a square or [height, width]
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from revseg.errors import SpecError
@@ -31,7 +31,7 @@ one dict:
 {_ABSENCE}"""
 
 _KEYFRAME_AND_BOX = f"""{_CHOICE}\
-Give its bounding box on that frame in pixels, as [x1, y1, x2, y2].
+Give its bounding box on that frame {{unit}}, as [x1, y1, x2, y2].
 Write your reasoning inside <think></think> and your answer inside <answer></answer>. The answer is a JSON list with \
 one dict:
 <think>your reasoning</think>
@@ -52,7 +52,18 @@ question "{question}", and answer in the same form as before.
 
 KEYFRAME, BOX, BOTH, VERDICT = ("keyframe",), ("box",), ("keyframe", "box"), ("verdict",)  # what a message asks for
 
-_BOX = 'Answer in JSON with pixel coordinates: [{"bbox_2d": [x1, y1, x2, y2], "label": "..."}].'
+_BOX = 'Answer in JSON with {coordinates}: [{{"bbox_2d": [x1, y1, x2, y2], "label": "..."}}].'
+
+_UNIT = {  # of a box on a frame of the clip
+    "pixel": "in pixels",
+    "per_mille": "in thousandths of the frame's width and height (0 to 1000)",
+    "unit": "in fractions of the frame's width and height (0 to 1)",
+}
+_COORDINATES = {  # of a box on a picture
+    "pixel": "pixel coordinates",
+    "per_mille": "coordinates from 0 to 1000 (thousandths of the picture's width and height)",
+    "unit": "coordinates from 0 to 1 (fractions of the picture's width and height)",
+}
 
 
 @register("prompt", "keyframe")
@@ -65,22 +76,27 @@ def keyframe(rollout: Rollout, *, size: int | Sequence[int] = 448, fps: float = 
 
 
 @register("prompt", "box")
-def box(rollout: Rollout, *, size: int | Sequence[int] = 840) -> Message:
-    """Round 2 of the paper: the keyframe and the description; asks for the box. With several targets, one box each."""
-    targets = rollout.asked
+def box(rollout: Rollout, *, size: int | Sequence[int] = 840, coords: str = "auto") -> Message:
+    """Round 2 of the paper: the keyframe and the description; asks for the box. With several targets, one box each.
+
+    `coords` is the unit that it asks for, as for the parsers; so in `keyframe_and_box`.
+    """
+    targets, asked = rollout.asked, _BOX.format(coordinates=_words_of(_COORDINATES, coords))
     pictures = keyframe_pictures(rollout, targets, size)
     order = list(dict.fromkeys(target.frame_id for target in targets))
     if len(targets) == 1:
-        return Message("user", (*pictures, f"Detect {targets[0].description} in this picture. {_BOX}"), BOX)
+        return Message("user", (*pictures, f"Detect {targets[0].description} in this picture. {asked}"), BOX)
     lines = [f"{n}. {t.description} (picture {order.index(t.frame_id) + 1})" for n, t in enumerate(targets, 1)]
-    asked = f"Detect each of the following, one box each, in this order:\n{chr(10).join(lines)}\n{_BOX}"
-    return Message("user", (*pictures, asked), BOX)
+    several = f"Detect each of the following, one box each, in this order:\n{chr(10).join(lines)}\n{asked}"
+    return Message("user", (*pictures, several), BOX)
 
 
 @register("prompt", "keyframe_and_box")
-def keyframe_and_box(rollout: Rollout, *, size: int | Sequence[int] = 448, fps: float = 2.0) -> Message:
+def keyframe_and_box(
+    rollout: Rollout, *, size: int | Sequence[int] = 448, fps: float = 2.0, coords: str = "auto"
+) -> Message:
     """One round that asks for keyframe, description and box at once: the paper's ablation of its two rounds."""
-    return _about_clip(rollout, _KEYFRAME_AND_BOX, size, fps, BOTH)
+    return _about_clip(rollout, _KEYFRAME_AND_BOX, size, fps, BOTH, _words_of(_UNIT, coords))
 
 
 @register("prompt", "keyframe_terse")
@@ -164,10 +180,19 @@ def _seconds(frames: int, fps: float) -> float:
     return frames / fps
 
 
-def _about_clip(rollout: Rollout, text: str, size: int | Sequence[int], fps: float, asks: tuple[str, ...]) -> Message:
+def _words_of(units: Mapping[str, str], coords: str) -> str:
+    """What to call the coordinates; "auto" that nobody has filled in is pixel."""
+    if coords not in (*units, "auto"):
+        raise SpecError(f"coords={coords!r:.80}: expected one of {', '.join(units)}, or auto")
+    return units["pixel" if coords == "auto" else coords]
+
+
+def _about_clip(
+    rollout: Rollout, text: str, size: int | Sequence[int], fps: float, asks: tuple[str, ...], unit: str = ""
+) -> Message:
     clip = resize(rollout.clip, size)
-    frames = len(clip)
-    filled = text.format(seconds=_seconds(frames, fps), frames=frames, last=frames - 1, question=rollout.query.text)
+    frames, seconds = len(clip), _seconds(len(clip), fps)
+    filled = text.format(seconds=seconds, frames=frames, last=frames - 1, question=rollout.query.text, unit=unit)
     return Message("user", (clip, filled), asks)
 
 

@@ -13,14 +13,17 @@ the source) know a size in pixels.
 """
 
 from revseg.types.conversation import (
+    COORDS,
     MAX_NEW_TOKENS,
     MAX_OBJECT_ID,
+    MAX_SIDE,
     ROLES,
     Answer,
     Boxes,
     Clip,
     FrameIds,
     Frames,
+    Geometry,
     Grounding,
     Message,
     PointLabels,
@@ -55,6 +58,7 @@ from revseg.types.parts import (
     PreparesRequests,
     Prompt,
     ReadsDefaults,
+    ReadsGeometry,
     ReplyOne,
     Reward,
     Round,
@@ -76,8 +80,10 @@ from revseg.types.training import (
 )
 
 __all__ = [
+    "COORDS",
     "MAX_NEW_TOKENS",
     "MAX_OBJECT_ID",
+    "MAX_SIDE",
     "ROLES",
     "Answer",
     "Boxes",
@@ -87,6 +93,7 @@ __all__ = [
     "Dataset",
     "FrameIds",
     "Frames",
+    "Geometry",
     "Grounding",
     "HasCounts",
     "HasDefaults",
@@ -112,6 +119,7 @@ __all__ = [
     "Prompt",
     "Query",
     "ReadsDefaults",
+    "ReadsGeometry",
     "Reply",
     "ReplyOne",
     "Reward",

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 from pydantic import Field
 
+from revseg.errors import InputError
 from revseg.settings import NotNegative, ZeroOrMore, settings
 from revseg.untrusted.reading import well_formed
 
@@ -15,6 +16,8 @@ TokenLimit = Annotated[int, Field(ge=1, le=131_072)]  # no model writes more, an
 Frames = UInt8[np.ndarray, "t h w 3"]
 FrameIds = Int64[np.ndarray, " t"]
 ROLES = ("target", "context")
+COORDS = ("pixel", "per_mille", "unit")
+MAX_SIDE = 8192  # pixels per side of a picture; no model reads larger ones, and a typing error would fill the memory
 MAX_OBJECT_ID = 10**9  # what records hold
 Boxes = Float32[np.ndarray, "k 4"]
 Points = Float32[np.ndarray, "m 2"]
@@ -53,6 +56,24 @@ class Clip:
 def _short(ids: np.ndarray) -> str:
     shown = ", ".join(str(i) for i in ids[:4])
     return f"[{shown}{', ...' if len(ids) > 4 else ''}]"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a policy writes coordinates and which sizes of pictures it reads.
+
+    `coords` is "pixel" (of the picture shown), "per_mille" (0 to 1000) or "unit" (0 to 1); the sides of pictures are
+    multiples of `side` pixels.
+    """
+
+    coords: str = "pixel"
+    side: int = 1
+
+    def __post_init__(self) -> None:
+        if self.coords not in COORDS:
+            raise InputError(f"expected a policy's coords to be one of {', '.join(COORDS)}, got {self.coords!r:.80}")
+        if not (type(self.side) is int and 1 <= self.side <= MAX_SIDE):
+            raise InputError(f"expected sides of pictures of 1 to {MAX_SIDE} pixels, got {self.side!r:.80}")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from revseg.masks import MaskTrack
-from revseg.types.conversation import Answer, Clip, Grounding, Message, Query, Reply, Sampling
+from revseg.types.conversation import Answer, Clip, Geometry, Grounding, Message, Query, Reply, Sampling
 from revseg.types.results import Sample
 from revseg.types.rollout import Rollout
 from revseg.video import Video
@@ -66,6 +66,15 @@ class ReadsDefaults(Protocol):
 
     def defaults_of(self, options: Mapping[str, Any], /) -> Mapping[str, Any]:
         """Those of the policy with these options, as its constructor takes them."""
+        ...
+
+
+@runtime_checkable
+class ReadsGeometry(Protocol):
+    """A policy's class that reads the `Geometry` of its objects without building one: no weights are loaded."""
+
+    def geometry_of(self, options: Mapping[str, Any], /) -> Geometry:
+        """That of the policy with these options, as its constructor takes them."""
         ...
 
 

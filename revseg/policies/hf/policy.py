@@ -11,12 +11,12 @@ import numpy as np
 
 from revseg.policies.checkpoints import folder_of
 from revseg.policies.hf.inputs import base_model
-from revseg.policies.hf.taught import read_defaults
+from revseg.policies.hf.taught import read_defaults, read_geometry
 from revseg.policies.hf.token_counts import count_tokens
 from revseg.policies.hf.weight_counts import count_weights
 from revseg.policies.row_seeds import row_seeds
 from revseg.registry import register
-from revseg.types import Message, Reply, Rollout, Sampling
+from revseg.types import Geometry, Message, Reply, Rollout, Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +75,21 @@ class HFPolicy:
         adapter's."""
         adapter = options.get("adapter")
         return read_defaults(folder_of(options.get("model"))) or (read_defaults(adapter) if adapter else {})
+
+    @staticmethod
+    def geometry_of(options: Mapping[str, Any]) -> Geometry:
+        """How the model's family writes coordinates and which pictures it reads, by the model's config.json."""
+        return read_geometry(folder_of(options.get("model")))
+
+    @property
+    def coords(self) -> str:
+        """The unit of coordinates in the replies."""
+        return self.codec.coords
+
+    @property
+    def side(self) -> int:
+        """Sides of pictures are multiples of so many pixels."""
+        return self.codec.side
 
     @property
     def model(self) -> "torch.nn.Module":

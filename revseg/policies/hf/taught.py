@@ -1,13 +1,15 @@
-"""What a checkpoint was taught: the `revseg.json` beside its weights, read without them."""
+"""What the files beside a model's weights say, read without them: what it was taught, and its family's geometry."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from revseg.errors import InputError
+from revseg.registry import registry
+from revseg.types import Geometry
 from revseg.untrusted.model_folder import find_folder
 from revseg.untrusted.reading import read_json
 
-NAME = "revseg.json"
+NAME, CONFIG = "revseg.json", "config.json"
 
 
 def read_defaults(model: str) -> Mapping[str, Any]:
@@ -24,3 +26,12 @@ def read_defaults(model: str) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected an object with plan, sampler and num_frames, got {data!r:.80}")
     return data
+
+
+def read_geometry(model: str) -> Geometry:
+    """Of the family that a model's config.json names; the plain one where loading will refuse the model anyway."""
+    path = find_folder(model, (CONFIG,)) / CONFIG
+    config = read_json(path, "a model's configuration") if path.is_file() else {}
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    name = kind.replace("-", "_") if isinstance(kind, str) else None
+    return registry("codec").get(name).geometry(config) if name in registry("codec").names() else Geometry()

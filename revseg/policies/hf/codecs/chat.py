@@ -4,8 +4,9 @@ A conversation is only ever appended to. An earlier reply keeps the very tokens 
 tokenised again need not give them back.
 """
 
+import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from jaxtyping import Int64
 from revseg.policies.hf.codecs import pairing, pictures, sequences
 from revseg.policies.hf.codecs.codec import Block, Encoded, Trajectory
 from revseg.policies.hf.mrope import Grid, positions
-from revseg.types import Clip, Message, Rollout
+from revseg.types import Clip, Geometry, Message, Rollout
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,7 @@ class ChatCodec:
     """
 
     coords = "pixel"
+    side = 28  # where the configuration does not say
     cache = "full"
     image_token = "<|image_pad|>"
     video_token = "<|video_pad|>"
@@ -55,6 +57,13 @@ class ChatCodec:
     @staticmethod
     def classes() -> tuple[Any, Any, Any]:
         raise NotImplementedError("a codec names transformers' classes of configuration, model and processor")
+
+    @classmethod
+    def geometry(cls, config: Mapping[str, Any]) -> Geometry:
+        vision = config.get("vision_config")
+        sizes = (vision.get("patch_size"), vision.get("spatial_merge_size")) if isinstance(vision, dict) else ()
+        numbers = [size for size in sizes if type(size) is int and size > 0]
+        return Geometry(cls.coords, math.prod(numbers) if len(numbers) == 2 else cls.side)
 
     @classmethod
     def check(cls, processor: Any, config: Any, folder: Path) -> None:

@@ -12,7 +12,7 @@ names as an entry point of `revseg.codec` or that your program imports:
 `chat.py` has what the families with a chat template share, `qwen2_5_vl.py` and `qwen3_vl.py` are examples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from revseg.policies.hf.mrope import Grid
-from revseg.types import Message, Rollout
+from revseg.types import Geometry, Message, Rollout
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +93,11 @@ class Codec(Protocol):
     @staticmethod
     def classes() -> tuple[Any, Any, Any]:
         """transformers' classes of the configuration, the model and the processor."""
+        ...
+
+    @classmethod
+    def geometry(cls, config: Mapping[str, Any]) -> Geometry:
+        """`coords` and `side` as the content of a config.json says, which is data from elsewhere."""
         ...
 
     @classmethod
