@@ -122,7 +122,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "a configuration in no text": (lambda f: (f / CONFIG).write_bytes(b"\xff\xfe{"), "is not JSON"),
     "a configuration in brackets": (write(CONFIG, "[" * 100_000), "is not JSON"),
     "an empty configuration": (write(CONFIG, "{}"), "got None"),
-    "another type": (config(lambda c: c.update(model_type="qwen3_vl")), "got 'qwen3_vl'"),
+    "another type": (config(lambda c: c.update(model_type="qwen2_vl")), "got 'qwen2_vl'"),
     "a type that is a list": (config(lambda c: c.update(model_type=["x"])), r"got \['x'\]"),
     "no configuration": (lambda f: (f / CONFIG).unlink(), "expected a model's config.json"),
     "nothing": (lambda f: [p.unlink() for p in f.iterdir()], "no files"),
