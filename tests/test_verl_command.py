@@ -45,6 +45,9 @@ OTHER: dict[str, Any] = {  # another value than the default of each setting
     "save_every": 7,
     "samples_every": 3,
     "check_memory": False,
+    "prefetch": 4,
+    "clip_cache": "clips",
+    "clip_cache_gb": 9.0,
     "log_with": "wandb",
     "seed": 5,
 }

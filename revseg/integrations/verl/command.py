@@ -116,6 +116,9 @@ REFUSED: Mapping[str, str] = {
     "lora_rank": "its adapters lie on other layers than ours, and have not been compared: leave lora_rank at 0",
     "freeze_vision": "0.9.1 has freeze_vision_tower, but nothing reads it: set freeze_vision=false",
     "samples_every": "it writes the rollouts of every step: leave samples_every out",
+    "prefetch": "its workers decode clips on their own: leave prefetch out",
+    "clip_cache": "its workers keep no clips on a disk: leave clip_cache out",
+    "clip_cache_gb": "its workers keep no clips on a disk: leave clip_cache_gb out",
     "check_memory": "our estimate is for one process with all weights, not for sharded ones: leave check_memory out",
 }
 
