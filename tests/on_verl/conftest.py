@@ -2,10 +2,13 @@
 skipped."""
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # for cpu_platform and hf_server, here as in the processes of Ray
 # Read when verl is imported: a platform for CPUs.
 os.environ.update(VERL_PLATFORM="cpu", VERL_USE_EXTERNAL_MODULES="cpu_platform", VERL_ENGINE_DEVICE="cuda")
 
