@@ -230,7 +230,7 @@ def test_sampling_reaches_the_server(server: Server):
     }
     assert "top_k" not in body
     assert not body.get("stream")
-    one(server.policy(), temperature=-1.0, top_k=5)
+    one(server.policy(), temperature=0.0, top_k=5)
     assert (server.bodies[1]["top_k"], server.bodies[1]["temperature"]) == (5, 0)
 
 

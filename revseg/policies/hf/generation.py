@@ -18,7 +18,7 @@ def choose(logits: "torch.Tensor", uniform: "torch.Tensor", sampling: Sampling) 
     """
     import torch
 
-    if sampling.temperature <= 0:
+    if sampling.temperature == 0:
         return logits.argmax(-1)
     logits = logits / sampling.temperature
     if sampling.top_k:

@@ -174,7 +174,7 @@ class HFPolicy:
 
 def uniforms(rollouts: Sequence[Rollout], prompts: Sequence[Message], sampling: Sampling) -> np.ndarray:
     """float64[b n] in [0, 1), n the most tokens of a reply: the numbers that each row's tokens are drawn with."""
-    if sampling.temperature <= 0:
+    if sampling.temperature == 0:
         return np.zeros((len(rollouts), sampling.limit))
     rows = [np.random.default_rng(s).random(sampling.limit) for s in row_seeds(rollouts, prompts, sampling)]
     return np.stack(rows) if rows else np.zeros((0, sampling.limit))

@@ -159,7 +159,7 @@ class OpenAIPolicy:
         import openai
 
         fields: dict[str, Any] = {
-            "temperature": max(sampling.temperature, 0.0),
+            "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.limit,
             "seed": seed,
