@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from revseg.errors import InputError, PartError
@@ -11,7 +11,6 @@ from revseg.rollout import converse, shown
 from revseg.rollout.plans import InOrder
 from revseg.testing import near_misses
 from revseg.types import Answer, Clip, Message, Query, Reply, Rollout, Sampling, Segmentation, Target, Turn
-from revseg.untrusted.reading import well_formed
 
 PAIRS = [
     (build("prompt", "keyframe_terse:size=20"), build("parser", "keyframe_json")),
@@ -91,14 +90,14 @@ def scripts(draw):
 
 @settings(max_examples=30)
 @given(scripts())
+@example({"q0": [KEYFRAME, '[{"bbox_2d": \ud800}]']})  # kept as it came, though no file can hold it
 def test_batched_is_one_by_one_and_replies_reach_nobody_else(script):
     starts = [start(name) for name in script]
     together = converse(starts, Scripted(script), ROUNDS, sampling=Sampling())
     for name, rollout in zip(script, together, strict=True):
         (alone,) = converse([start(name)], Scripted({name: script[name]}), ROUNDS, sampling=Sampling())
         texts = [turn.reply.text for turn in rollout.turns]
-        said = [well_formed(text) for text in script[name]]
-        assert texts == [turn.reply.text for turn in alone.turns] == said[: len(texts)]
+        assert texts == [turn.reply.text for turn in alone.turns] == script[name][: len(texts)]
         assert (rollout.error, rollout.form) == (alone.error, alone.form)
         assert rollout.status != "open"
         assert all(turn.answer.error is None and turn.answer.targets for turn in rollout.turns[:-1])
