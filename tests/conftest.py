@@ -80,7 +80,7 @@ def _is_named(nodeid: str, named: list[str]) -> bool:
     return False
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if count := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(f"{count} slow tests left out; pytest --slow runs all")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_qwen import DRAW, answered, groups, picture, two_rounds
-from tiny_qwen3 import save_tiny, save_tiny_qwen3
+from tiny_qwen3 import SUPPORTED, save_tiny, save_tiny_qwen3
 from training_world import REWARDS, config, samples
 
 import revseg
@@ -20,6 +20,8 @@ from revseg.policies.hf.loading import load_codec
 from revseg.policies.hf.mrope import Grid
 from revseg.policies.hf.policy import HFPolicy
 from revseg.types import Message, Query, Rollout, Sampling
+
+pytestmark = SUPPORTED
 
 CLIP = "<|vision_start|><|video_pad|><|vision_end|>"
 

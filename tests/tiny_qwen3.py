@@ -1,12 +1,23 @@
 """A randomly initialised Qwen3-VL of a few thousand parameters, saved as a user would find a checkpoint."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tiny_qwen import TEXT, save_tiny_qwen
 
 from revseg.shapes.small_model import CHAT_TEMPLATE, build_processor
+
+
+def _is_supported() -> bool:
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
+
+    return "mm_encoder_outputs" in inspect.signature(Qwen3VLModel.forward).parameters
+
+
+SUPPORTED = pytest.mark.skipif(not _is_supported(), reason="Qwen3-VL needs transformers 5.18 or later")
 
 
 def save_tiny_qwen3(
