@@ -222,6 +222,8 @@ def test_every_tracker_says_what_it_can_start_from(name: str, models: dict[str, 
     assert isinstance(part.prompts, frozenset)
     assert part.prompts
     assert part.prompts <= KINDS.keys()
+    if name.startswith("sam3") and not HAS_SAM3:
+        pytest.skip("this release of transformers has no SAM 3")
     tracker = revseg.build("tracker", models.get(name, name))
     if isinstance(tracker, NeedsTruth):
         tracker = knowing(tracker, MaskTrack.empty(SIZE, range(LENGTH)))
