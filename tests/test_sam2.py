@@ -157,6 +157,8 @@ def test_the_masks_are_those_of_transformers_session(name: str, folders: dict[st
     folder = folders.get(name, tmp_path)
     if folder == tmp_path:
         pytest.importorskip("timm")
+        if not HAS_SAM3:  # 5.5 fetches the released backbone's configuration only to compare ours with it
+            pytest.skip("this release of transformers needs the hub to write such a configuration")
         save_tiny_edgetam(folder, timm=True)
         name = "edgetam"
     frames = moving_square(24)
