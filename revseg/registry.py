@@ -74,6 +74,11 @@ class Registry(Generic[T]):
         importlib.import_module(self.home)
         return sorted({*self._parts, *(entry.name for entry in self._entry_points())})
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a part of this name; the plug-ins' metadata is read only if no part of it is registered."""
+        importlib.import_module(self.home)
+        return name in self._parts or any(entry.name == name for entry in self._entry_points())
+
     def get(self, name: str) -> Any:
         """The registered part, unbuilt. Imports only the one asked for. SpecError when two packages claim the name."""
         importlib.import_module(self.home)
@@ -115,7 +120,7 @@ class Registry(Generic[T]):
             raise SpecError(unknown(self.kind, spec, self.names(), self._suggestion(spec)))
         name, _ = read_spec(self.kind, spec)
         source, colon, rest = name.partition(":")
-        if colon and source in self.names():
+        if colon and source in self:
             known = options_of(self.get(source))
             such = f", such as {source}:model={rest}" if "model" in known and rest and rest not in known else ""
             raise SpecError(

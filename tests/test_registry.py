@@ -71,6 +71,13 @@ def test_spec_that_cannot_be_read(text):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_registry_contains_its_names_and_no_other(kind: str):
+    known = REGISTRIES[kind]
+    assert all(name in known for name in known.names())
+    assert not any(name in known for name in ("no_such_part", "", None, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_parts_and_each_says_what_it_does(kind):
     assert set(REGISTRIES) == set(KINDS)
     names = revseg.names(kind)

@@ -118,7 +118,7 @@ def _origin(run: Results) -> tuple[str, str, str]:
         name, options = spec["name"], spec
     else:
         return "", "", ""
-    known = options_of(registry("dataset").get(name)) if name in registry("dataset").names() else {}
+    known = options_of(registry("dataset").get(name)) if name in registry("dataset") else {}
     default = known["split"].default if "split" in known else ""
     return name, str(options.get("split", default)), "the run leaves out queries" if options.get("exclude") else ""
 

@@ -14,6 +14,7 @@ from typing import Any
 from revseg.errors import FootageWarning
 from revseg.policies.names import PAPER
 from revseg.registry import options_of, read_spec, registry, spec_of
+from revseg.types import NamesWeights
 from revseg.video import Video
 
 DEFAULT = "small_grpo"  # what `qwen` loads if no model is named
@@ -36,7 +37,7 @@ def named(model: str | None) -> Checkpoint | None:
     known = registry("checkpoint")
     if model is None:
         return known.get(DEFAULT)()
-    return known.get(model)() if model in known.names() else None
+    return known.get(model)() if model in known else None
 
 
 def folder_of(model: str | None) -> str:
@@ -54,10 +55,10 @@ def weights_of(policy: Any) -> dict[str, Any] | None:
     if not isinstance(policy, str) and not (isinstance(policy, Mapping) and isinstance(policy.get("name"), str)):
         return None
     name, options = read_spec("policy", policy)
-    if ":" in name or name not in registry("policy").names():
+    if ":" in name or name not in registry("policy"):
         return None
     part = registry("policy").get(name)
-    declared = getattr(part, "weights", ())
+    declared = part.weights if isinstance(part, NamesWeights) else ()
     if not declared or declared[0] not in options_of(part):
         return None
     return {declared[0]: None, **{option: options[option] for option in declared if option in options}}

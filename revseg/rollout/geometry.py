@@ -58,7 +58,7 @@ def leaves_open(plan: Any) -> bool:
 def _pairs_of_spec(plan: Any) -> dict[str, Any]:
     """The pairs of a registered plan that a spec names, those of its defaults too."""
     name, options = read_spec("plan", plan) if isinstance(plan, str | Mapping) else ("", {})
-    known = options_of(registry("plan").get(name)) if name in registry("plan").names() else {}
+    known = options_of(registry("plan").get(name)) if name in registry("plan") else {}
     pairs = {pair: options.get(pair, known[pair].default) for pair in PAIRS if pair in known}
     return {name: pair for name, pair in pairs.items() if isinstance(pair, list | tuple)}
 
@@ -88,7 +88,7 @@ def _read(kind: str, part: Any) -> tuple[Mapping[str, inspect.Parameter], Mappin
     """The options that a part has, and those that are given. None are known of a spec that is no registered part's."""
     if isinstance(part, str | Mapping):
         name, given = read_spec(kind, part)
-        return (options_of(registry(kind).get(name)) if name in registry(kind).names() else {}), given
+        return (options_of(registry(kind).get(name)) if name in registry(kind) else {}), given
     if isinstance(part, functools.partial):
         return options_of(part.func), part.keywords
     return options_of(part), {}

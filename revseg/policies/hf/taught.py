@@ -33,5 +33,5 @@ def read_geometry(model: str) -> Geometry:
     path = find_folder(model, (CONFIG,)) / CONFIG
     config = read_json(path, "a model's configuration") if path.is_file() else {}
     kind = config.get("model_type") if isinstance(config, dict) else None
-    name = kind.replace("-", "_") if isinstance(kind, str) else None
-    return registry("codec").get(name).geometry(config) if name in registry("codec").names() else Geometry()
+    name = kind.replace("-", "_") if isinstance(kind, str) else ""
+    return registry("codec").get(name).geometry(config) if name in registry("codec") else Geometry()
