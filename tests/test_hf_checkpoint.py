@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from parts import built
 from tiny_sam2 import hf_processor, save_tiny_sam2_hf
@@ -13,7 +14,10 @@ from tiny_sam3 import HAS_SAM3, SAM3_SIZE, save_tiny_edgetam, save_tiny_sam3
 
 import revseg
 from revseg.errors import InputError
+from revseg.trackers.hf_checkpoint import FirstUse
 from revseg.trackers.sam2_hf import EdgeTamTracker, Sam2HfTracker, Sam3Tracker
+from revseg.types import Grounding
+from revseg.video import Video
 
 
 def edit(folder: Path, change: Callable[[dict], Any]) -> None:
@@ -106,3 +110,38 @@ def test_a_missing_timm_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"repvit_m1 of this model needs timm: pip install 'revseg\[edgetam\]'"):
         EdgeTamTracker(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("processor_config.json", "image_mean", "x"),
+        ("processor_config.json", "size", {}),
+        ("processor_config.json", "image_std", {"a": 1}),
+        ("config.json", "num_maskmem", "many"),
+    ],
+)
+def test_damage_that_shows_at_the_first_frame_is_one_error(file: str, key: str, value: Any, tmp_path: Path) -> None:
+    def damage(node: Any) -> None:
+        for name, inner in node.items():
+            if name == key:
+                node[name] = value
+            elif isinstance(inner, dict):
+                damage(inner)
+
+    save_tiny_sam2_hf(tmp_path)
+    content = json.loads((tmp_path / file).read_text())
+    damage(content)
+    (tmp_path / file).write_text(json.dumps(content))
+    prompt = [Grounding(0, np.array([[0.1, 0.1, 0.6, 0.6]], np.float32))]
+    with pytest.raises(InputError, match="the tracker model"):
+        revseg.build("tracker", f"sam2_hf:model={tmp_path}")(Video.open(np.zeros((3, 48, 64, 3), np.uint8)), prompt)
+
+
+def test_errors_of_a_model_that_has_worked_are_ours(tmp_path: Path) -> None:
+    use = FirstUse("m")
+    with pytest.raises(InputError, match=r"'m' cannot be used \(ValueError: no\)"), use.guard():
+        raise ValueError("no")
+    use.worked = True
+    with pytest.raises(ValueError, match="no"), use.guard():
+        raise ValueError("no")

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from revseg.errors import InputError
-from revseg.untrusted.model_folder import check_model_folder, find_folder
+from revseg.untrusted.model_folder import check_model_folder, find_folder, short
 from revseg.untrusted.pretrained import load_checked, load_processor
 
 
@@ -56,6 +57,30 @@ def load_tracker_model(model: str, kinds: Mapping[str, Kind] = KINDS, **options:
         return net, load_processor(classes[2], folder)
     except InputError as error:
         raise InputError(f"cannot load the tracker model {model!r}: {error}") from error
+
+
+class FirstUse:
+    """Turns the errors of a model into InputErrors until it has worked once: transformers looks at many numbers of a
+    checkpoint only when it uses them, so what fails before is a damaged checkpoint."""
+
+    def __init__(self, model: str) -> None:
+        self.model, self.worked = model, False
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        import torch
+
+        try:
+            yield
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if self.worked:
+                raise
+            raise InputError(
+                f"the tracker model {self.model!r} cannot be used ({type(error).__name__}: {short(error)}); copy all "
+                "files of one model"
+            ) from error
 
 
 def _kind(folder: Path, kinds: Mapping[str, Kind]) -> Kind:

@@ -14,7 +14,7 @@ from revseg.devices import pick_device, pick_dtype
 from revseg.masks import MaskTrack
 from revseg.masks.dense import to_pixels
 from revseg.registry import register
-from revseg.trackers.hf_checkpoint import load_tracker_model
+from revseg.trackers.hf_checkpoint import FirstUse, load_tracker_model
 from revseg.trackers.prompts import TrackPrompt
 from revseg.trackers.streaming import Output, check_memory, track
 from revseg.types import Grounding
@@ -102,14 +102,16 @@ class _Sam2Hf:
         self.net = net.to(self.device).eval()
         if compile:
             self.net.vision_encoder.compile()
-        self.window = max(self.net.num_maskmem, self.net.config.max_object_pointers_in_encoder)
+        self.first_use = FirstUse(model)
+        with self.first_use.guard():
+            self.window = max(self.net.num_maskmem, self.net.config.max_object_pointers_in_encoder)
 
     def encode(self, frame: UInt8[np.ndarray, "h w 3"]) -> dict[str, Any]:
         import torch
 
         clip = torch.tensor(frame).permute(2, 0, 1)[None]  # one frame, channels first
-        pixels = self.processor.video_processor(videos=[clip], device=self.device, return_tensors="pt")
-        with torch.inference_mode():
+        with self.first_use.guard(), torch.inference_mode():
+            pixels = self.processor.video_processor(videos=[clip], device=self.device, return_tensors="pt")
             out = self.net.get_image_features(pixels.pixel_values_videos[0].to(self.device, self.dtype))
         return {"vision_feats": out.fpn_hidden_states, "vision_pos_embeds": out.fpn_position_encoding}
 
@@ -133,19 +135,23 @@ class _Instance:
         box = None if prompt.box is None else [[to_pixels(prompt.box, self.size).astype(np.float32).tolist()]]
         points = [[to_pixels(prompt.points, self.size).astype(np.float32).tolist()]] if len(prompt.points) else None
         labels = [[prompt.labels.astype(int).tolist()]] if len(prompt.points) else None
-        self.model.processor.add_inputs_to_inference_session(
-            self.session,
-            frame_idx=prompt.frame_id,
-            obj_ids=0,
-            input_boxes=box,
-            input_points=points,
-            input_labels=labels,
-            original_size=self.size,
-        )
-        return self._step(features, prompt.frame_id, reverse=False)
+        with self.model.first_use.guard():
+            self.model.processor.add_inputs_to_inference_session(
+                self.session,
+                frame_idx=prompt.frame_id,
+                obj_ids=0,
+                input_boxes=box,
+                input_points=points,
+                input_labels=labels,
+                original_size=self.size,
+            )
+            return self._step(features, prompt.frame_id, reverse=False)
 
     def track(self, features: Any, frame_id: int, reverse: bool) -> Output:
-        return self._step(features, frame_id, reverse=reverse)
+        with self.model.first_use.guard():
+            out = self._step(features, frame_id, reverse=reverse)
+        self.model.first_use.worked = True
+        return out
 
     def _step(self, features: Any, frame_id: int, *, reverse: bool) -> Output:
         self.session.cache.clear_all()

@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 from revseg.devices import pick_device, pick_dtype
 from revseg.masks import MaskTrack, encode
 from revseg.registry import register
-from revseg.trackers.hf_checkpoint import CONCEPTS, load_tracker_model
+from revseg.trackers.hf_checkpoint import CONCEPTS, FirstUse, load_tracker_model
 from revseg.trackers.prompts import objects_to_track
 from revseg.types import Grounding
 from revseg.video import Video
@@ -46,6 +46,7 @@ class Sam3ConceptTracker:
         self.dtype = pick_dtype(dtype, torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         net, processor = load_tracker_model(model, CONCEPTS, dtype=self.dtype, attn_implementation=attention)
         self.net, self.processor = net.to(self.device).eval(), processor
+        self.first_use = FirstUse(model)
 
     def __call__(self, video: Video, groundings: Sequence[Grounding]) -> MaskTrack:
         objects = objects_to_track(video, groundings, self.prompts)
@@ -54,7 +55,9 @@ class Sam3ConceptTracker:
             return MaskTrack.empty(video.size, ids, objects=0)
         counts = [[b""] * len(video) for _ in objects]
         scores = np.zeros((len(objects), len(video)), np.float32)
-        for found in _Run(self, video, [item.name for item in objects]).frames():
+        with self.first_use.guard():
+            run = _Run(self, video, [item.name for item in objects])
+        for found in run.frames():
             for row, (mask, score) in enumerate(found.objects):
                 counts[row][found.frame_id], scores[row, found.frame_id] = encode(mask), score
         names = tuple(item.name for item in objects)
@@ -99,9 +102,11 @@ class _Run:
         """What is found on each frame, in order. SAM 3 judges new tracks some frames later, so outputs lag behind."""
         waiting: deque[Any] = deque()
         for frame_id, frame in self.video.stream(range(len(self.video))):
-            waiting.append(self._step(frame_id, frame))
+            with self.model.first_use.guard():
+                waiting.append(self._step(frame_id, frame))
             if len(waiting) >= self.model.net.hotstart_delay:
                 yield self._shown(waiting.popleft())
+        self.model.first_use.worked = True
         yield from map(self._shown, waiting)
 
     def _add(self, text: str) -> int:
